@@ -1,0 +1,59 @@
+# Needs python3.11, git and make. Another interpreter: make test PYTHON=/path/to/python
+PYTHON ?= python3.11
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+INSTALL := $(RUN) -m pip --disable-pip-version-check install -qq
+READY := $(VENV)/.ready
+UNFINISHED := $(VENV)/.unfinished
+OLD_NUMPY := 1.26
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench
+
+help:    ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+
+setup: $(READY)    ## make .venv with every pinned package; the other targets do it by themselves
+
+demo: $(READY)    ## train on data that ships with the packages and compare the methods
+	@$(RUN) -m mixlayers demo
+
+test: lint    ## run the linters, then the tests
+	$(RUN) -m pytest
+
+lint: $(READY)    ## check style, types and who imports whom
+	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check
+	$(RUN) -m mypy
+	$(VENV)/bin/lint-imports --no-logo
+
+bench: $(READY)    ## time the overhead of mixing
+	@set -e; for script in benchmarks/*.py; do echo "$$script"; $(RUN) $$script; done
+
+# A .venv whose set-up was broken off, or whose Python no longer runs, is made anew; any other is brought up to date.
+ifneq ($(shell { $(RUN) -c 'print("runs")'; } 2>/dev/null),runs)
+.PHONY: $(READY)
+endif
+fail = { echo "make: set-up failed: $(1)" >&2; exit 1; }
+
+$(READY): requirements-dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		$(call fail,'$(PYTHON)' is not a Python 3.11 or newer; name one: make setup PYTHON=/path/to/python3.11)
+	@if [ -e $(UNFINISHED) ] || ! $(RUN) -m pip --version >/dev/null 2>&1; then \
+		echo "set-up: making $(VENV)"; rm -rf $(VENV); $(PYTHON) -m venv $(VENV); fi || \
+		$(call fail,$(PYTHON) cannot make a virtual environment; is its venv module installed?)
+	@touch $(UNFINISHED)
+	@echo "set-up: installing the packages of requirements-dev.txt, about 2 GB, a few minutes"
+	@$(INSTALL) --constraint requirements-dev.txt setuptools wheel || $(call fail,could not install the build tools)
+	@$(INSTALL) --constraint requirements-dev.txt torch || $(call fail,could not install PyTorch)
+	@$(INSTALL) --no-deps --no-build-isolation --requirement requirements-dev.txt || \
+		$(call fail,could not install requirements-dev.txt)
+	@rm -rf $(VENV)/numpy-$(OLD_NUMPY)
+	@$(INSTALL) --no-deps --target $(VENV)/numpy-$(OLD_NUMPY) numpy==$(OLD_NUMPY).4 || \
+		$(call fail,could not install the older NumPy that tests run the core on)
+	@$(INSTALL) --no-deps --no-build-isolation --editable . || $(call fail,could not install mixlayers itself)
+	@problems=$$($(RUN) -m pip check | grep -v -e '^No broken' -e '^mlxtend .* requires pandas'); \
+		[ -z "$$problems" ] || { echo "$$problems"; $(call fail,the installed packages do not fit together); }
+	@rm $(UNFINISHED)
+	@touch $(READY)

@@ -1,0 +1,156 @@
+"""Carry out a blend on tensors: one kernel, whose backward is itself with the inverse permutation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mixlayers._lam import Lam
+from mixlayers._pairs import Permutation, inverse
+from mixlayers._plan import Blend
+
+Span = tuple[slice, ...]
+
+
+class Partners:
+    """A step's permutation and its inverse, moved to each device once."""
+
+    def __init__(self, perm: Permutation) -> None:
+        self._both = np.stack((perm, inverse(perm)))
+        self._moved: dict[torch.device, tuple[Tensor, Tensor]] = {}
+
+    def on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """perm and its inverse, int64 (N,) each, on the device."""
+        if device not in self._moved:
+            perm, inverted = to_device(self._both, device)
+            self._moved[device] = (perm, inverted)
+        return self._moved[device]
+
+    def of(self, target: Tensor) -> Tensor:
+        """`target[perm]`."""
+        return target.index_select(0, self.on(target.device)[0])
+
+
+def to_device(array: np.ndarray[Any, Any], device: torch.device) -> Tensor:
+    """Copy a NumPy array to a device, without waiting for it."""
+    return torch.tensor(array).to(device, non_blocking=True)
+
+
+def share_on(s: Lam, device: torch.device) -> float | Tensor:
+    """A share as blend() in MixedTarget takes it: a float, or float32 (N,) on the device."""
+    return to_device(s, device) if isinstance(s, np.ndarray) else s
+
+
+def blend(x: Tensor, how: Blend, partners: Partners) -> Tensor:
+    """`x + w * (x[perm] - x)` with `w = mask * (1 - lam)`, out of place, in x's dtype, device and layout.
+
+    Where the mask is False, x is selected, not multiplied: a partner's NaN or inf stays under the mask.
+
+    Args:
+        x: Feature, batch axis first, floating point or complex.
+        how: The plan, brought to x's shape.
+        partners: The plan's permutation.
+    """
+    perm, inverted = partners.on(x.device)
+    mask = None if how.mask is None or how.box is not None else to_device(how.mask, x.device)
+    if mask is not None and len(mask) > 1:  # a box per sample, lam = 0
+        moved = _Blend.apply(x, perm, inverted, 0.0, 1.0, None, None)
+        return torch.where(mask, moved, x)
+    keep: float | Tensor
+    give: float | Tensor
+    if isinstance(how.lam, np.ndarray):
+        keep, give = to_device(np.stack((how.lam, 1.0 - how.lam)), x.device)
+    else:
+        keep, give = how.lam, 1.0 - how.lam
+    return _Blend.apply(x, perm, inverted, keep, give, mask, how.box)
+
+
+class _Blend(torch.autograd.Function):
+    """y_i = keep_i * x_i + give_i * x_perm(i) under the mask, x_i elsewhere.
+
+    The transpose has the inverse permutation and give[inverse]; nothing of x is kept for it.
+    """
+
+    @staticmethod
+    def forward(
+        x: Tensor,
+        perm: Tensor,
+        inverted: Tensor,
+        keep: float | Tensor,
+        give: float | Tensor,
+        mask: Tensor | None,
+        box: Span | None,
+    ) -> Tensor:
+        if box is not None:
+            result = x.clone()
+            result[box] = x[box].index_select(0, perm)
+            return result
+        mixed = _gather_add(x, perm, keep, give)
+        return mixed if mask is None else torch.where(mask, mixed, x, out=mixed)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, perm, inverted, keep, give, mask, box = inputs
+        per_sample = isinstance(keep, Tensor)
+        ctx.save_for_backward(perm, inverted, mask, *((keep, give) if per_sample else ()))
+        ctx.weights, ctx.box = None if per_sample else (keep, give), box
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
+        perm, inverted, mask, *weights = ctx.saved_tensors
+        keep, give = ctx.weights or (weights[0], weights[1].index_select(0, inverted))
+        gradient = _Blend.apply(gradients[0], inverted, perm, keep, give, mask, ctx.box)
+        return gradient, None, None, None, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        raise NotImplementedError(
+            "mixing has no forward-mode derivative: use reverse mode, or call the model in eval mode."
+        )
+
+
+def _gather_add(x: Tensor, perm: Tensor, keep: float | Tensor, give: float | Tensor) -> Tensor:
+    """keep * x + give * x[perm], a fresh tensor in x's layout, in as few passes over memory as there are."""
+    rows = _rows(x)
+    if rows is not None and x.device.type == "cpu" and x.dtype is torch.float32 and rows.numel():
+        return _embedding_bag(x, rows, perm, keep, give)
+    result = torch.empty_like(x)
+    if rows is None:
+        torch.index_select(x, 0, perm, out=result)
+    else:
+        torch.index_select(rows, 0, perm, out=_rows(result))
+    if not isinstance(keep, Tensor):
+        return result if keep == 0.0 else result.lerp_(x, keep)
+    shape = (-1,) + (1,) * (x.ndim - 1)
+    return result.mul_(give.view(shape)).addcmul_(x, keep.to(x.dtype).view(shape))  # type: ignore[union-attr]
+
+
+def _embedding_bag(
+    x: Tensor, rows: Tensor, perm: Tensor, keep: float | Tensor, give: float | Tensor
+) -> Tensor:
+    """The CPU's fastest weighted sum of rows: each bag holds a sample and its partner."""
+    size = len(perm)
+    if not isinstance(keep, Tensor) and keep == 0.0:
+        bags = torch.embedding_bag(rows, perm, torch.arange(size), False, 0)[0]
+    else:
+        members = torch.stack((torch.arange(size), perm), 1).view(-1)
+        weights = rows.new_empty(size, 2)
+        weights[:, 0], weights[:, 1] = keep, give
+        bags = torch.embedding_bag(
+            rows, members, torch.arange(0, 2 * size, 2), False, 0, False, weights.view(-1)
+        )[0]
+    # `.data`, since a Function whose output is a view forbids what follows to work in place on it
+    return bags.as_strided(x.shape, x.stride()).data
+
+
+def _rows(x: Tensor) -> Tensor | None:
+    """x as (N, elements), a view in the order of memory; None if its samples are not dense in memory."""
+    if x.ndim and x.is_contiguous():
+        return x.view(len(x), -1) if len(x) else None
+    for layout, order in ((torch.channels_last, (0, 2, 3, 1)), (torch.channels_last_3d, (0, 2, 3, 4, 1))):
+        if x.ndim == len(order) and x.is_contiguous(memory_format=layout):
+            return x.permute(order).reshape(len(x), -1)
+    return None

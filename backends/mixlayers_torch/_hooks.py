@@ -1,0 +1,97 @@
+"""The hooks that a mixer leaves on a model.
+
+Instances of module-level classes, not closures, so that a deepcopied or pickled model carries its own mixer.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from mixlayers import Method
+
+if TYPE_CHECKING:
+    from mixlayers._session import Session
+    from mixlayers._target import MixedTarget
+    from mixlayers_torch._mixer import Mixer
+
+
+class Enter:
+    """Before the model's forward: draw the plan, take the target, mix the input."""
+
+    def __init__(self, mixer: Mixer) -> None:
+        self.mixer = mixer
+
+    def __call__(self, model: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        return self.mixer._enter(model, args, kwargs)
+
+
+class Leave:
+    """After the model's forward, also after one that raised: hand out the target, disarm."""
+
+    def __init__(self, mixer: Mixer) -> None:
+        self.mixer = mixer
+
+    def __call__(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+        return self.mixer._leave(output)
+
+
+class Place:
+    """After a candidate layer's forward: mix its output if the plan says so."""
+
+    def __init__(self, mixer: Mixer, name: str) -> None:
+        self.mixer, self.name = mixer, name
+
+    def __call__(self, layer: nn.Module, args: Any, output: Any) -> Any:
+        return self.mixer._at(self.name, output)
+
+
+class Backward:
+    """On the model's output: when its gradient arrives, was its target used? Which plan to recompute with?"""
+
+    def __init__(self, session: Session, target: MixedTarget) -> None:
+        self.session, self.target = session, target
+
+    def __call__(self, gradient: Tensor) -> None:
+        self.session.backward_begins(self.target)
+
+
+def in_backward() -> bool:
+    """Whether a backward pass is running in this thread; activation checkpointing recomputes there."""
+    return torch._C._current_graph_task_id() != -1
+
+
+def find_mixer(model: nn.Module) -> Mixer | None:
+    """The mixer whose hooks are on this module itself."""
+    return next((hook.mixer for hook in model._forward_pre_hooks.values() if isinstance(hook, Enter)), None)
+
+
+def check_wrappable(model: nn.Module, method: object) -> None:
+    """Raise unless hooks on this object will see the model's forwards, and no other mixer's are there."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"wrap takes a torch.nn.Module, got {type(model).__name__}.")
+    if not isinstance(method, Method):
+        raise TypeError(f"method must be a method such as ManifoldMixup(), got {method!r}.")
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        raise TypeError(
+            f"wrap the model inside {type(model).__name__}, not the container: wrap(container.module), "
+            "or wrap first and parallelise afterwards."
+        )
+    if hasattr(model, "_orig_mod") or isinstance(model, torch.jit.ScriptModule):
+        raise TypeError(
+            f"wrap the model before it is compiled, got {type(model).__name__}: wrap, then compile."
+        )
+    for name, module in model.named_modules():
+        if find_mixer(module) is not None:
+            where = f"its layer {name!r}" if name else "the model"
+            raise ValueError(
+                f"{where} is already wrapped by {find_mixer(module)!r}: call unwrap(...) on it first."
+            )
+    if "target" in inspect.signature(model.forward).parameters:
+        raise ValueError(
+            f"{type(model).__name__}.forward has an argument named 'target' of its own, which "
+            "model(x, target=labels) would hide: rename it, or wrap the module inside that computes the output."
+        )

@@ -1,0 +1,76 @@
+"""The report on a model's layers: where can all of it be mixed?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Point:
+    """One layer of an audited model.
+
+    Attributes:
+        name: The layer's name in the model.
+        kind: Its class.
+        shape: Shape of the feature that would be mixed; None if there is none.
+        true: Whether it is a true mixing point: nothing of a sample reaches the output except through it.
+        reason: Why not; empty if it is.
+        weighted: Whether it holds weights (parameters of two or more axes; a norm holds none).
+        leaf: Whether it holds no other layer.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...] | None
+    true: bool
+    reason: str = ""
+    weighted: bool = False
+    leaf: bool = True
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Every layer's verdict, in the order in which the layers finish; `print` shows the table.
+
+    Attributes:
+        points: The layers.
+        float_input: Whether the input itself can be mixed; token indices cannot.
+        chosen: What layers="auto" picks; empty if it finds nothing.
+    """
+
+    points: tuple[Point, ...]
+    float_input: bool = True
+    chosen: tuple[str, ...] = ()
+
+    @property
+    def true(self) -> tuple[str, ...]:
+        """Names of the true mixing points."""
+        return tuple(point.name for point in self.points if point.true)
+
+    def __getitem__(self, name: str) -> Point:
+        for point in self.points:
+            if point.name == name:
+                return point
+        raise KeyError(f"{name!r} is no layer of the audited model.")
+
+    def __iter__(self) -> Iterator[Point]:
+        return iter(self.points)
+
+    def __str__(self) -> str:
+        cells = [("layer", "type", "feature", "mixes everything?")]
+        for point in self.points:
+            shape = "x".join(map(str, point.shape)) if point.shape else "-"
+            verdict = (
+                ("yes, chosen by auto" if point.name in self.chosen else "yes")
+                if point.true
+                else point.reason
+            )
+            cells.append((point.name, point.kind, shape, verdict))
+        widths = [max(len(row[column]) for row in cells) for column in range(3)]
+        lines = [
+            "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]])
+            for row in cells
+        ]
+        lines.insert(1, "-" * max(map(len, lines)))
+        return "\n".join([*lines, f"{len(self.true)} of {len(self.points)} layers are true mixing points."])

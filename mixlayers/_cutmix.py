@@ -1,0 +1,36 @@
+"""CutMix: a box of the partner's input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mixlayers._lam import Lam, draw_lam
+from mixlayers._masks import Blocks, Box
+from mixlayers._method import MixingMethod, check_alpha
+from mixlayers._pairs import Permutation
+
+
+@dataclass(frozen=True, repr=False)
+class CutMix(MixingMethod):
+    """Paste one box of the partner's input; the label gets the box's real share, after clipping.
+
+    Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers", ICCV 2019.
+
+    Attributes:
+        alpha: Of the Beta law of the box's nominal share, > 0. Published: 1.
+        correct_lam: False gives the label the nominal share, as timm's option of that name.
+    """
+
+    alpha: float = 1.0
+    correct_lam: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_alpha(self.alpha)
+
+    def draw(
+        self, rng: np.random.Generator, perm: Permutation, place: str
+    ) -> tuple[Lam, Box | Blocks | None]:
+        return 0.0, Box(draw_lam(rng, self.alpha, perm, self.lam_per))

@@ -1,0 +1,157 @@
+"""Where features are replaced: CutMix's box and PatchUp's blocks, for any number of spatial axes.
+
+A recipe (`Box`, `Blocks`) belongs to the plan; its mask is drawn once the feature's shape is known.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from mixlayers._lam import Lam
+
+Mask = npt.NDArray[np.bool_]
+Span = tuple[slice, ...]
+
+
+@dataclass(frozen=True)
+class Box:
+    """CutMix: one box, all channels.
+
+    Attributes:
+        lam: Nominal share of the original sample. The box has sides `int(size * (1 - lam)**(1 / axes))`
+            around a uniform centre and is clipped at the border, so its real share is larger.
+    """
+
+    lam: Lam
+
+    def draw(
+        self, rng: np.random.Generator, channels: int, spatial: Sequence[int]
+    ) -> tuple[Mask, Span | None]:
+        """Draw the mask, (1 or N, 1, *spatial), and the same as slices if the whole batch has one box."""
+        if not spatial:
+            raise ValueError(
+                "CutMix needs at least one spatial axis, got a feature of shape (N, C): "
+                "use Mixup or ManifoldMixup, or PatchUp at a hidden layer, which replaces single features."
+            )
+        lam = np.atleast_1d(np.asarray(self.lam, dtype=np.float64))
+        mask = np.ones((len(lam), 1, *spatial), dtype=np.bool_)
+        span = []
+        for axis, size in enumerate(spatial):
+            half = (size * (1.0 - lam) ** (1.0 / len(spatial))).astype(np.int64) // 2
+            centre = rng.integers(0, size, size=len(lam))
+            start, stop = np.maximum(centre - half, 0), np.minimum(centre + half, size)
+            position = np.arange(size)
+            inside = (position >= start[:, None]) & (position < stop[:, None])
+            mask &= inside.reshape(len(lam), 1, *(size if a == axis else 1 for a in range(len(spatial))))
+            span.append(slice(int(start[0]), int(stop[0])))
+        return mask, None if isinstance(self.lam, np.ndarray) else (slice(None), slice(None), *span)
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """PatchUp: blocks around random seeds, drawn for each channel, the same for the whole batch.
+
+    Attributes:
+        gamma: PatchUp's gamma, in (0, 1]; the seeds' rate follows from it as in DropBlock, side by side
+            for maps that are not square. None: `portion` decides.
+        block_size: Side of a block; clipped to the map.
+        portion: Expected share of replaced features, in (0, 1); the seeds' rate is solved for it.
+    """
+
+    gamma: float | None
+    block_size: int
+    portion: float = 0.0
+
+    def draw(
+        self, rng: np.random.Generator, channels: int, spatial: Sequence[int]
+    ) -> tuple[Mask, Span | None]:
+        """Draw the mask, (1, channels, *spatial)."""
+        sizes = tuple(min(self.block_size, size) for size in spatial)
+        if self.gamma is None:
+            rate = rate_for_portion(self.portion, tuple(spatial), sizes)
+        else:
+            rate = seed_rate(self.gamma, spatial, sizes)
+        seeds = _bernoulli(rng, rate, channels * math.prod(spatial))
+        return dilate(seeds, (channels, *spatial), sizes)[None], None
+
+
+def seed_rate(gamma: float, spatial: Sequence[int], sizes: Sequence[int]) -> float:
+    """The seeds' Bernoulli rate: gamma * prod(f / (b * (f - b + 1))) over the spatial axes."""
+    return gamma * math.prod(f / (b * (f - b + 1)) for f, b in zip(spatial, sizes, strict=True))
+
+
+def expected_portion(rate: float, spatial: Sequence[int], sizes: Sequence[int]) -> float:
+    """The expected share of features under the mask when seeds fall with `rate`."""
+    covering = np.ones(())
+    for f, b in zip(spatial, sizes, strict=True):
+        position = np.arange(f)
+        seen_from = np.minimum(position + (b - 1) // 2, f - 1) - np.maximum(position - b // 2, 0) + 1
+        covering = np.multiply.outer(covering, seen_from)
+    return float(1.0 - np.mean((1.0 - rate) ** covering))
+
+
+@lru_cache(maxsize=256)
+def rate_for_portion(portion: float, spatial: tuple[int, ...], sizes: tuple[int, ...]) -> float:
+    """The seeds' rate at which `portion` of the features is expected under the mask (bisection)."""
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if expected_portion(middle, spatial, sizes) < portion else (low, middle)
+    return (low + high) / 2
+
+
+def _bernoulli(rng: np.random.Generator, rate: float, size: int) -> npt.NDArray[np.int64]:
+    """The positions of the ones in a Bernoulli field, drawn as geometric gaps between them."""
+    if not 0.0 < rate < 1.0:
+        return np.arange(size if rate >= 1.0 else 0)
+    scale = -1.0 / math.log1p(-rate)
+    guess = int(size * rate + 6 * math.sqrt(size * rate)) + 8
+    last, found = -1, []
+    while last < size:
+        gaps = np.minimum(rng.standard_exponential(guess) * scale, size)
+        positions = last + np.cumsum(gaps.astype(np.int64) + 1)
+        found.append(positions)
+        last = int(positions[-1])
+    seeds = np.concatenate(found) if len(found) > 1 else found[0]
+    return seeds[: np.searchsorted(seeds, size)]
+
+
+def dilate(seeds: npt.NDArray[np.int64], shape: Sequence[int], sizes: Sequence[int]) -> Mask:
+    """Grow each seed to a block: a max filter, as boolean ORs of doubling shifts, one axis at a time.
+
+    Args:
+        seeds: Flat positions in an array of `shape`.
+        shape: (channels, *spatial).
+        sizes: The block's sides, one for each spatial axis, each at most the axis. A block of even side
+            reaches one further after its seed than before it.
+
+    Returns:
+        bool of `shape`.
+    """
+    padded = (shape[0], *(f + b - 1 for f, b in zip(shape[1:], sizes, strict=True)))
+    place = np.zeros(len(seeds), dtype=np.int64)
+    step = 1
+    strides = [1] * len(padded)
+    rest = seeds
+    for axis in reversed(range(len(shape))):
+        rest, index = np.divmod(rest, shape[axis]) if axis else (rest, rest)
+        strides[axis] = step
+        place += (index + (sizes[axis - 1] // 2 if axis else 0)) * step
+        step *= padded[axis]
+    now, spare = np.zeros(step, dtype=np.bool_), np.zeros(step, dtype=np.bool_)
+    now[place] = True
+    for axis, size in enumerate(sizes, start=1):
+        reach = 1
+        while reach < size:
+            shift = min(reach, size - reach)
+            offset = shift * strides[axis]
+            np.logical_or(now[:-offset], now[offset:], out=spare[:-offset])
+            now, spare = spare, now
+            reach += shift
+    return np.ascontiguousarray(now.reshape(padded)[(slice(None), *(slice(f) for f in shape[1:]))])

@@ -1,0 +1,184 @@
+"""What one step does, decided before any tensor is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from mixlayers._lam import Lam
+from mixlayers._masks import Blocks, Box, Mask, Span
+from mixlayers._random import MASK, stream
+
+FORMAT: Final = 1
+"""Version of a plan's dict; raised whenever an old dict would no longer draw the same step."""
+
+
+@dataclass(frozen=True)
+class Blend:
+    """A plan brought to one feature's shape: `x + w * (x[perm] - x)`, with `w = mask * (1 - lam)`.
+
+    Attributes:
+        perm: Partners, int64 (N,).
+        lam: Share of the original sample under the mask: a float, or float32 (N,).
+        mask: bool, broadcastable to the feature with its batch axis first; None: everywhere.
+        box: The mask again as slices over all axes, when it is one box for the whole batch.
+        s: Share of the partner that the label gets, the mean of w: a float, or float32 (N,).
+    """
+
+    perm: npt.NDArray[np.int64]
+    lam: Lam
+    mask: Mask | None
+    box: Span | None
+    s: Lam
+
+
+@dataclass(frozen=True, eq=False)
+class MixPlan:
+    """One step's decisions: a pure function of (method, seed, rank, step, batch size, layers).
+
+    Frozen, free of any framework's tensors, and replayable: `MixPlan.from_dict(plan.to_dict())` mixes
+    exactly as `plan` does.
+
+    Attributes:
+        seed, rank, step: Where the step's random streams lie.
+        method: `repr` of the method that decided.
+        place: "input", a layer's name, or None for a step that mixes nothing.
+        perm: Partners, int64 (N,).
+        lam: Share of the original sample under the mask: a float, or float32 (N,).
+        recipe: The mask to draw when the feature's shape is known; None: everywhere.
+        correct_lam: Whether the label gets the share that was really replaced (the default), or CutMix's
+            nominal one.
+        loss_scale: Factor of the loss (PatchUp's published loss is twice ours).
+    """
+
+    seed: int
+    rank: int
+    step: int
+    method: str
+    place: str | None
+    perm: npt.NDArray[np.int64]
+    lam: Lam = 1.0
+    recipe: Box | Blocks | None = None
+    correct_lam: bool = True
+    loss_scale: float = 1.0
+
+    @property
+    def batch_size(self) -> int:
+        return len(self.perm)
+
+    def blend(self, shape: Sequence[int], channel_dim: int = 1) -> Blend:
+        """Bring the plan to a feature's shape.
+
+        The mask comes from the step's own stream, so equal shapes get equal masks at every call.
+
+        Args:
+            shape: The feature's, batch axis first: (N, C, *spatial), or (N, *spatial, C).
+            channel_dim: 1 or -1, where C is. Only masks look at it.
+
+        Raises:
+            ValueError: If N is not the plan's batch size, or the mask cannot be drawn for the shape.
+        """
+        if shape[0] != self.batch_size:
+            raise ValueError(
+                f"the plan is for a batch of {self.batch_size}, got a feature of shape {tuple(shape)}."
+            )
+        if self.recipe is None:
+            return Blend(self.perm, self.lam, None, None, _partner_share(self.lam, 1.0))
+        if channel_dim not in (1, -1):
+            raise ValueError(f"channel_dim must be 1 or -1, got {channel_dim}.")
+        if len(shape) < 2:
+            raise ValueError(f"a mask needs a feature of shape (N, C, ...), got shape {tuple(shape)}.")
+        last = channel_dim == -1
+        channels, spatial = (shape[-1], shape[1:-1]) if last else (shape[1], shape[2:])
+        mask, box = self.recipe.draw(stream(self.seed, self.rank, self.step, MASK), channels, spatial)
+        covered: Any = mask.reshape(len(mask), -1).mean(axis=1) if len(mask) > 1 else mask.mean()
+        if isinstance(self.recipe, Box) and not self.correct_lam:
+            covered = 1.0 - self.recipe.lam
+        if last:
+            mask = np.ascontiguousarray(np.moveaxis(mask, 1, -1))
+            box = None if box is None else (box[0], *box[2:], box[1])
+        return Blend(self.perm, self.lam, mask, box, _partner_share(self.lam, covered))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as JSON can hold it."""
+        return {
+            "format": FORMAT,
+            "seed": self.seed,
+            "rank": self.rank,
+            "step": self.step,
+            "method": self.method,
+            "place": self.place,
+            "perm": self.perm.tolist(),
+            "lam": _to_json(self.lam),
+            "recipe": None if self.recipe is None else _recipe_to_dict(self.recipe),
+            "correct_lam": self.correct_lam,
+            "loss_scale": self.loss_scale,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Any) -> MixPlan:
+        """Read a plan back.
+
+        Raises:
+            ValueError: If the dict is of another format, or is not a plan; says why.
+        """
+        if not isinstance(data, Mapping) or "format" not in data:
+            raise ValueError("not a plan: expected the dict of MixPlan.to_dict(), which has a 'format'.")
+        if data["format"] != FORMAT:
+            raise ValueError(
+                f"the plan has format {data['format']!r}, this version of mixlayers reads format {FORMAT}: "
+                "replay it with the version that wrote it, or draw the step again from (seed, rank, step)."
+            )
+        try:
+            perm = np.asarray(data["perm"], dtype=np.int64)
+            plan = cls(
+                **{
+                    key: data[key]
+                    for key in ("seed", "rank", "step", "method", "place", "correct_lam", "loss_scale")
+                },
+                perm=perm,
+                lam=_from_json(data["lam"]),
+                recipe=None if data["recipe"] is None else _recipe_from_dict(data["recipe"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a whole plan of format {FORMAT}: {error!r}.") from error
+        if sorted(perm.tolist()) != list(range(len(perm))):
+            raise ValueError(f"perm must be a permutation of 0..{len(perm) - 1}, got {perm.tolist()}.")
+        return plan
+
+
+def joint_share(shares: Sequence[tuple[Lam, int]]) -> Lam:
+    """The mean of w over several features: their shares, weighted by their elements per sample."""
+    total = sum(elements for _, elements in shares)
+    return shares[0][0] if len(shares) == 1 else sum(s * (elements / total) for s, elements in shares)
+
+
+def _partner_share(lam: Lam, covered: Any) -> Lam:
+    """The mean of w = mask * (1 - lam): a float, or float32 (N,)."""
+    s = (1.0 - lam) * covered
+    return s.astype(np.float32) if isinstance(s, np.ndarray) else float(s)
+
+
+def _to_json(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def _from_json(value: Any) -> Any:
+    return np.asarray(value, dtype=np.float32) if isinstance(value, list) else value
+
+
+_RECIPES: Final = {"Box": Box, "Blocks": Blocks}
+
+
+def _recipe_to_dict(recipe: Box | Blocks) -> dict[str, Any]:
+    return {"kind": type(recipe).__name__, **{name: _to_json(value) for name, value in vars(recipe).items()}}
+
+
+def _recipe_from_dict(data: Mapping[str, Any]) -> Box | Blocks:
+    arguments = {name: _from_json(value) for name, value in data.items() if name != "kind"}
+    recipe: Box | Blocks = _RECIPES[data["kind"]](**arguments)
+    return recipe

@@ -1,0 +1,37 @@
+"""Counter-based random streams: the state of a run is its step number.
+
+A stream is addressed by (seed, rank, step, purpose) and can be opened again at any time, in any
+process and under any framework. No global generator is read or moved.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+PLAN: Final = 0
+"""Purpose of the stream that draws lam, perm, layer and method."""
+
+MASK: Final = 1
+"""Purpose of the stream that draws masks, once the feature's shape is known."""
+
+_WORD: Final = 2**64
+
+
+def stream(seed: int, rank: int, step: int, purpose: int = PLAN) -> np.random.Generator:
+    """Open the random stream of one step.
+
+    Args:
+        seed: The run's seed, in [0, 2**64).
+        rank: The process's number; equal ranks draw equal plans.
+        step: The step's number, from 0.
+        purpose: Which of the step's independent streams.
+
+    Raises:
+        ValueError: If a number is negative or does not fit in 64 bits.
+    """
+    for name, value in (("seed", seed), ("rank", rank), ("step", step)):
+        if not 0 <= value < _WORD:
+            raise ValueError(f"{name} must be in [0, 2**64), got {value}: pass a non-negative integer.")
+    return np.random.Generator(np.random.Philox(key=seed, counter=[0, purpose, step, rank]))

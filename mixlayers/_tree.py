@@ -1,0 +1,53 @@
+"""Walk the containers that models take and return: tuples, named tuples, lists, dicts, dataclasses.
+
+Hugging Face's ModelOutput is a dict and comes back as the same class.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, MutableMapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+
+def tree_map(f: Callable[[Any], Any], tree: Any) -> Any:
+    """Apply f to every leaf; containers are rebuilt, or returned as they are if nothing in them changed."""
+    if isinstance(tree, tuple | list):
+        items = [tree_map(f, item) for item in tree]
+        if all(new is old for new, old in zip(items, tree, strict=True)):
+            return tree
+        return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
+    if isinstance(tree, MutableMapping):
+        mapped = {key: tree_map(f, value) for key, value in tree.items()}
+        changed = {key: value for key, value in mapped.items() if value is not tree[key]}
+        result = copy.copy(tree) if changed else tree
+        for key, value in changed.items():
+            result[key] = value
+        return result
+    if is_dataclass(tree) and not isinstance(tree, type):
+        before = {field.name: getattr(tree, field.name) for field in fields(tree)}
+        mapped = {name: tree_map(f, value) for name, value in before.items()}
+        changed = {name: value for name, value in mapped.items() if value is not before[name]}
+        if not changed:
+            return tree
+        replaced = copy.copy(tree)
+        for name, value in changed.items():
+            object.__setattr__(replaced, name, value)
+        return replaced
+    return f(tree)
+
+
+def leaves(tree: Any) -> Iterator[Any]:
+    """The leaves, in order."""
+    if isinstance(tree, tuple | list):
+        for item in tree:
+            yield from leaves(item)
+    elif isinstance(tree, MutableMapping):
+        for value in tree.values():
+            yield from leaves(value)
+    elif is_dataclass(tree) and not isinstance(tree, type):
+        for field in fields(tree):
+            yield from leaves(getattr(tree, field.name))
+    else:
+        yield tree
