@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
+
+UNSEEN: Final = "computed without gradients (a re-entrant checkpoint, no_grad): cannot be audited"
+"""The reason that is no verdict: autograd has not seen the layer."""
 
 
 @dataclass(frozen=True)

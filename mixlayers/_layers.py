@@ -11,7 +11,7 @@ from inspect import isroutine
 from math import ceil
 from typing import Any
 
-from mixlayers._audit import Audit, Point
+from mixlayers._audit import UNSEEN, Audit, Point
 
 INPUT = "input"
 """The place before the first layer."""
@@ -131,7 +131,7 @@ def auto_layers(report: Audit, rule: str = "auto") -> tuple[str, ...]:
 def warn_untrue(report: Audit, places: Sequence[str]) -> None:
     """Warn of each place that is not a true mixing point, with the reason."""
     for point in report:
-        if point.name in places and not point.true:
+        if point.name in places and not point.true and point.reason != UNSEEN:
             warnings.warn(
                 f"layer {point.name!r} is not a true mixing point ({point.reason}): mixing there reaches only part "
                 "of the features. audit(model, example) lists the true ones.",

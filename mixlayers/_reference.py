@@ -22,7 +22,7 @@ def mix(x: Array, perm: Array, lam: Any, mask: Array | None = None) -> Array:
         lam: Share of the original sample under the mask: a float, or (N,).
         mask: bool, broadcastable to x; None: everywhere.
     """
-    lams = np.broadcast_to(lam, (len(x),))
+    lams = np.broadcast_to(np.asarray(lam, dtype=np.float64), (len(x),))
     where = np.broadcast_to(True if mask is None else mask, x.shape)
     mixed = x.copy()
     for i, partner in enumerate(perm):
@@ -38,7 +38,7 @@ def mix_backward(gradient: Array, perm: Array, lam: Any, mask: Array | None = No
         gradient: With respect to `mix(x, ...)`, (N, ...).
         perm, lam, mask: As given to `mix`.
     """
-    lams = np.broadcast_to(lam, (len(gradient),))
+    lams = np.broadcast_to(np.asarray(lam, dtype=np.float64), (len(gradient),))
     where = np.broadcast_to(True if mask is None else mask, gradient.shape)
     result = np.zeros_like(gradient)
     for i, partner in enumerate(perm):

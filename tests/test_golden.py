@@ -18,12 +18,16 @@ def drawn_by(*paths: Path, prints: str) -> list[object]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [*paths, HERE.parent]))}
     script = f"import numpy, sys; assert numpy.__version__.startswith({prints!r}), numpy.__version__; "
     script += f"sys.argv = ['write.py']; exec(open({str(HERE / 'golden' / 'write.py')!r}).read())"
-    run = subprocess.run([sys.executable, "-P", "-c", script], env=environment, capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", script], env=environment, capture_output=True, text=True
+    )
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout)
 
 
-@pytest.mark.parametrize(("paths", "version"), [((), "2."), ((OLD_NUMPY,), "1.26")], ids=["numpy-2", "numpy-1.26"])
+@pytest.mark.parametrize(
+    ("paths", "version"), [((), "2."), ((OLD_NUMPY,), "1.26")], ids=["numpy-2", "numpy-1.26"]
+)
 def test_plans_equal_the_golden_file(paths, version):
     expected = json.loads((HERE / "golden" / "plans.json").read_text())
     assert len(expected) > 30

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mixlayers._audit import Audit, Point
+from mixlayers._audit import UNSEEN, Audit, Point
 from mixlayers._dominators import on_every_path, separates
 from mixlayers._layers import auto_layers, stage_ends
 from mixlayers._tree import leaves, tree_map
@@ -60,7 +60,9 @@ def audit_call(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], 
 
     handles = [module.register_forward_hook(mark) for module in names]
     try:
-        with _undisturbed(model, args), torch.enable_grad():
+        # the innermost hooks on saved tensors win: an activation checkpoint around the model sees none of these
+        unseen = torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x)
+        with _undisturbed(model, args), torch.enable_grad(), unseen:
             output = model(*args, **kwargs)
     finally:
         for handle in handles:
@@ -173,6 +175,8 @@ def _verdict(
             tuple(x.shape) for x in leaves(outputs[0]) if isinstance(x, Tensor) and x.is_floating_point()
         ]
         return None, f"no batch axis (shape {others[0]})" if others else "no floating-point output"
+    if not any(x.requires_grad for x in tensors):
+        return shape, UNSEEN
     nodes = {number[x.grad_fn] for x in tensors if x.grad_fn is not None and x.grad_fn in number}
     if not nodes:
         return shape, "does not reach the output"

@@ -59,13 +59,8 @@ def blend(x: Tensor, how: Blend, partners: Partners) -> Tensor:
     if mask is not None and len(mask) > 1:  # a box per sample, lam = 0
         moved = _Blend.apply(x, perm, inverted, 0.0, 1.0, None, None)
         return torch.where(mask, moved, x)
-    keep: float | Tensor
-    give: float | Tensor
-    if isinstance(how.lam, np.ndarray):
-        keep, give = to_device(np.stack((how.lam, 1.0 - how.lam)), x.device)
-    else:
-        keep, give = how.lam, 1.0 - how.lam
-    return _Blend.apply(x, perm, inverted, keep, give, mask, how.box)
+    keep = to_device(how.lam, x.device).to(x.dtype) if isinstance(how.lam, np.ndarray) else how.lam
+    return _Blend.apply(x, perm, inverted, keep, 1.0 - keep, mask, how.box)
 
 
 class _Blend(torch.autograd.Function):
@@ -125,7 +120,7 @@ def _gather_add(x: Tensor, perm: Tensor, keep: float | Tensor, give: float | Ten
     if not isinstance(keep, Tensor):
         return result if keep == 0.0 else result.lerp_(x, keep)
     shape = (-1,) + (1,) * (x.ndim - 1)
-    return result.mul_(give.view(shape)).addcmul_(x, keep.to(x.dtype).view(shape))  # type: ignore[union-attr]
+    return result.mul_(give.view(shape)).addcmul_(x, keep.view(shape))  # type: ignore[union-attr]
 
 
 def _embedding_bag(

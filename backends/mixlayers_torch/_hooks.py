@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 class Enter:
     """Before the model's forward: draw the plan, take the target, mix the input."""
 
-    def __init__(self, mixer: Mixer) -> None:
+    def __init__(self, model: nn.Module, mixer: Mixer) -> None:
         self.mixer = mixer
+        self.handle = model.register_forward_pre_hook(self, with_kwargs=True)
 
     def __call__(self, model: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
         return self.mixer._enter(model, args, kwargs)
@@ -32,8 +33,9 @@ class Enter:
 class Leave:
     """After the model's forward, also after one that raised: hand out the target, disarm."""
 
-    def __init__(self, mixer: Mixer) -> None:
+    def __init__(self, model: nn.Module, mixer: Mixer) -> None:
         self.mixer = mixer
+        self.handle = model.register_forward_hook(self, with_kwargs=True, always_call=True)
 
     def __call__(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         return self.mixer._leave(output)
@@ -42,8 +44,9 @@ class Leave:
 class Place:
     """After a candidate layer's forward: mix its output if the plan says so."""
 
-    def __init__(self, mixer: Mixer, name: str) -> None:
+    def __init__(self, layer: nn.Module, mixer: Mixer, name: str) -> None:
         self.mixer, self.name = mixer, name
+        self.handle = layer.register_forward_hook(self)
 
     def __call__(self, layer: nn.Module, args: Any, output: Any) -> Any:
         return self.mixer._at(self.name, output)
@@ -67,6 +70,14 @@ def in_backward() -> bool:
 def find_mixer(model: nn.Module) -> Mixer | None:
     """The mixer whose hooks are on this module itself."""
     return next((hook.mixer for hook in model._forward_pre_hooks.values() if isinstance(hook, Enter)), None)
+
+
+def remove_hooks(model: nn.Module, mixer: Mixer) -> None:
+    """Take all hooks of the mixer off the model."""
+    for module in model.modules():
+        for hook in (*module._forward_pre_hooks.values(), *module._forward_hooks.values()):
+            if isinstance(hook, Enter | Leave | Place) and hook.mixer is mixer:
+                hook.handle.remove()
 
 
 def check_wrappable(model: nn.Module, method: object) -> None:

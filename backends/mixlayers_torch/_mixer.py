@@ -78,7 +78,6 @@ class Mixer:
         self.batch_dim, self.channel_dim = batch_dim, channel_dim
         check_wrappable(model, self.method)
         self._session = Session(self.method, seed, _distributed_rank if rank is None else partial(int, rank))
-        self._handles: list[Any] = []
         self._rule = layers if isinstance(layers, str) and layers in _BY_AUDIT else None
         self._implicit = False
         self._audited = not self.method.hidden
@@ -94,10 +93,8 @@ class Mixer:
             self._session.places = (INPUT,)
         if example is not None and not self._audited:
             self._audit(model, partial(audit, model, example, batch_dim=batch_dim))
-        self._handles += [
-            model.register_forward_pre_hook(Enter(self), with_kwargs=True),
-            model.register_forward_hook(Leave(self), with_kwargs=True, always_call=True),
-        ]
+        Enter(model, self)
+        Leave(model, self)
 
     @property
     def step(self) -> int:
@@ -147,12 +144,6 @@ class Mixer:
         """Continue from a checkpoint: the next plan is the one that an uninterrupted run would have drawn."""
         self._session.load_state_dict(state)
 
-    def remove(self) -> None:
-        """Take all hooks off the model."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
-
     def __repr__(self) -> str:
         return f"Mixer({self.method!r}, places={self.places}, step={self.step})"
 
@@ -180,9 +171,9 @@ class Mixer:
 
     def _settle_places(self, model: nn.Module, places: tuple[str, ...]) -> None:
         layers = named_layers(model)
-        self._handles += [
-            layers[place].register_forward_hook(Place(self, place)) for place in places if place != INPUT
-        ]
+        for place in places:
+            if place != INPUT:
+                Place(layers[place], self, place)
         self._session.places = places
 
     def _audit(self, model: nn.Module, run: Any) -> None:

@@ -8,7 +8,7 @@ from torch import nn
 
 from mixlayers import Method
 from mixlayers._layers import Layers
-from mixlayers_torch._hooks import find_mixer
+from mixlayers_torch._hooks import find_mixer, remove_hooks
 from mixlayers_torch._mixer import Mixer
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -49,7 +49,7 @@ def unwrap(model: Model) -> Model:
     Raises:
         ValueError: If the model is not wrapped.
     """
-    get_mixer(model).remove()
+    remove_hooks(model, get_mixer(model))
     return model
 
 
