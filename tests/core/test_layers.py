@@ -44,9 +44,13 @@ def test_layers_are_selected(layers, expected):
     assert select_layers(layers, MODULES) == expected
 
 
-@pytest.mark.parametrize("layers", ["layer9", re.compile("x"), dict, [lambda n, m: False], ["stem", "stage*"]])
+@pytest.mark.parametrize(
+    "layers", ["layer9", re.compile("x"), dict, [lambda n, m: False], ["stem", "stage*"]]
+)
 def test_no_match_lists_the_candidates(layers):
-    with pytest.raises(ValueError, match=r"matches no layer of the model.*stem, layer1, layer2, head, layer1\.0"):
+    with pytest.raises(
+        ValueError, match=r"matches no layer of the model.*stem, layer1, layer2, head, layer1\.0"
+    ):
         select_layers(layers, MODULES)
 
 
@@ -68,12 +72,23 @@ def names(*chosen, **kwargs):
 @pytest.mark.parametrize(
     ("points", "expected"),
     [
-        (names("layer1.0", "layer1", "layer2.0", "layer2", "layer3", "layer4"), ("input", "layer1", "layer2")),
+        (
+            names("layer1.0", "layer1", "layer2.0", "layer2", "layer3", "layer4"),
+            ("input", "layer1", "layer2"),
+        ),
         (names("stage1", "stage2", "stage3"), ("input", "stage1", "stage2")),
-        (names("embed", *(f"net.blocks.{i}" for i in range(12)), "net"), ("input", "net.blocks.2", "net.blocks.5")),
+        (
+            names("embed", *(f"net.blocks.{i}" for i in range(12)), "net"),
+            ("input", "net.blocks.2", "net.blocks.5"),
+        ),
         (names("a1", "a2"), ("input", "a1")),
         (
-            [point("0", leaf=True), point("1", leaf=True, weighted=False), point("2", leaf=True), point("4", leaf=True)],
+            [
+                point("0", leaf=True),
+                point("1", leaf=True, weighted=False),
+                point("2", leaf=True),
+                point("4", leaf=True),
+            ],
             ("input", "1", "2"),
         ),
     ],

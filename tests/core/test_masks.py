@@ -34,7 +34,8 @@ def test_blocks_fit_every_map(channels, spatial, block, gamma, seed):
 
 
 @pytest.mark.parametrize(
-    ("spatial", "block"), [((32, 32), 7), ((8, 20), 5), ((9,), 4), ((5, 6, 7), 3), ((3, 3), 7), ((), 7), ((1, 1), 7)]
+    ("spatial", "block"),
+    [((32, 32), 7), ((8, 20), 5), ((9,), 4), ((5, 6, 7), 3), ((3, 3), 7), ((), 7), ((1, 1), 7)],
 )
 @pytest.mark.parametrize("gamma", [0.25, 0.9])
 def test_the_expected_portion_is_the_mean_over_draws(spatial, block, gamma):
@@ -53,7 +54,9 @@ def test_gamma_is_the_papers_on_square_maps(f, b):
 @given(st.floats(0.02, 0.98), st.lists(st.integers(1, 20), min_size=1, max_size=2).map(tuple))
 def test_portion_is_solved_for(portion, spatial):
     sizes = tuple(min(5, size) for size in spatial)
-    assert expected_portion(rate_for_portion(portion, spatial, sizes), spatial, sizes) == pytest.approx(portion)
+    assert expected_portion(rate_for_portion(portion, spatial, sizes), spatial, sizes) == pytest.approx(
+        portion
+    )
 
 
 def test_gaps_draw_a_bernoulli_field():

@@ -88,7 +88,9 @@ def test_lam_follows_the_beta_law():
 
 
 def test_lam_is_a_python_float_or_float32():
-    assert all(type(plan.lam) is float and type(plan.blend((6, 3, 8, 8)).s) is float for plan in plans(CutMix(), 5))
+    assert all(
+        type(plan.lam) is float and type(plan.blend((6, 3, 8, 8)).s) is float for plan in plans(CutMix(), 5)
+    )
     pair = Mixup(lam_per="pair").plan(step=1, batch_size=7)
     assert np.array_equal(pair.lam, pair.lam[pair.perm])
     assert pair.lam.dtype == pair.blend((7, 3)).s.dtype == np.float32

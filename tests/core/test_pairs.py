@@ -15,7 +15,12 @@ def rng(seed):
     return np.random.default_rng(seed)
 
 
-@given(sizes, seeds, st.sampled_from(["random", "derangement", "different_class", "same_class"]), st.integers(1, 5))
+@given(
+    sizes,
+    seeds,
+    st.sampled_from(["random", "derangement", "different_class", "same_class"]),
+    st.integers(1, 5),
+)
 def test_every_policy_gives_a_permutation(size, seed, pairs, classes):
     labels = rng(seed).integers(classes, size=size)
     perm = draw_pairs(rng(seed), size, pairs, labels)
@@ -62,7 +67,9 @@ def test_random_pairs_are_uniform():
 
 def test_different_class_pairs_reach_every_other_sample():
     labels, generator = np.array([0, 0, 1, 1, 2, 2]), rng(0)
-    met = {(i, j) for _ in range(400) for i, j in enumerate(draw_pairs(generator, 6, "different_class", labels))}
+    met = {
+        (i, j) for _ in range(400) for i, j in enumerate(draw_pairs(generator, 6, "different_class", labels))
+    }
     assert met == {(i, j) for i in range(6) for j in range(6) if labels[i] != labels[j]}
 
 

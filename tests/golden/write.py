@@ -31,10 +31,17 @@ def golden_plans() -> list[object]:
     for method in METHODS:
         for step in (0, 1, 2, 10**6):
             plan = method.plan(
-                step=step, batch_size=8, places=("input", "a", "b"), seed=2**40 + 1, rank=step % 3, labels=LABELS
+                step=step,
+                batch_size=8,
+                places=("input", "a", "b"),
+                seed=2**40 + 1,
+                rank=step % 3,
+                labels=LABELS,
             )
             how = plan.blend((8, 3, 10, 13))
-            mask = None if how.mask is None else hashlib.sha256(np.packbits(how.mask).tobytes()).hexdigest()[:16]
+            mask = (
+                None if how.mask is None else hashlib.sha256(np.packbits(how.mask).tobytes()).hexdigest()[:16]
+            )
             told.append({**plan.to_dict(), "mask": mask, "s": np.asarray(how.s, dtype=np.float32).tolist()})
     return told
 
