@@ -56,7 +56,6 @@ class MixedTarget:
     @property
     def s(self) -> Any:
         """Share of the partner: a float, or one value per sample, (N,)."""
-        self.used = True
         return self._share()
 
     @property

@@ -38,7 +38,7 @@ class Torch:
         model = self.face.wrap(nn.Sequential(nn.Identity()), method, "0", seed=seed, **options)
         self.face.get_mixer(model).load_state_dict({"step": step})
         mixed, target = model(x, target=y)
-        target.s  # noqa: B018  # reading the share counts as using the target
+        target.partner  # noqa: B018  # reading the partners counts as using the target
         return mixed, target
 
     def dtype(self, tensor: Any) -> str:

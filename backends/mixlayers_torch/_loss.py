@@ -51,8 +51,9 @@ def accuracy(output: Tensor, target: MixedTarget | Tensor) -> Tensor:
         A scalar tensor on the output's device.
     """
     mixed = target if isinstance(target, MixedTarget) else MixedTarget(target)
-    predicted = output.argmax(1)
+    used, predicted = mixed.used, output.argmax(1)
     hits: Tensor = mixed.blend(lambda y: (predicted == (y.argmax(1) if y.ndim > 1 else y)).float())
+    mixed.used = used  # a metric is no loss: one must still use the target
     return hits.mean()
 
 

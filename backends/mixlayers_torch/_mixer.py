@@ -85,7 +85,7 @@ class Mixer:
         if self.method.hidden and self._rule is None:
             self._settle_places(model, select_layers(layers, named_layers(model)))
         elif not self.method.hidden:
-            if layers not in ("auto", INPUT):
+            if self._rule != "auto" and select_layers(layers, named_layers(model)) != (INPUT,):
                 raise ValueError(
                     f"{self.method!r} mixes the input, got layers={layers!r}: leave layers out, "
                     "or use ManifoldMixup or PatchUp, which mix hidden layers."
@@ -124,6 +124,11 @@ class Mixer:
         Returns:
             For a module an instance of its own type; for a function a callable.
         """
+        if self.method.needs_labels:
+            raise ValueError(
+                f"{self.method!r} pairs by class and needs the labels when the model is called, but a criterion "
+                "gets them afterwards: use model(x, target=labels) or `with mixer(labels):`."
+            )
         self._implicit = True
         return mixed_loss(criterion, self)
 

@@ -38,12 +38,12 @@ def test_use_is_noticed():
     def fresh():
         return MixedTarget(Y, Y, 0.5, PLAN)
 
-    for use in (lambda t: t.blend(np.sum), lambda t: t.s, lambda t: t.partner):
+    for use in (lambda t: t.blend(np.sum), lambda t: t.partner):
         target = fresh()
         use(target)
         assert target.used
     logged = fresh()
-    assert logged.lam and logged.layer and repr(logged) and not logged.used
+    assert logged.lam and logged.s and logged.layer and repr(logged) and not logged.used
 
 
 def test_an_unsettled_target_says_when_it_is_known():

@@ -7,7 +7,7 @@ from networks import Net, batch, net
 from torch import nn
 
 from mixlayers import CutMix, ManifoldMixup, MixingError, Mixup, PatchUp
-from mixlayers.torch import Mixer, audit, cross_entropy, get_mixer, wrap
+from mixlayers.torch import Mixer, accuracy, audit, cross_entropy, get_mixer, wrap
 
 
 class Twice(Net):
@@ -142,7 +142,8 @@ def test_a_target_that_no_loss_used_stops_the_backward_pass():
         model = net()
         mixer = Mixer(model, layers=["layer1"])
         if way == "target":
-            output, _ = model(x, target=y)
+            output, target = model(x, target=y)
+            accuracy(output, target)  # a metric is no loss
         elif way == "scope":
             with mixer(y):
                 output = model(x)
@@ -202,14 +203,17 @@ def test_per_sample_shares_need_a_loss_per_sample():
 def test_class_policies_need_the_labels_at_the_forward():
     model, (x, y) = net(), batch()
     mixer = Mixer(model, ManifoldMixup(pairs="same_class"), ["layer1"])
-    criterion = mixer.loss(nn.CrossEntropyLoss())
-    with pytest.raises(ValueError, match="target=labels"):
-        model(x)
+    with pytest.raises(ValueError, match=r"pairs by class.*target=labels"):
+        mixer.loss(nn.CrossEntropyLoss())
     with mixer(y) as target:
         output = model(x)
     cross_entropy(output, target).backward()
+
+
+def test_a_criterion_blends_once():
+    mixer = Mixer(net(), layers=["layer1"])
     with pytest.raises(ValueError, match="already blends"):
-        mixer.loss(criterion)
+        mixer.loss(mixer.loss(nn.CrossEntropyLoss()))
 
 
 def test_audit_refuses_what_it_cannot_see():

@@ -14,6 +14,7 @@ from torch import nn
 
 from mixlayers import CutMix, ManifoldMixup, MixedTarget, Mixup, OneOf, PatchUp, Scheduled
 from mixlayers import _reference as reference
+from mixlayers.presets import PRESETS
 from mixlayers.torch import Mixer, accuracy, cross_entropy, get_mixer, unwrap, wrap
 
 LAYERS = ["layer1", "layer2"]
@@ -132,6 +133,12 @@ def test_input_methods_need_no_layers(method):
     output, target = model(x, target=y)
     cross_entropy(output, target).backward()
     assert target.layer == "input" and torch.equal(x, kept) and 0.0 <= accuracy(output, target) <= 1.0
+
+
+def test_input_presets_attach_as_they_stand():
+    for name in ("mixup-cifar", "cutmix-imagenet"):
+        mixer = Mixer(net(), PRESETS[name].method, PRESETS[name].layers)
+        assert mixer.places == ("input",)
 
 
 def copies():
