@@ -12,6 +12,7 @@ from math import ceil
 from typing import Any
 
 from mixlayers._audit import UNSEEN, Audit, Point
+from mixlayers._method import Method
 
 INPUT = "input"
 """The place before the first layer."""
@@ -46,6 +47,23 @@ def select_layers(layers: Layers, modules: Mapping[str, object]) -> tuple[str, .
             raise ValueError(f"layers: {item!r} matches no layer of the model. {_candidates(modules)}")
         chosen |= matched
     return tuple(name for name in (INPUT, *modules) if name in chosen)
+
+
+def named_places(method: Method, layers: Layers, modules: Mapping[str, object]) -> tuple[str, ...] | None:
+    """The places that the user named for a method; None if an audit is to choose them.
+
+    Raises:
+        ValueError: If a method that mixes the input is given layers.
+    """
+    if isinstance(layers, str) and layers in ("auto", "stages") and method.hidden:
+        return None
+    places = (INPUT,) if isinstance(layers, str) and layers == "auto" else select_layers(layers, modules)
+    if not method.hidden and places != (INPUT,):
+        raise ValueError(
+            f"{method!r} mixes the input, got layers={layers!r}: leave layers out, "
+            "or use ManifoldMixup or PatchUp, which mix hidden layers."
+        )
+    return places
 
 
 def _matches(item: Any, modules: Mapping[str, object]) -> set[str]:

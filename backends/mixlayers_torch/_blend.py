@@ -13,6 +13,8 @@ from mixlayers._pairs import Permutation, inverse
 from mixlayers._plan import Blend
 
 Span = tuple[slice, ...]
+_MANY = 2**18
+"""Elements from which embedding_bag beats a gather and a lerp on the CPU; below, its threads cost more."""
 
 
 class Partners:
@@ -110,35 +112,35 @@ class _Blend(torch.autograd.Function):
 def _gather_add(x: Tensor, perm: Tensor, keep: float | Tensor, give: float | Tensor) -> Tensor:
     """keep * x + give * x[perm], a fresh tensor in x's layout, in as few passes over memory as there are."""
     rows = _rows(x)
-    if rows is not None and x.device.type == "cpu" and x.dtype is torch.float32 and rows.numel():
-        return _embedding_bag(x, rows, perm, keep, give)
-    result = torch.empty_like(x)
     if rows is None:
-        torch.index_select(x, 0, perm, out=result)
+        return _weigh(x.index_select(0, perm), x, keep, give)
+    if x.device.type == "cpu" and x.dtype is torch.float32 and x.numel() >= _MANY:
+        result = _embedding_bag(rows, perm, keep, give)
     else:
-        torch.index_select(rows, 0, perm, out=_rows(result))
-    if not isinstance(keep, Tensor):
-        return result if keep == 0.0 else result.lerp_(x, keep)
-    shape = (-1,) + (1,) * (x.ndim - 1)
-    return result.mul_(give.view(shape)).addcmul_(x, keep.view(shape))  # type: ignore[union-attr]
+        result = _weigh(rows.index_select(0, perm), rows, keep, give)
+    # `.data`, since a Function whose output is a view forbids what follows to work in place on it
+    return result.as_strided(x.shape, x.stride()).data
 
 
-def _embedding_bag(
-    x: Tensor, rows: Tensor, perm: Tensor, keep: float | Tensor, give: float | Tensor
-) -> Tensor:
-    """The CPU's fastest weighted sum of rows: each bag holds a sample and its partner."""
+def _weigh(partner: Tensor, x: Tensor, keep: float | Tensor, give: float | Tensor) -> Tensor:
+    """keep * x + give * partner, written over the partner."""
+    if isinstance(keep, Tensor) and isinstance(give, Tensor):
+        shape = (-1,) + (1,) * (x.ndim - 1)
+        return partner.mul_(give.view(shape)).addcmul_(x, keep.view(shape))
+    return partner if keep == 0.0 else partner.lerp_(x, keep)
+
+
+def _embedding_bag(rows: Tensor, perm: Tensor, keep: float | Tensor, give: float | Tensor) -> Tensor:
+    """The CPU's fastest weighted sum of many rows: each bag holds a sample and its partner."""
     size = len(perm)
     if not isinstance(keep, Tensor) and keep == 0.0:
-        bags = torch.embedding_bag(rows, perm, torch.arange(size), False, 0)[0]
-    else:
-        members = torch.stack((torch.arange(size), perm), 1).view(-1)
-        weights = rows.new_empty(size, 2)
-        weights[:, 0], weights[:, 1] = keep, give
-        bags = torch.embedding_bag(
-            rows, members, torch.arange(0, 2 * size, 2), False, 0, False, weights.view(-1)
-        )[0]
-    # `.data`, since a Function whose output is a view forbids what follows to work in place on it
-    return bags.as_strided(x.shape, x.stride()).data
+        return torch.embedding_bag(rows, perm, torch.arange(size), False, 0)[0]
+    members = torch.stack((torch.arange(size), perm), 1).view(-1)
+    weights = rows.new_empty(size, 2)
+    weights[:, 0], weights[:, 1] = keep, give
+    return torch.embedding_bag(
+        rows, members, torch.arange(0, 2 * size, 2), False, 0, False, weights.view(-1)
+    )[0]
 
 
 def _rows(x: Tensor) -> Tensor | None:

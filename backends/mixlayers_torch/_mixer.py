@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -9,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from mixlayers import ManifoldMixup, Method, MixedTarget, MixPlan
+from mixlayers._audit import Audit
 from mixlayers._lam import Lam
-from mixlayers._layers import INPUT, Layers, auto_layers, select_layers, warn_untrue
+from mixlayers._layers import INPUT, Layers, auto_layers, named_places, warn_untrue
 from mixlayers._session import Session
 from mixlayers._tree import leaves
 from mixlayers_torch._audit import audit, audit_call
@@ -28,7 +30,6 @@ from mixlayers_torch._mix import (
 )
 from mixlayers_torch._scope import Scope
 
-_BY_AUDIT = ("auto", "stages")
 _LABEL_NAMES = frozenset({"label", "labels", "target", "targets", "y"})
 
 
@@ -78,21 +79,15 @@ class Mixer:
         self.batch_dim, self.channel_dim = batch_dim, channel_dim
         check_wrappable(model, self.method)
         self._session = Session(self.method, seed, _distributed_rank if rank is None else partial(int, rank))
-        self._rule = layers if isinstance(layers, str) and layers in _BY_AUDIT else None
+        self._rule = layers if isinstance(layers, str) else "auto"
         self._implicit = False
         self._audited = not self.method.hidden
         self._start_afresh()
-        if self.method.hidden and self._rule is None:
-            self._settle_places(model, select_layers(layers, named_layers(model)))
-        elif not self.method.hidden:
-            if self._rule != "auto" and select_layers(layers, named_layers(model)) != (INPUT,):
-                raise ValueError(
-                    f"{self.method!r} mixes the input, got layers={layers!r}: leave layers out, "
-                    "or use ManifoldMixup or PatchUp, which mix hidden layers."
-                )
-            self._session.places = (INPUT,)
+        places = named_places(self.method, layers, named_layers(model))
         if example is not None and not self._audited:
-            self._audit(model, partial(audit, model, example, batch_dim=batch_dim))
+            places = self._audited_places(places, partial(audit, model, example, batch_dim=batch_dim))
+            self._audited = True
+        self._attach(model, places)
         Enter(model, self)
         Leave(model, self)
 
@@ -174,28 +169,27 @@ class Mixer:
             return target, 0.0
         return partner_and_share(target, s, self._partners(plan))
 
-    def _settle_places(self, model: nn.Module, places: tuple[str, ...]) -> None:
-        layers = named_layers(model)
-        for place in places:
-            if place != INPUT:
-                Place(layers[place], self, place)
-        self._session.places = places
-
-    def _audit(self, model: nn.Module, run: Any) -> None:
-        """Choose the layers, or check those that were named; once, with three samples in eval mode."""
+    def _audited_places(self, places: tuple[str, ...] | None, run: Callable[[], Audit]) -> tuple[str, ...]:
+        """Choose the places, or check those that were named; once, with three samples in eval mode."""
         self._busy = True
         try:
             report = run()
-            if self._rule is not None:
-                self._settle_places(model, auto_layers(report, self._rule))
+            chosen = auto_layers(report, self._rule) if places is None else places
         except Exception as error:
-            if self._rule is not None:
+            if places is None:
                 raise ValueError(f"layers={self._rule!r}: {error}") from error
-            return  # the layers were named: every step still checks what it mixes
+            return places  # they were named: every step still checks what it mixes
         finally:
             self._busy = False
-            self._audited = self._session.places is not None
-        warn_untrue(report, self._session.places or ())
+        warn_untrue(report, chosen)
+        return chosen
+
+    def _attach(self, model: nn.Module, places: tuple[str, ...] | None) -> None:
+        layers = named_layers(model)
+        for place in places or ():
+            if place != INPUT:
+                Place(layers[place], self, place)
+        self._session.places = places
 
     def _enter(self, model: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
         if self._busy:
@@ -231,7 +225,11 @@ class Mixer:
             check_length(given[0], size)
         labels = class_indices(given[0]) if given is not None and self.method.needs_labels else None
         if not self._audited:
-            self._audit(model, partial(audit_call, model, args, kwargs, self.batch_dim))
+            known = self._session.places
+            places = self._audited_places(known, partial(audit_call, model, args, kwargs, self.batch_dim))
+            self._audited = True
+            if known is None:
+                self._attach(model, places)
         return self._session.begin(size, labels)
 
     def _at(self, place: str, output: Any) -> Any:

@@ -5,7 +5,7 @@ import torch
 
 from mixlayers import CutMix, Mixup, PatchUp
 from mixlayers.torch import mix
-from mixlayers_torch._blend import Partners, blend
+from mixlayers_torch._blend import _MANY, Partners, blend
 
 METHODS = [
     Mixup(),
@@ -91,3 +91,17 @@ def test_the_step_keeps_nothing_of_the_feature_for_backward():
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.nbytes) or t, lambda t: t):
         blend(x, how, partners)
     assert 0 < sum(kept) < x.nbytes / 20
+
+
+@pytest.mark.parametrize("method", METHODS, ids=repr)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_large_features_take_the_fast_kernel_and_agree(method, layout):
+    shape = (4, 16, 66, 64)
+    assert 4 * 16 * 66 * 64 >= _MANY
+    x = torch.randn(shape).to(memory_format=layout).requires_grad_()
+    how, partners = how_for(method, shape)
+    mixed, exact = blend(x, how, partners), blend(x.double(), how, partners)
+    assert mixed.is_contiguous(memory_format=layout)
+    torch.testing.assert_close(mixed.double(), exact, rtol=1e-6, atol=1e-6)
+    ours, theirs = (torch.autograd.grad(y.sin().sum(), x)[0] for y in (mixed, exact))
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,133 @@
+"""Timing on a shared machine: interleaved runs, medians with quartiles, and rows that say whether a limit holds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from statistics import median, quantiles
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much to run.
+
+    Attributes:
+        rounds: Interleaved rounds of cheap work.
+        steps: Rounds that hold a whole training step.
+        batch, width, size: Batch, channels of ResNet-18's first stage, and image side; 128, 64, 32 but for a trial run.
+        more: Whether to run what only the full run shows: more sizes, the authors' steps, the tuned malloc.
+    """
+
+    rounds: int
+    steps: int
+    batch: int = 128
+    width: int = 64
+    size: int = 32
+    more: bool = True
+
+
+FULL = Scale(rounds=15, steps=5)
+QUICK = Scale(rounds=5, steps=2, more=False)
+TINY = Scale(rounds=3, steps=2, batch=4, width=4, size=16)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A median with its quartiles."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        low, _, high = quantiles(values, n=4, method="inclusive")
+        return cls(median(values), low, high)
+
+    def __str__(self) -> str:
+        return f"{self.median:.3g} [{self.low:.3g}, {self.high:.3g}]"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        part: The benchmark that it belongs to.
+        what: What was timed.
+        unit: Of ours, the rivals and the limit; "x add" is a ratio to additions of the same size, and so on.
+        ours: Median and quartiles.
+        rivals: The same for other ways to do it.
+        limit: What ours may take; None where nothing was promised.
+        malloc: "default", or "tuned" where large blocks are kept, not mapped afresh at each allocation.
+    """
+
+    part: str
+    what: str
+    unit: str
+    ours: Spread
+    rivals: Mapping[str, Spread] = field(default_factory=dict)
+    limit: float | None = None
+    malloc: str = "default"
+
+    @property
+    def met(self) -> bool | None:
+        return None if self.limit is None else self.ours.median <= self.limit
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "met": self.met}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Row:
+        rivals = {name: Spread(**spread) for name, spread in data["rivals"].items()}
+        return cls(
+            **{key: data[key] for key in ("part", "what", "unit", "limit", "malloc")},
+            ours=Spread(**data["ours"]),
+            rivals=rivals,
+        )
+
+
+def seconds(work: Callable[[], object], repeat: int = 1) -> float:
+    """The time of one run, the mean of a few."""
+    start = time.perf_counter()
+    for _ in range(repeat):
+        work()
+    return (time.perf_counter() - start) / repeat
+
+
+def interleave(
+    work: Mapping[str, Callable[[], object]], rounds: int, repeat: int = 1
+) -> dict[str, list[float]]:
+    """Time everything in turn, round after round, so that the machine's other load falls on all alike."""
+    for each in work.values():
+        each()
+    names = list(work)
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(rounds):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            times[name].append(seconds(work[name], repeat))
+    return times
+
+
+def ratio(times: Sequence[float], base: Sequence[float]) -> Spread:
+    """The ratios, round by round."""
+    return Spread.of([one / other for one, other in zip(times, base, strict=True)])
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as plain text."""
+    lines = [("what", "malloc", "unit", "ours", "rivals", "limit", "met")]
+    for row in rows:
+        rivals = "; ".join(f"{name} {spread.median:.3g}" for name, spread in row.rivals.items())
+        limit = "" if row.limit is None else f"{row.limit:g}"
+        met = {None: "", True: "yes", False: "NO"}[row.met]
+        lines.append((f"{row.part}: {row.what}", row.malloc, row.unit, str(row.ours), rivals, limit, met))
+    widths = [max(len(line[column]) for line in lines) for column in range(7)]
+    lines.insert(1, tuple("-" * width for width in widths))  # type: ignore[arg-type]
+    return "\n".join(
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
+        for line in lines
+    )
