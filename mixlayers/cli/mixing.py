@@ -1,0 +1,155 @@
+"""Pictures of what mixing does: to a batch of images, and to features inside the network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from mixlayers import CutMix, ManifoldMixup, Method, MixPlan, Mixup, PatchUp
+from mixlayers.cli.network import SmallResNet
+from mixlayers.torch import get_mixer, mix, wrap
+
+if TYPE_CHECKING:
+    from mixlayers.cli.data import DataSet, Split
+
+_SAMPLES: Final = 8
+_LAYER: Final = "layer1"
+_CHANNELS: Final = 7
+_KEPT_AND_REPLACED: Final = ListedColormap(["#EEEEEE", "#0072B2"])
+
+Picture = npt.NDArray[np.floating[Any]]
+
+
+def draw_batch(data: DataSet, rows: Split) -> Figure:
+    """Input level: samples, their partners, and what Mixup and CutMix make of them and of the labels."""
+    images, labels = _samples(data, rows)
+    methods = {"Mixup": Mixup(), "CutMix": CutMix()}
+    step, plans = _telling_step(list(methods.values()), images.shape, "input", (0.3, 0.42))
+    mixed = {title: mix(images, labels, method, step=step) for title, method in methods.items()}
+    partners = plans[0].perm
+
+    figure = Figure(figsize=(11.0, 6.6), layout="constrained")
+    figure.suptitle(f"One batch of {data.title}, mixed at the input", x=0.01, ha="left", fontsize=13)
+    grid = figure.subplots(2 + len(methods), _SAMPLES)
+    own = [str(int(y)) for y in labels]
+    theirs = [str(int(y)) for y in labels[partners]]
+    _strip(grid[0], "sample", images, own)
+    _strip(grid[1], "partner", images[partners], theirs)
+    for row, (title, (batch, target)) in zip(grid[2:], mixed.items(), strict=True):
+        s = float(target.s)
+        _strip(
+            row, title, batch, [f"{1 - s:.0%} {a} + {s:.0%} {b}" for a, b in zip(own, theirs, strict=True)]
+        )
+    return figure
+
+
+def draw_hidden(data: DataSet, rows: Split, weights: Mapping[str, Any]) -> Figure:
+    """Hidden level: some channels of one sample and its partner, the masks, and the mixed features."""
+    images, labels = _samples(data, rows)
+    clean = _entering_next_stage(_network(weights), images)
+    methods = {
+        "Manifold\nMixup": ManifoldMixup(),
+        "PatchUp\nhard": PatchUp("hard"),
+        "PatchUp\nsoft": PatchUp("soft"),
+    }
+    step, plans = _telling_step(list(methods.values()), clean.shape, _LAYER, (0.3, 0.75))
+    partner = int(plans[0].perm[0])
+
+    lines: list[tuple[str, Picture, bool]] = []
+    for (title, method), plan in zip(methods.items(), plans, strict=True):
+        network = wrap(_network(weights), method, layers=[_LAYER])
+        get_mixer(network).load_state_dict({"step": step})
+        mixed = _entering_next_stage(network, images, labels)[0].numpy()
+        blend = plan.blend(clean.shape)
+        if blend.mask is not None:
+            lines.append((f"{title}\nmask", blend.mask[0], True))
+        lines.append((f"{title}\n{1 - blend.s:.0%} + {blend.s:.0%}", mixed, False))
+
+    a, b = clean[0].numpy(), clean[partner].numpy()
+    lines = [("sample", a, False), ("partner", b, False), *lines]
+    liveliest = np.argsort(-(a.std(axis=(1, 2)) + b.std(axis=(1, 2))))[:_CHANNELS]
+    figure = Figure(figsize=(9.6, 8.3), layout="constrained")
+    figure.suptitle(
+        f"Features at the end of {_LAYER}, mixed there. Blue in the masks: the partner's",
+        x=0.01,
+        ha="left",
+        fontsize=13,
+    )
+    grid = figure.subplots(len(lines), 1 + _CHANNELS)
+    pictures = {"sample": images[0, 0].numpy(), "partner": images[partner, 0].numpy()}
+    for row, (title, maps, is_mask) in zip(grid, lines, strict=True):
+        _bare(row[0])
+        row[0].set_ylabel(title, fontsize=10, rotation=0, ha="right", va="center")
+        if title in pictures:
+            row[0].imshow(pictures[title], cmap="gray", vmin=0.0, vmax=1.0)
+        else:
+            row[0].spines[:].set_visible(False)
+        for axes, channel in zip(row[1:], liveliest, strict=True):
+            _bare(axes)
+            top = 1.0 if is_mask else max(a[channel].max(), b[channel].max())
+            axes.imshow(maps[channel], cmap=_KEPT_AND_REPLACED if is_mask else "cividis", vmin=0.0, vmax=top)
+    grid[0][0].set_title("input", fontsize=10)
+    for axes, channel in zip(grid[0][1:], liveliest, strict=True):
+        axes.set_title(f"channel {channel}", fontsize=10)
+    return figure
+
+
+def _samples(data: DataSet, rows: Split) -> tuple[Tensor, Tensor]:
+    """One validation image of each of some classes."""
+    labels = data.labels[rows.validation]
+    chosen = [rows.validation[labels == label][0] for label in (3, 7, 0, 5, 8, 2, 6, 4)]
+    return torch.from_numpy(data.images[chosen]), torch.from_numpy(data.labels[chosen])
+
+
+def _telling_step(
+    methods: Sequence[Method], shape: Sequence[int], place: str, shares: tuple[float, float]
+) -> tuple[int, list[MixPlan]]:
+    """The first step that shows something, and its plans: equal partners, nobody his own, middling shares."""
+    for step in range(2000):
+        plans = [method.plan(step=step, batch_size=shape[0], places=(place,)) for method in methods]
+        perm = plans[0].perm
+        if (perm == np.arange(shape[0])).any() or any((plan.perm != perm).any() for plan in plans):
+            continue
+        if all(shares[0] < float(plan.blend(shape).s) < shares[1] for plan in plans):
+            return step, plans
+    raise RuntimeError("no step in 2000 shows mixing well: the methods no longer draw equal partners.")
+
+
+def _network(weights: Mapping[str, Any]) -> SmallResNet:
+    """A network with these weights (NumPy arrays), in training mode."""
+    network = SmallResNet()
+    network.load_state_dict({name: torch.as_tensor(value) for name, value in weights.items()})
+    return network.train()
+
+
+def _entering_next_stage(network: SmallResNet, images: Tensor, labels: Tensor | None = None) -> Tensor:
+    """What layer2 gets to see, float32 (N, C, H, W); mixed if there are labels."""
+    seen: list[Tensor] = []
+    handle = network.layer2.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    try:
+        network(images) if labels is None else network(images, target=labels)
+    finally:
+        handle.remove()
+    return seen[-1]  # before it, the mixer may have audited the network with a forward of its own
+
+
+def _strip(row: Sequence[Axes], title: str, images: Tensor, captions: Sequence[str]) -> None:
+    for axes, image, caption in zip(row, images, captions, strict=True):
+        _bare(axes)
+        axes.imshow(image[0].numpy(), cmap="gray", vmin=0.0, vmax=1.0)
+        axes.set_xlabel(caption, fontsize=10)
+    row[0].set_ylabel(title, fontsize=11)
+
+
+def _bare(axes: Axes) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_color("#BBBBBB")

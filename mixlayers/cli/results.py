@@ -1,0 +1,146 @@
+"""The record of a demo: what was asked, with which versions, and every finished run."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from mixlayers import __version__
+from mixlayers.cli.stop import Stop, cause
+
+if TYPE_CHECKING:
+    from mixlayers.cli.train import Run
+
+FILE: Final = "results.json"
+PREVIOUS: Final = "results.previous.json"
+MEASURES: Final = ("accuracy", "nll", "ece", "fgsm_accuracy")
+SMALLER_IS_BETTER: Final = ("nll", "ece")
+
+
+@dataclass
+class Results:
+    """Everything that results.json holds.
+
+    Attributes:
+        config: What the demo was asked to do.
+        data: The data set and the sizes of its parts.
+        planned: How many runs there are to be.
+        runs: The finished ones.
+        pictures: File names of the pictures.
+    """
+
+    config: Mapping[str, Any]
+    data: Mapping[str, Any]
+    planned: int
+    runs: list[Run] = field(default_factory=list)
+    pictures: list[str] = field(default_factory=list)
+    started: float = field(default_factory=time.perf_counter)
+
+    def of(self, method: str) -> list[Run]:
+        """A method's finished runs, by seed."""
+        return sorted((run for run in self.runs if run.method == method), key=lambda run: run.seed)
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods with at least one finished run, in the order asked for."""
+        return [name for name in self.config["methods"] if self.of(name)]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "format": 1,
+            "finished": len(self.runs) == self.planned,
+            "planned_runs": self.planned,
+            "config": dict(self.config),
+            "data": dict(self.data),
+            "versions": versions(),
+            "seconds": round(time.perf_counter() - self.started, 3),
+            "summary": {name: summary(self.of(name)) for name in self.methods},
+            "runs": [asdict(run) for run in self.runs],
+            "pictures": self.pictures,
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write results.json in one piece: whoever reads it sees the old one or the new one.
+
+        Raises:
+            Stop: If it cannot be written.
+        """
+        path = folder / FILE
+        try:
+            part = folder / f"{FILE}.part"
+            part.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+            os.replace(part, path)
+        except OSError as error:
+            raise Stop(f"The results cannot be written to {path} ({cause(error)}).") from error
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the output folder, see that it can be written to, and put an earlier results.json aside.
+
+    Raises:
+        Stop: If it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f"{FILE}.part"
+        probe.write_text("", encoding="utf-8")
+        probe.unlink()
+        if (folder / FILE).exists():
+            os.replace(folder / FILE, folder / PREVIOUS)
+    except OSError as error:
+        raise Stop(
+            f"The output folder {folder} cannot be written to ({cause(error)}): give another with --out."
+        ) from error
+
+
+def summary(runs: Sequence[Run]) -> dict[str, dict[str, float | None]]:
+    """Mean and standard deviation (of a sample; None for a single run) of every measure."""
+    values = {name: np.array([getattr(run, name) for run in runs]) for name in MEASURES}
+    return {
+        name: {"mean": float(v.mean()), "sd": float(v.std(ddof=1)) if len(v) > 1 else None}
+        for name, v in values.items()
+    }
+
+
+def versions() -> dict[str, str | None]:
+    """What the numbers were made with."""
+    packages = ("numpy", "torch", "mlxtend", "scikit-learn")
+    found: dict[str, str | None] = {"python": platform.python_version(), "mixlayers": __version__}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def best(results: Results, measure: str) -> str:
+    """The method with the best mean."""
+    means = {name: summary(results.of(name))[measure]["mean"] or 0.0 for name in results.methods}
+    return (min if measure in SMALLER_IS_BETTER else max)(means, key=means.__getitem__)
+
+
+def ties_with_best(results: Results, measure: str) -> set[str]:
+    """The methods that are no further from the best one than the larger of the two standard deviations.
+
+    A rough and careful rule that a reader can check on the table. The best one is not in the set, and neither is
+    a method with a single run, which tells nothing.
+    """
+    moments = {name: summary(results.of(name))[measure] for name in results.methods}
+    winner = best(results, measure)
+    ties = set()
+    for name, own in moments.items():
+        spread = [m["sd"] for m in (own, moments[winner]) if m["sd"] is not None]
+        gap = abs((own["mean"] or 0.0) - (moments[winner]["mean"] or 0.0))
+        if name != winner and len(spread) == 2 and gap <= max(spread):
+            ties.add(name)
+    return ties

@@ -1,0 +1,189 @@
+"""One run: train the network with one method from one seed, and score it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.lib.stride_tricks import sliding_window_view
+from torch import Tensor
+
+from mixlayers.cli.data import DataSet, Images, Labels, Split
+from mixlayers.cli.methods import Entry
+from mixlayers.cli.network import SmallResNet
+from mixlayers.cli.score import evaluate, nll, predict
+from mixlayers.cli.stop import Stop
+from mixlayers.torch import cross_entropy, wrap
+
+BATCH: Final = 50
+SHIFT: Final = 2
+RECIPE: Final = {
+    "network": "SmallResNet(width=16)",
+    "optimizer": "SGD, Nesterov momentum 0.9, weight decay 5e-4",
+    "learning_rate": "one cycle up to 0.1",
+    "batch_size": BATCH,
+    "augmentation": f"shifts of up to {SHIFT} pixels",
+}
+"""The same for every method, chosen on the plain network."""
+
+
+@dataclass(frozen=True)
+class Glimpse:
+    """What a step looked like, for those who watch.
+
+    Attributes:
+        loss: Of the step's mixed batch.
+        lam: Share of the original samples in the step's labels; 1 in a clean step.
+        layer: Where the step mixed; None in a clean step.
+    """
+
+    step: int
+    loss: float
+    lam: float
+    layer: str | None
+
+
+@dataclass
+class Run:
+    """One finished run, as results.json holds it."""
+
+    method: str
+    seed: int
+    accuracy: float
+    nll: float
+    ece: float
+    fgsm_accuracy: float
+    seconds: float
+    steps: int
+    layers: dict[str, int] = field(default_factory=dict)
+    mean_lam: float = 1.0
+    curve: dict[str, list[float]] = field(default_factory=dict)
+
+
+def train(
+    name: str,
+    entry: Entry,
+    data: DataSet,
+    rows: Split,
+    *,
+    seed: int,
+    epochs: int,
+    watch: Callable[[Glimpse], None],
+) -> tuple[Run, SmallResNet]:
+    """Train and score; equal seeds start all methods from the same weights and show them the same batches.
+
+    Args:
+        watch: Called after each step.
+
+    Raises:
+        Stop: If the loss is no longer a number.
+    """
+    started = time.perf_counter()
+    torch.manual_seed(seed)
+    model = SmallResNet()
+    if entry.method is not None:
+        wrap(model, entry.method, layers=entry.layers, seed=seed)
+
+    batches = Batches(data, rows.train, seed)
+    total = epochs * len(batches)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=max(total, 2), pct_start=0.2)
+    curve = Curve(data, rows.validation, every=max(1, total // 10))
+    layers: Counter[str] = Counter()
+    lams: list[float] = []
+
+    step = 0
+    for _ in range(epochs):
+        model.train()
+        for images, labels in batches:
+            if entry.method is None:
+                output, target = model(images), labels
+            else:
+                output, target = model(images, target=labels)
+            loss = cross_entropy(output, target)
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+            schedule.step()
+
+            step += 1
+            glimpse = _glimpse(step, loss, target)
+            if not math.isfinite(glimpse.loss):
+                raise Stop(f"The loss of {entry.title} is {glimpse.loss} after {step} steps, seed {seed}.")
+            layers[glimpse.layer or "none"] += 1
+            lams.append(glimpse.lam)
+            watch(glimpse)
+            if step % curve.every == 0 or step == total:
+                curve.add(model, step)
+
+    scores = evaluate(
+        model,
+        torch.from_numpy(data.images[rows.test]),
+        torch.from_numpy(data.labels[rows.test]),
+        data.epsilon,
+    )
+    run = Run(
+        name,
+        seed,
+        **asdict(scores),
+        seconds=round(time.perf_counter() - started, 3),
+        steps=step,
+        layers=dict(sorted(layers.items())),
+        mean_lam=float(np.mean(lams)),
+        curve={"step": list(map(float, curve.steps)), "nll": curve.values},
+    )
+    return run, model
+
+
+def _glimpse(step: int, loss: Tensor, target: Any) -> Glimpse:
+    if isinstance(target, Tensor):
+        return Glimpse(step, loss.item(), 1.0, None)
+    return Glimpse(step, loss.item(), float(target.lam), target.layer)
+
+
+class Batches:
+    """The training images in a new order each epoch, each shifted a little."""
+
+    def __init__(self, data: DataSet, rows: Labels, seed: int) -> None:
+        self.images, self.labels = data.images[rows], data.labels[rows]
+        self.size = min(BATCH, len(rows))
+        self.rng = np.random.default_rng([seed, 1])
+
+    def __len__(self) -> int:
+        return len(self.labels) // self.size
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        order = self.rng.permutation(len(self.labels))
+        for start in range(0, len(self) * self.size, self.size):
+            rows = order[start : start + self.size]
+            yield torch.from_numpy(shifted(self.images[rows], self.rng)), torch.from_numpy(self.labels[rows])
+
+
+def shifted(images: Images, rng: np.random.Generator) -> Images:
+    """Move each picture by up to SHIFT pixels in both directions; black comes in from the border."""
+    padded = np.pad(images, ((0, 0), (0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT)))
+    windows = sliding_window_view(padded, images.shape[2:], axis=(2, 3))
+    down, right = rng.integers(0, 2 * SHIFT + 1, size=(2, len(images)))
+    return np.ascontiguousarray(windows[np.arange(len(images)), :, down, right])
+
+
+class Curve:
+    """Validation NLL while training. It only goes into a picture: no result depends on it."""
+
+    def __init__(self, data: DataSet, rows: Labels, every: int) -> None:
+        self.images, self.labels = torch.from_numpy(data.images[rows]), data.labels[rows]
+        self.every = every
+        self.steps: list[int] = []
+        self.values: list[float] = []
+
+    def add(self, model: torch.nn.Module, step: int) -> None:
+        model.eval()
+        self.steps.append(step)
+        self.values.append(nll(predict(model, self.images), self.labels))
+        model.train()
