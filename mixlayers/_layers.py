@@ -99,7 +99,8 @@ def stage_ends(points: Sequence[Point]) -> tuple[str, ...]:
 
     The trunk is the outermost family of numbered siblings that are made of layers themselves (layer1 to
     layer4, blocks.0 to blocks.11, stage1 to stage3). A model without one is cut at its weighted layers, each
-    stage ending with the last point of the same shape before the next (the activation, as a rule).
+    stage ending with the last point of the same shape before the next (the activation, as a rule); the
+    output layer ends none.
     """
     true = [point for point in points if point.true]
     families: dict[tuple[str, str], list[str]] = {}
@@ -119,7 +120,7 @@ def stage_ends(points: Sequence[Point]) -> tuple[str, ...]:
             shape = point.shape
         elif ends and point.shape == shape and not point.weighted:
             ends[-1] = point.name
-    return tuple(ends)
+    return tuple(ends[:-1])  # the last one is the output
 
 
 def auto_layers(report: Audit, rule: str = "auto") -> tuple[str, ...]:
@@ -134,7 +135,7 @@ def auto_layers(report: Audit, rule: str = "auto") -> tuple[str, ...]:
         ValueError: If no hidden layer is a true mixing point.
     """
     ends = stage_ends(report.points)
-    if len(ends) < 2:
+    if not ends:
         raise ValueError(
             "found no hidden layer that everything passes through, besides the output: "
             "name layers yourself, or mix the input with layers='input'. See audit(model, example)."

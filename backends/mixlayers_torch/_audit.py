@@ -55,7 +55,10 @@ def audit_call(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], 
         marked = tree_map(
             lambda x: x.clone() if can_mix(x, size, batch_dim) and x.requires_grad else x, output
         )
-        seen.setdefault(names[module], []).append(marked)
+        own = marked[0] if isinstance(module, nn.RNNBase) else marked  # its state has the batch elsewhere
+        # the nodes are taken now: `marked += residual` would put another in their place
+        nodes = [x.grad_fn for x in leaves(own) if can_mix(x, size, batch_dim) and x.requires_grad]
+        seen.setdefault(names[module], []).append((own, nodes))
         return marked
 
     handles = [module.register_forward_hook(mark) for module in names]
@@ -68,7 +71,15 @@ def audit_call(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], 
         for handle in handles:
             handle.remove()
     graph, number = _graph(_heads(output))
-    sources = {number[node] for node in number if _carries_samples(node, args, kwargs, size, batch_dim)}
+    inputs = {number[node] for node in number if _is_input(node, (args, kwargs))}
+    lookups = {number[node] for node in number if _looks_up(node, size, batch_dim)}
+    # picking a sample's own features, such as its last token's, is no look-up: its table holds samples already
+    lookups = {
+        node
+        for node in lookups
+        if all(separates(graph, frozenset(), below, inputs | lookups) for below in graph[node])
+    }
+    sources = inputs | lookups
     if not sources or separates(graph, frozenset(), _ROOT, sources):
         raise ValueError(
             "the model's output does not depend on the example in a differentiable way, so its layers cannot "
@@ -85,9 +96,9 @@ def audit_call(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], 
             not any(True for _ in module.children()),
         )
         points.append(Point(name, type(module).__name__, shape, not reason, reason, weighted, leaf))
-    float_input = any(can_mix(x, size, batch_dim) for x in leaves((args, kwargs)))
+    float_input = not lookups and any(can_mix(x, size, batch_dim) for x in leaves((args, kwargs)))
     report = Audit(tuple(points), float_input)
-    return replace(report, chosen=auto_layers(report)) if len(stage_ends(points)) > 1 else report
+    return replace(report, chosen=auto_layers(report)) if stage_ends(points) else report
 
 
 def _probe(leaf: Any, size: int, batch_dim: int) -> Any:
@@ -140,11 +151,14 @@ def _graph(heads: list[Any]) -> tuple[dict[int, list[int]], dict[Any, int]]:
     return graph, number
 
 
-def _carries_samples(node: Any, args: Any, kwargs: Any, size: int, batch_dim: int) -> bool:
-    """Whether samples enter the graph at this node: an input itself, or a look-up by batch-wise indices."""
+def _is_input(node: Any, inputs: Any) -> bool:
+    """Whether the node is an input itself."""
     variable = getattr(node, "variable", None)
-    if variable is not None:
-        return any(variable is leaf for leaf in leaves((args, kwargs)))
+    return variable is not None and any(variable is leaf for leaf in leaves(inputs))
+
+
+def _looks_up(node: Any, size: int, batch_dim: int) -> bool:
+    """Whether the node is a look-up by batch-wise indices."""
     for name in ("_saved_indices", "_saved_index"):
         saved = getattr(node, name, None)
         for index in saved if isinstance(saved, tuple | list) else (saved,):
@@ -166,18 +180,17 @@ def _verdict(
     """The feature's shape, and why the layer is not a true mixing point ("" if it is)."""
     if not outputs:
         return None, "never called"
-    tensors = [x for x in leaves(outputs[0]) if can_mix(x, size, batch_dim)]
+    output, marks = outputs[0]
+    tensors = [x for x in leaves(output) if can_mix(x, size, batch_dim)]
     shape = tuple(tensors[0].shape) if tensors else None
     if len(outputs) > 1:
         return shape, f"called {len(outputs)} times in one forward"
     if shape is None:
-        others = [
-            tuple(x.shape) for x in leaves(outputs[0]) if isinstance(x, Tensor) and x.is_floating_point()
-        ]
+        others = [tuple(x.shape) for x in leaves(output) if isinstance(x, Tensor) and x.is_floating_point()]
         return None, f"no batch axis (shape {others[0]})" if others else "no floating-point output"
     if not any(x.requires_grad for x in tensors):
         return shape, UNSEEN
-    nodes = {number[x.grad_fn] for x in tensors if x.grad_fn is not None and x.grad_fn in number}
+    nodes = {number[mark] for mark in marks if mark in number}
     if not nodes:
         return shape, "does not reach the output"
     whole = nodes <= dominating if len(nodes) == 1 else separates(graph, nodes, _ROOT, sources)

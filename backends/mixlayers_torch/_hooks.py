@@ -49,6 +49,9 @@ class Place:
         self.handle = layer.register_forward_hook(self)
 
     def __call__(self, layer: nn.Module, args: Any, output: Any) -> Any:
+        if isinstance(layer, nn.RNNBase):  # its state has the batch on another axis
+            mixed = self.mixer._at(self.name, output[0])
+            return None if mixed is None else (mixed, *output[1:])
         return self.mixer._at(self.name, output)
 
 

@@ -89,7 +89,7 @@ def names(*chosen, **kwargs):
                 point("2", leaf=True),
                 point("4", leaf=True),
             ],
-            ("input", "1", "2"),
+            ("input", "1"),
         ),
     ],
 )

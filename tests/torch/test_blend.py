@@ -97,7 +97,7 @@ def test_the_step_keeps_nothing_of_the_feature_for_backward():
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_large_features_take_the_fast_kernel_and_agree(method, layout):
     shape = (4, 16, 66, 64)
-    assert 4 * 16 * 66 * 64 >= _MANY
+    assert _MANY <= 4 * 16 * 66 * 64
     x = torch.randn(shape).to(memory_format=layout).requires_grad_()
     how, partners = how_for(method, shape)
     mixed, exact = blend(x, how, partners), blend(x.double(), how, partners)
