@@ -205,6 +205,8 @@ def test_finished_runs_survive(
 def test_ctrl_c_ends_all_workers_and_keeps_what_is_finished(tmp_path: Path) -> None:
     """A real process with two workers, interrupted as a terminal does it: the whole group gets the signal."""
     words = "-m mixlayers demo --data digits --epochs 12 --seeds 3 --methods plain,mixup --workers 2 --out"
+    # where this suite runs as a background job, SIGINT is ignored, and a child would inherit that
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [sys.executable, *words.split(), str(tmp_path)],
         cwd=ROOT,
@@ -214,6 +216,7 @@ def test_ctrl_c_ends_all_workers_and_keeps_what_is_finished(tmp_path: Path) -> N
         text=True,
         start_new_session=True,
     )
+    signal.signal(signal.SIGINT, before)
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("1/6"):
