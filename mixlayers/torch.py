@@ -1,23 +1,39 @@
 """Mixing for PyTorch."""
 
+from mixlayers_torch import IEBN1d as IEBN1d
+from mixlayers_torch import IEBN2d as IEBN2d
+from mixlayers_torch import IEBN3d as IEBN3d
 from mixlayers_torch import MixCollate as MixCollate
 from mixlayers_torch import Mixer as Mixer
+from mixlayers_torch import SyncIEBN as SyncIEBN
 from mixlayers_torch import accuracy as accuracy
 from mixlayers_torch import audit as audit
+from mixlayers_torch import convert_iebn as convert_iebn
 from mixlayers_torch import cross_entropy as cross_entropy
 from mixlayers_torch import get_mixer as get_mixer
+from mixlayers_torch import iebn_parameters as iebn_parameters
 from mixlayers_torch import mix as mix
+from mixlayers_torch import revert_iebn as revert_iebn
+from mixlayers_torch import to_official_state_dict as to_official_state_dict
 from mixlayers_torch import unwrap as unwrap
 from mixlayers_torch import wrap as wrap
 
 __all__ = [
+    "IEBN1d",
+    "IEBN2d",
+    "IEBN3d",
     "MixCollate",
     "Mixer",
+    "SyncIEBN",
     "accuracy",
     "audit",
+    "convert_iebn",
     "cross_entropy",
     "get_mixer",
+    "iebn_parameters",
     "mix",
+    "revert_iebn",
+    "to_official_state_dict",
     "unwrap",
     "wrap",
 ]

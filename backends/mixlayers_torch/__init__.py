@@ -2,6 +2,14 @@
 
 from mixlayers_torch._audit import audit as audit
 from mixlayers_torch._collate import MixCollate as MixCollate
+from mixlayers_torch._convert import convert_iebn as convert_iebn
+from mixlayers_torch._convert import iebn_parameters as iebn_parameters
+from mixlayers_torch._convert import revert_iebn as revert_iebn
+from mixlayers_torch._iebn import IEBN1d as IEBN1d
+from mixlayers_torch._iebn import IEBN2d as IEBN2d
+from mixlayers_torch._iebn import IEBN3d as IEBN3d
+from mixlayers_torch._iebn import to_official_state_dict as to_official_state_dict
+from mixlayers_torch._iebn_sync import SyncIEBN as SyncIEBN
 from mixlayers_torch._loss import accuracy as accuracy
 from mixlayers_torch._loss import cross_entropy as cross_entropy
 from mixlayers_torch._mix import mix as mix
@@ -11,13 +19,21 @@ from mixlayers_torch._wrap import unwrap as unwrap
 from mixlayers_torch._wrap import wrap as wrap
 
 __all__ = [
+    "IEBN1d",
+    "IEBN2d",
+    "IEBN3d",
     "MixCollate",
     "Mixer",
+    "SyncIEBN",
     "accuracy",
     "audit",
+    "convert_iebn",
     "cross_entropy",
     "get_mixer",
+    "iebn_parameters",
     "mix",
+    "revert_iebn",
+    "to_official_state_dict",
     "unwrap",
     "wrap",
 ]

@@ -1,0 +1,186 @@
+"""Turn a model's batch norms into IEBN, and back."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from mixlayers._layers import Layers, select_layers
+from mixlayers_torch._iebn import IEBN1d, IEBN2d, IEBN3d
+from mixlayers_torch._iebn_sync import SyncIEBN
+
+Model = TypeVar("Model", bound=nn.Module)
+IEBN = IEBN1d | IEBN2d | IEBN3d | SyncIEBN
+
+_IEBN_OF: dict[type[nn.Module], Any] = {kind.host: kind for kind in (IEBN1d, IEBN2d, IEBN3d, SyncIEBN)}
+_HOOKS = tuple(name for name in vars(nn.Module()) if name.startswith(("_forward_", "_backward_")))
+_LOG = logging.getLogger("mixlayers")
+
+
+def convert_iebn(model: Model, *, skip: Layers = (), preserve_output: bool = False) -> Model:
+    """Replace a model's BatchNorm and SyncBatchNorm layers by IEBN, in place.
+
+    Weights, statistics, modes and hooks stay, frozen layers stay frozen, and a layer used twice stays one
+    layer. What was replaced is logged ("mixlayers", INFO). The new parameters must reach the optimizer:
+    convert first, then make it; if one holds parameters of the model already, a warning says what to add.
+
+    Args:
+        model: Any module. A norm that is the model itself is returned converted.
+        skip: Norms to leave alone, in any form that `layers=` takes: names, globs, a predicate. The authors
+            leave the downsample path plain: `skip="*downsample*"` in torchvision's ResNets.
+        preserve_output: Divide each weight by sigmoid(bias_readjust), 0.27 at first, so that the model
+            computes the same function before its first step. Meant for pretrained models.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: If nothing is there to convert, if `skip` matches no layer, or if the output of a norm
+            without a weight is to be preserved.
+    """
+    chosen = {name: norm for name, norm in _modules(model).items() if type(norm) in _IEBN_OF}
+    if skip != ():
+        left = select_layers(skip, _modules(model))
+        chosen = {name: norm for name, norm in chosen.items() if name not in left}
+    if not chosen:
+        raise ValueError(f"{type(model).__name__} holds no BatchNorm layer to convert: check skip={skip!r}.")
+    bare = [name for name, norm in chosen.items() if norm.weight is None]
+    if preserve_output and bare:
+        raise ValueError(
+            f"preserve_output needs norms with a weight, got affine=False in {bare[0]!r}: skip it."
+        )
+
+    def convert(norm: nn.Module) -> nn.Module:
+        new: Any = _IEBN_OF[type(norm)].from_batchnorm(norm)
+        if isinstance(norm, nn.SyncBatchNorm):
+            new.process_group = norm.process_group
+        if new.affine and not any(parameter.requires_grad for parameter in norm.parameters()):
+            new.requires_grad_(False)
+        if preserve_output:
+            with torch.no_grad():
+                new.weight.div_(new.bias_readjust.sigmoid())
+        return new
+
+    return _replace(model, chosen, convert, "by IEBN")
+
+
+def revert_iebn(model: Model, *, preserve_output: bool = False) -> Model:
+    """Replace a model's IEBN layers by BatchNorm, in place: what `convert_iebn` did, undone.
+
+    Args:
+        model: Any module; an IEBN that is the model itself is returned reverted.
+        preserve_output: Fold the attention in: multiply each weight by sigmoid(bias_readjust). Exact where
+            weight_readjust is 0; other layers stay IEBN, and the log names them.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: If there is no layer to revert.
+    """
+    every = {name: norm for name, norm in _modules(model).items() if isinstance(norm, IEBN)}
+    chosen = {name: norm for name, norm in every.items() if not preserve_output or _folds(norm)}
+    if not chosen:
+        reason = "no IEBN whose weight_readjust is 0 and that has a weight" if every else "no IEBN layer"
+        raise ValueError(f"{type(model).__name__} holds {reason}: nothing to revert.")
+    if len(chosen) < len(every):
+        _LOG.info(
+            "left as IEBN, since their attention does not fold: %s", ", ".join(every.keys() - chosen.keys())
+        )
+
+    def revert(norm: nn.Module) -> nn.Module:
+        new, attention = _plain(norm), cast(Any, norm).bias_readjust
+        if preserve_output:
+            with torch.no_grad():
+                new.weight.mul_(attention.sigmoid())
+        return new
+
+    return _replace(model, chosen, revert, "by BatchNorm")
+
+
+def iebn_parameters(model: nn.Module, weight_decay: float = 0.0) -> list[dict[str, Any]]:
+    """Parameter groups for an optimizer, with the attention's own weight decay.
+
+    Decay pulls bias_readjust from -1 to 0, which lets every sample through at half scale. So:
+    `torch.optim.SGD(iebn_parameters(model), lr=0.1, weight_decay=1e-4)`.
+
+    Returns:
+        Two groups: all other parameters; weight_readjust and bias_readjust with `weight_decay`.
+    """
+    attention: dict[Tensor, None] = {}
+    for norm in _modules(model).values():
+        if isinstance(norm, IEBN):
+            attention |= {norm.weight_readjust: None, norm.bias_readjust: None}
+    if not attention:
+        raise ValueError(f"{type(model).__name__} holds no IEBN layer: convert_iebn(model) first.")
+    others = [parameter for parameter in model.parameters() if parameter not in attention]
+    return [{"params": others}, {"params": list(attention), "weight_decay": weight_decay}]
+
+
+def _modules(model: nn.Module) -> dict[str, Any]:
+    """All modules by name, the model itself as ''."""
+    return dict(model.named_modules())
+
+
+def _folds(norm: Any) -> bool:
+    return norm.weight is not None and not norm.weight_readjust.any()
+
+
+def _plain(norm: Any) -> Any:
+    """The BatchNorm that an IEBN stands in for, with its parameters, statistics and mode."""
+    like = norm.weight_readjust
+    settings = (norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+    plain = norm.host(*settings, device=like.device, dtype=like.dtype)
+    for name in plain._parameters:
+        plain.register_parameter(name, getattr(norm, name))
+    for name in plain._buffers:
+        setattr(plain, name, getattr(norm, name))
+    if isinstance(norm, SyncIEBN):
+        plain.process_group = norm.process_group
+    return plain.train(norm.training)
+
+
+def _replace(model: Model, chosen: dict[str, Any], convert: Callable[[Any], nn.Module], by: str) -> Model:
+    before = {id(parameter) for parameter in model.parameters()}
+    new = {norm: _with_hooks_of(norm, convert(norm)) for norm in chosen.values()}
+    for parent in list(model.modules()):
+        for name, child in parent._modules.items():
+            if child in new:
+                parent._modules[name] = new[child]
+    result: Any = new.get(model, model)
+    added = {name: p for name, p in result.named_parameters() if id(p) not in before}
+    _LOG.info(
+        "replaced %d norms %s, %+d parameters: %s",
+        len(new),
+        by,
+        sum(p.numel() for p in added.values()),
+        ", ".join(name or "the model itself" for name in chosen),
+    )
+    if added:
+        _warn_of_optimizers(before, len(added))
+    return result
+
+
+def _with_hooks_of(old: nn.Module, new: nn.Module) -> nn.Module:
+    for name in _HOOKS:
+        setattr(new, name, getattr(old, name))
+    return new
+
+
+def _warn_of_optimizers(parameters: set[int], count: int) -> None:
+    """Warn if an optimizer holds parameters of the model: it will not train the new ones."""
+    for thing in gc.get_objects():
+        if issubclass(type(thing), torch.optim.Optimizer) and any(
+            id(parameter) in parameters for group in thing.param_groups for parameter in group["params"]
+        ):
+            warnings.warn(
+                f"this {type(thing).__name__} was made before the conversion and will not train the {count} new "
+                "parameters: convert first, or optimizer.add_param_group(iebn_parameters(model)[1]).",
+                stacklevel=4,
+            )

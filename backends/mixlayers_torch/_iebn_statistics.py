@@ -1,0 +1,120 @@
+"""What IEBN normalises with: mean and variance of the batch, of all processes' batches, or of the past."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from mixlayers_torch._iebn_kernels import HALF, plane_moments, precise_moments, sums
+
+FAR = 16.0
+"""Standard deviations from 0 beyond which sums are taken in float64, and x is centred before it is scaled."""
+
+
+@dataclass
+class Statistics:
+    """What to normalise with.
+
+    Attributes:
+        mean, var: Running statistics (C,), updated in place where `batch`; None: there are none.
+        batch: Whether the batch's own statistics are used, as in training, or the running ones.
+        factor: Share of the new batch in the running statistics.
+        eps: Added to the variance.
+        group: The processes whose batches are taken together; None: this process alone.
+    """
+
+    mean: Tensor | None
+    var: Tensor | None
+    batch: bool
+    factor: float
+    eps: float
+    group: Any = None
+
+
+@dataclass
+class Moments:
+    """What the forward needs to know of x.
+
+    Attributes:
+        total: Its sums over space (N, C).
+        mean, var: To normalise with (C,), the variance biased.
+        count: Of how many values they are; of all processes', where they are taken together.
+        far: Whether some mean is so many deviations from 0 that x must be centred before it is scaled.
+    """
+
+    total: Tensor
+    mean: Tensor
+    var: Tensor
+    count: float
+    far: bool
+
+
+def moments(x: Tensor, flat: Tensor, axis: int, statistics: Statistics) -> Moments:
+    """Sums, mean and variance; updates the running statistics.
+
+    Args:
+        x: (N, C, ...).
+        flat, axis: x as planes or rows, and the axis of space.
+        statistics: What to normalise with.
+    """
+    count = flat.numel() / flat.shape[3 - axis]
+    if not statistics.batch:
+        mean, var = statistics.mean, statistics.var
+        return Moments(sums(flat, axis), mean, var, count, _far(x, mean, var))  # type: ignore[arg-type]
+    single, cpu = statistics.group is None, x.device.type == "cpu"
+    planes = cpu and axis == 2 and x.dtype is torch.float32 and flat.shape[2] > 1 and len(x) > 0
+    if single and not planes:
+        _, var = torch.batch_norm_update_stats(x, statistics.mean, statistics.var, statistics.factor)
+        total = sums(
+            flat, axis
+        )  # whose digits are better than those of torch's mean where the channels are last
+        mean = total.sum(0, dtype=torch.float64) / count
+        if not (far := _far(x, mean, var)):
+            return Moments(total, mean, var, count, far)
+        total, mean, squares = precise_moments(flat, axis)
+        return Moments(total, mean, squares / count, count, far)
+    total, mean, squares = plane_moments(flat) if planes else precise_moments(flat, axis)
+    var = squares / count
+    if far := _far(x, mean, var):
+        total, mean, squares = precise_moments(flat, axis)
+        var = squares / count
+    if statistics.group is not None:
+        mean, squares, count = _joint(mean, squares, count, statistics.group)
+        var = squares / count
+        far = _far(x, mean, var)
+    _update(statistics, mean, squares, count)
+    return Moments(total, mean, var, count, far)
+
+
+def _far(x: Tensor, mean: Tensor, var: Tensor) -> bool:
+    """Whether float32's digits want care. Elsewhere than on the CPU the answer would wait for the device: it is yes."""
+    if x.dtype in HALF:
+        return False
+    return x.device.type != "cpu" or bool((mean * mean > FAR**2 * var).any())
+
+
+def _joint(mean: Tensor, squares: Tensor, count: float, group: Any) -> tuple[Tensor, Tensor, float]:
+    """Mean, squares about it and count of all processes' values, from each one's own (float64)."""
+    own = torch.cat((mean.nan_to_num(), squares.nan_to_num(), mean.new_tensor([count])))
+    gathered = [torch.empty_like(own) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(gathered, own, group=group)
+    means, all_squares, counts = torch.stack(gathered).split((len(mean), len(mean), 1), 1)
+    whole = counts.sum()
+    joint = (means * counts).sum(0) / whole
+    return joint, (all_squares + counts * (means - joint) ** 2).sum(0), float(whole)
+
+
+def _update(statistics: Statistics, mean: Tensor, squares: Tensor, count: float) -> None:
+    """The running statistics, each step rounded as in PyTorch's own kernel for float32."""
+    if statistics.mean is None or statistics.var is None:
+        return
+    dtype = statistics.mean.dtype
+    factor = torch.tensor(statistics.factor, dtype=dtype, device=mean.device)
+    kept, new_mean = 1 - factor, mean.to(dtype)
+    new_var = squares.to(dtype).div_(count - 1).double()
+    statistics.mean.mul_(kept).add_(new_mean * factor)
+    statistics.var.copy_(new_var.mul_(factor).add_(statistics.var * kept))

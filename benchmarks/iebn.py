@@ -1,0 +1,250 @@
+"""Time IEBN against nn.BatchNorm2d and against the published formula, and count what backward keeps.
+
+    python benchmarks/iebn.py [--quick] [--threads 2] [--out iebn.json]
+
+Ratios of rivals that take turns in one process, medians with quartiles. The published formula is written plainly, as
+the authors' code has it. Training is also timed where malloc does not map large blocks afresh at each allocation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from parts.resnet import ResNet18
+from parts.timing import FULL, QUICK, TINY, Row, Scale, Spread, interleave, ratio, table
+from torch import Tensor, nn
+
+import mixlayers
+from mixlayers_torch._iebn import IEBN2d
+
+LARGE = {(128, 64, 32, 32): 0.9, (64, 256, 16, 16): 0.9, (32, 64, 56, 56): 0.9}
+OTHERS = {(256, 512, 4, 4): 1.0, (100, 64, 8, 8): 1.0}
+SMALL = [(8, 3, 17, 13), (2, 16, 8, 8), (16, 32, 8, 8), (32, 64, 5, 5), (16, 16, 28, 28)]
+UNTUNED = [(128, 16, 32, 32), (16, 128, 28, 28), (64, 512, 7, 7)]
+KEEP_BLOCKS = "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296"
+
+
+class Published(nn.BatchNorm2d):
+    """The formula of the paper, step by step, parameters of shape (1, C, 1, 1)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, affine=False)
+        for name, value in (
+            ("weight", 1.0),
+            ("bias", 0.0),
+            ("weight_readjust", 0.0),
+            ("bias_readjust", -1.0),
+        ):
+            self.register_parameter(name, nn.Parameter(torch.full((1, channels, 1, 1), value)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.batch_norm(
+            x, self.running_mean, self.running_var, None, None, self.training, self.momentum, self.eps
+        )
+        gap = F.adaptive_avg_pool2d(x, 1)
+        attention = torch.sigmoid(self.weight_readjust * gap + self.bias_readjust)
+        return out * (self.weight * attention) + self.bias
+
+
+KINDS: dict[str, Callable[[int], nn.Module]] = {
+    "ours": IEBN2d,
+    "BatchNorm": nn.BatchNorm2d,
+    "published": Published,
+}
+
+
+def training_rows(scale: Scale) -> list[Row]:
+    """Forward and backward in training."""
+    shapes: dict[tuple[int, ...], float | None] = {**LARGE, **OTHERS}
+    if scale is TINY:
+        shapes = {(4, 4, 8, 8): None}
+    elif scale.more:
+        shapes |= dict.fromkeys(UNTUNED)
+    return [row for shape, limit in shapes.items() for row in _against("train", shape, scale, limit, 0.5)]
+
+
+def layout_rows(scale: Scale) -> list[Row]:
+    """channels_last and bfloat16."""
+    rows: list[Row] = []
+    for shape in [(4, 4, 8, 8)] if scale is TINY else [*LARGE, *OTHERS]:
+        rows += _against("channels_last", shape, scale, 1.3, last=True)
+        rows += _against("bfloat16", shape, scale, 1.3, dtype=torch.bfloat16)
+        if scale.more:
+            rows += _against("bfloat16, channels_last", shape, scale, None, last=True, dtype=torch.bfloat16)
+    return rows
+
+
+def eval_rows(scale: Scale) -> list[Row]:
+    """The forward in eval mode, without gradients."""
+    shapes = [(4, 4, 8, 8)] if scale is TINY else [*LARGE, *OTHERS]
+    return [row for shape in shapes for row in _against("eval", shape, scale, 1.3, training=False)]
+
+
+def small_rows(scale: Scale) -> list[Row]:
+    """Small tensors: what matters is not to be slower than the published formula."""
+    shapes = SMALL[:1] if scale is TINY else SMALL
+    return [row for shape in shapes for row in _against("small", shape, scale, None, 1.0, repeat=20)]
+
+
+def _against(
+    part: str,
+    shape: tuple[int, ...],
+    scale: Scale,
+    limit: float | None,
+    limit_published: float | None = None,
+    *,
+    training: bool = True,
+    last: bool = False,
+    dtype: torch.dtype = torch.float32,
+    repeat: int = 1,
+) -> list[Row]:
+    layout = torch.channels_last if last else torch.contiguous_format
+    x, g = (torch.randn(shape).to(dtype).contiguous(memory_format=layout) for _ in range(2))
+    x.requires_grad_(training)
+
+    def work(norm: nn.Module) -> Callable[[], None]:
+        norm.train(training)
+        parameters = list(norm.parameters())
+
+        def both() -> None:
+            torch.autograd.grad(norm(x), [x, *parameters], g)
+
+        def forward() -> None:
+            with torch.no_grad():
+                norm(x)
+
+        return both if training else forward
+
+    many = min(20, max(1, 2**21 // x.numel())) if repeat == 1 else repeat
+    rounds = scale.rounds * (2 if scale.more else 1)
+    times = interleave({name: work(kind(shape[1])) for name, kind in KINDS.items()}, rounds, many)
+    plain = {"published": ratio(times["published"], times["BatchNorm"])}
+    malloc = "tuned" if "mmap_threshold" in os.environ.get("GLIBC_TUNABLES", "") else "default"
+    what, ours = "x".join(map(str, shape)), ratio(times["ours"], times["BatchNorm"])
+    rows = [Row(part, what, "x BatchNorm", ours, plain, limit, malloc=malloc)]
+    if limit_published is not None:
+        against = ratio(times["ours"], times["published"])
+        rows.append(Row(part, what, "x published", against, {}, limit_published, malloc=malloc))
+    return rows
+
+
+def kept_rows(scale: Scale) -> list[Row]:
+    """Bytes that the forward keeps for the backward."""
+    rows = []
+    for shape in [(4, 4, 8, 8)] if scale is TINY else [*LARGE, *OTHERS]:
+        kept = {name: float(_kept(kind(shape[1]), shape)) for name, kind in KINDS.items()}
+        ours, published = (Spread(*[kept[name] / kept["BatchNorm"]] * 3) for name in ("ours", "published"))
+        what = "x".join(map(str, shape))
+        limit = None if scale is TINY else 1.07
+        rows.append(Row("bytes kept", what, "x BatchNorm", ours, {"published": published}, limit))
+    return rows
+
+
+def _kept(norm: nn.Module, shape: tuple[int, ...]) -> int:
+    storages: dict[int, int] = {}  # each once
+
+    def pack(tensor: Tensor) -> Tensor:
+        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        y = norm(torch.randn(shape, requires_grad=True))
+    del y
+    return sum(storages.values())
+
+
+def step_rows(scale: Scale) -> list[Row]:
+    """A training step of ResNet-18 with every norm converted."""
+    images = torch.randn(scale.batch, 3, scale.size, scale.size)
+    labels = torch.randint(10, (scale.batch,))
+
+    def work(kind: Callable[[int], nn.Module]) -> Callable[[], None]:
+        model = ResNet18(scale.width)
+        for parent in list(model.modules()):
+            for name, child in parent.named_children():
+                if isinstance(child, nn.BatchNorm2d):
+                    setattr(parent, name, kind(child.num_features))
+        optimiser = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+
+        def step() -> None:
+            optimiser.zero_grad()
+            F.cross_entropy(model(images), labels).backward()
+            optimiser.step()
+
+        return step
+
+    times = interleave(
+        {name: work(kind) for name, kind in KINDS.items()}, scale.steps * (3 if scale.more else 1)
+    )
+    plain = {"published": ratio(times["published"], times["BatchNorm"])}
+    what = f"ResNet-18, batch {scale.batch}, width {scale.width}"
+    return [Row("step", what, "x BatchNorm", ratio(times["ours"], times["BatchNorm"]), plain, 1.03)]
+
+
+PARTS = {
+    "train": training_rows,
+    "layout": layout_rows,
+    "eval": eval_rows,
+    "small": small_rows,
+    "kept": kept_rows,
+    "step": step_rows,
+}
+
+
+def main() -> None:
+    """Run the parts, print the table, write the JSON."""
+    parser = argparse.ArgumentParser(description="Time IEBN.")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds")
+    parser.add_argument("--tiny", action="store_true", help="toy sizes, to see that everything runs")
+    parser.add_argument("--threads", type=int, default=2, help="of PyTorch (default: 2)")
+    parser.add_argument("--out", type=Path, help="write the results there as JSON")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="run only these")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    scale = TINY if options.tiny else QUICK if options.quick else FULL
+    begun, load = datetime.now(timezone.utc), os.getloadavg()
+    rows: list[Row] = []
+    for name in options.parts:
+        rows += PARTS[name](scale)
+        if name == "train" and scale.more and "mmap_threshold" not in os.environ.get("GLIBC_TUNABLES", ""):
+            rows += _with_blocks_kept(options.threads)
+    results: dict[str, Any] = {
+        "mixlayers": mixlayers.__version__, "torch": torch.__version__, "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}", "cores": os.cpu_count(), "threads": options.threads,
+        "glibc_tunables": os.environ.get("GLIBC_TUNABLES", ""), "load_before": load, "load_after": os.getloadavg(),
+        "date": begun.isoformat(timespec="seconds"), "command": " ".join(["python", *sys.argv]),
+        "seconds": (datetime.now(timezone.utc) - begun).total_seconds(), "rows": [row.to_dict() for row in rows],
+    }  # fmt: skip
+    if options.out is not None:
+        options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print(table(rows))
+    print(
+        f"\n{options.threads} threads, load {load[0]:.2f} to {results['load_after'][0]:.2f}, {os.cpu_count()} cores"
+    )
+
+
+def _with_blocks_kept(threads: int) -> list[Row]:
+    """The same where malloc keeps large blocks; it reads this when a process starts."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "rows.json"
+        command = [sys.executable, __file__, "--parts", "train", "--threads", str(threads), "--out", str(out)]
+        environment = {**os.environ, "GLIBC_TUNABLES": KEEP_BLOCKS}
+        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+        return [Row.from_dict(row) for row in json.loads(out.read_text(encoding="utf-8"))["rows"]]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""convert_iebn and its way back: nothing is lost, nothing is silently left untrained."""
+
+import copy
+import gc
+import logging
+
+import pytest
+import torch
+from networks import Net, batch, net
+from pytorchcv.model_provider import get_model
+from torch import nn
+
+from mixlayers.torch import (
+    IEBN1d,
+    IEBN2d,
+    IEBN3d,
+    SyncIEBN,
+    convert_iebn,
+    cross_entropy,
+    iebn_parameters,
+    revert_iebn,
+    to_official_state_dict,
+    wrap,
+)
+
+
+def trained(kind=Net):
+    """A network whose statistics and weights are not the initial ones."""
+    model, generator = net(kind), torch.Generator().manual_seed(3)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.weight.data.uniform_(0.5, 2.0, generator=generator)
+            module.bias.data.normal_(generator=generator)
+    model(batch()[0])
+    return model
+
+
+def test_a_resnet18_gains_its_two_parameters_a_channel(caplog):
+    model = get_model("resnet18", num_classes=10)
+    assert sum(p.numel() for p in model.parameters()) == 11_181_642
+    with caplog.at_level(logging.INFO, "mixlayers"):
+        assert convert_iebn(model) is model
+    assert sum(p.numel() for p in model.parameters()) == 11_191_242
+    assert "replaced 20 norms by IEBN, +9600 parameters: features.init_block.conv.bn" in caplog.text
+    assert sum(isinstance(module, IEBN2d) for module in model.modules()) == 20
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_preserved_output_is_the_same_function_at_first(mode):
+    plain, x = trained(), batch()[0]
+    model = convert_iebn(copy.deepcopy(plain), preserve_output=True)
+    getattr(plain, mode)(), getattr(model, mode)()
+    torch.testing.assert_close(model(x), plain(x), rtol=1e-5, atol=1e-5)
+    back = revert_iebn(model, preserve_output=True)
+    torch.testing.assert_close(back.eval()(x), plain.eval()(x), rtol=1e-5, atol=1e-5)
+    assert not any(isinstance(module, IEBN2d) for module in back.modules())
+
+
+def test_conversion_keeps_parameters_statistics_modes_and_hooks():
+    model = trained()
+    model.layer2.norm.eval()
+    model.layer3.norm.requires_grad_(False)
+    norm = model.layer1.norm
+    before = {**dict(norm.named_parameters()), **dict(norm.named_buffers())}
+    calls = []
+    norm.register_forward_hook(lambda *call: calls.append(1))
+    convert_iebn(model)
+    new = model.layer1.norm
+    assert all(getattr(new, name) is tensor for name, tensor in before.items())
+    assert (new.eps, new.momentum, new.num_features) == (norm.eps, norm.momentum, norm.num_features)
+    assert [block.norm.training for block in (model.layer1, model.layer2)] == [True, False]
+    assert not any(p.requires_grad for p in model.layer3.norm.parameters())
+    assert all(p.requires_grad for p in model.layer2.norm.parameters())
+    model(batch()[0])
+    assert calls == [1]
+    revert_iebn(model)
+    assert type(model.layer1.norm) is nn.BatchNorm2d and model.layer1.norm.weight is before["weight"]
+    assert set(model.state_dict()) == set(trained().state_dict())
+
+
+def test_skip_and_shared_layers():
+    model = trained()
+    model.layer3.norm = model.layer2.norm
+    convert_iebn(model, skip="layer1.*")
+    assert type(model.layer1.norm) is nn.BatchNorm2d
+    assert model.layer3.norm is model.layer2.norm and isinstance(model.layer2.norm, IEBN2d)
+    assert isinstance(convert_iebn(nn.BatchNorm1d(3)), IEBN1d)
+    assert isinstance(convert_iebn(nn.Sequential(nn.BatchNorm3d(3)))[0], IEBN3d)
+    assert isinstance(convert_iebn(nn.SyncBatchNorm(3)), SyncIEBN)
+    assert type(revert_iebn(IEBN1d(3))) is nn.BatchNorm1d
+
+
+@pytest.mark.parametrize(
+    ("act", "says"),
+    [
+        (lambda: convert_iebn(nn.Linear(2, 2)), "no BatchNorm layer to convert"),
+        (
+            lambda: convert_iebn(trained(), skip="*norm"),
+            r"no BatchNorm layer to convert: check skip='\*norm'",
+        ),
+        (lambda: convert_iebn(trained(), skip="layer9"), "'layer9' matches no layer"),
+        (lambda: convert_iebn(nn.BatchNorm2d(3, affine=False), preserve_output=True), "got affine=False"),
+        (lambda: revert_iebn(trained()), "no IEBN layer: nothing to revert"),
+        (lambda: iebn_parameters(trained()), r"convert_iebn\(model\) first"),
+    ],
+)
+def test_wrong_use_says_what_is_missing(act, says):
+    with pytest.raises(ValueError, match=says):
+        act()
+
+
+def test_folding_leaves_what_does_not_fold():
+    model = convert_iebn(trained())
+    with torch.no_grad():
+        model.layer2.norm.weight_readjust.fill_(0.5)
+    before = copy.deepcopy(model).eval()(batch()[0])
+    revert_iebn(model, preserve_output=True)
+    kinds = [type(block.norm) for block in (model.layer1, model.layer2, model.layer3)]
+    assert kinds == [nn.BatchNorm2d, IEBN2d, nn.BatchNorm2d]
+    torch.testing.assert_close(model.eval()(batch()[0]), before, rtol=1e-5, atol=1e-5)
+    with pytest.raises(ValueError, match="weight_readjust is 0"):
+        revert_iebn(model, preserve_output=True)
+
+
+def test_an_optimizer_that_was_made_before_is_pointed_out():
+    gc.collect()
+    model = trained()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with pytest.warns(UserWarning, match="SGD was made before the conversion and will not train the 6 new"):
+        convert_iebn(model)
+    optimizer.add_param_group(iebn_parameters(model)[1])
+    cross = nn.CrossEntropyLoss()(model(batch()[0]), batch()[1])
+    cross.backward()
+    before = model.layer1.norm.bias_readjust.clone()
+    optimizer.step()
+    assert not torch.equal(model.layer1.norm.bias_readjust, before)
+
+
+def test_groups_hold_every_parameter_once_and_spare_the_attention():
+    model = convert_iebn(trained())
+    others, attention = iebn_parameters(model)
+    assert len(others["params"]) + len(attention["params"]) == len(list(model.parameters()))
+    assert len(attention["params"]) == 6 and attention["weight_decay"] == 0.0
+    optimizer = torch.optim.SGD(iebn_parameters(model), lr=0.1, weight_decay=1e-4)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [1e-4, 0.0]
+
+
+def test_torchs_sync_conversion_leaves_the_attention_and_ours_keeps_it():
+    model = nn.SyncBatchNorm.convert_sync_batchnorm(convert_iebn(trained(), skip="layer1.*"))
+    assert isinstance(model.layer1.norm, nn.SyncBatchNorm) and isinstance(model.layer2.norm, IEBN2d)
+    weight = model.layer2.norm.weight_readjust
+    SyncIEBN.convert_sync_iebn(model)
+    assert isinstance(model.layer2.norm, SyncIEBN) and model.layer2.norm.weight_readjust is weight
+
+
+def test_checkpoints_of_batchnorm_the_authors_and_ours_load():
+    plain, model = trained(), convert_iebn(net())
+    model.load_state_dict(plain.state_dict())
+    assert torch.equal(model.layer1.norm.weight, plain.layer1.norm.weight)
+    assert model.layer1.norm.bias_readjust.eq(-1.0).all()
+    with torch.no_grad():
+        model.layer1.norm.weight_readjust.normal_()
+    official = to_official_state_dict(model)
+    assert official["layer1.norm.weight_readjust"].shape == (1, 6, 1, 1)
+    for state in (official, model.state_dict()):
+        other = convert_iebn(net(seed=5))
+        other.load_state_dict(state)
+        assert torch.equal(other.eval()(batch()[0]), model.eval()(batch()[0]))
+
+
+def test_a_converted_model_mixes_trains_and_exports():
+    model, (x, y) = wrap(convert_iebn(trained()), layers=["layer1", "layer2"]), batch()
+    cross_entropy(*model(x, target=y)).backward()
+    assert all(p.grad is not None for p in model.parameters())
+    plain = convert_iebn(trained()).eval()
+    program = torch.export.export(plain, (x,))
+    torch.testing.assert_close(program.module()(x), plain(x))

@@ -1,0 +1,102 @@
+"""SyncIEBN: two processes with unequal batches do what one does with the joint batch."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor, nn
+
+from mixlayers_torch._iebn import IEBN1d, IEBN2d
+from mixlayers_torch._iebn_sync import SyncIEBN
+
+SHARES = [(0, 5), (5, None)]  # of the joint batch
+SHAPES = [(32, 24, 16, 16), (16, 3, 2, 3), (16, 5)]
+
+
+def joint(shape: tuple[int, ...], last: bool) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    pair = torch.randn((2, *shape), generator=generator) * 2 + 3 * torch.randn(
+        (2, shape[0], *(1 for _ in shape[1:])), generator=generator
+    )
+    x, g = (t.movedim(1, -1).contiguous().movedim(-1, 1) if last else t.contiguous() for t in pair)
+    return x, g
+
+
+def layer(kind: type[nn.Module], channels: int) -> nn.Module:
+    norm = kind(channels)
+    with torch.no_grad():
+        for parameter in norm.parameters():
+            parameter.normal_(generator=torch.Generator().manual_seed(1))
+    return norm
+
+
+def run(norm: nn.Module, x: Tensor, g: Tensor) -> dict[str, Tensor]:
+    x = x.detach().clone().requires_grad_()
+    y = norm(x)
+    y.backward(g)
+    found = {"y": y.detach(), "x": x.grad}
+    found |= {name: parameter.grad for name, parameter in norm.named_parameters()}
+    return found | dict(norm.named_buffers())
+
+
+def work(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    own = slice(*SHARES[rank])
+    results = {}
+    for shape in SHAPES:
+        for last in (False, True):
+            x, g = joint(shape, last)
+            norm = layer(SyncIEBN, shape[1])
+            results[shape, last] = run(norm, x[own], g[own])
+            results[shape, last]["eval"] = norm.eval()(x[own]).detach()
+    torch.save(results, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[object, dict[str, Tensor]]]:
+    folder = tmp_path_factory.mktemp("sync")
+    mp.spawn(work, (str(folder),), nprocs=2)
+    return [torch.load(Path(folder) / f"{rank}.pt") for rank in range(2)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels last"])
+def test_equals_one_process_with_the_joint_batch(results: list, shape: tuple[int, ...], last: bool) -> None:
+    x, g = joint(shape, last)
+    norm = layer(IEBN1d if len(shape) == 2 else IEBN2d, shape[1])
+    expected = run(norm, x, g)
+    expected["eval"] = norm.eval()(x).detach()
+    parts = [each[shape, last] for each in results]
+    for name, whole in expected.items():
+        if name in ("y", "x", "eval"):  # each process has its share
+            own = torch.cat([part[name] for part in parts])
+        elif name in dict(norm.named_parameters()):  # each process has its own gradient
+            own = parts[0][name] + parts[1][name]
+        else:
+            assert torch.equal(parts[0][name], parts[1][name])
+            own = parts[0][name]
+        torch.testing.assert_close(own, whole, rtol=1e-5, atol=1e-4 if name in ("weight", "bias") else 2e-5)
+
+
+def test_in_one_process_it_is_iebn() -> None:
+    x, g = joint((32, 24, 16, 16), False)
+    own, expected = (run(layer(kind, 24), x, g) for kind in (SyncIEBN, IEBN2d))
+    for name, tensor in expected.items():
+        assert torch.equal(own[name], tensor)
+
+
+def test_convert_keeps_tensors_and_sharing() -> None:
+    shared = IEBN2d(4)
+    model = nn.Sequential(shared, nn.Sequential(shared, nn.ReLU()), IEBN2d(4).eval())
+    before = list(model.state_dict().values())
+    assert SyncIEBN.convert_sync_iebn(model) is model
+    assert model[0] is model[1][0]
+    assert isinstance(model[0], SyncIEBN)
+    assert not model[2].training
+    assert all(a is b or torch.equal(a, b) for a, b in zip(model.state_dict().values(), before, strict=True))
+    assert model[0].weight is shared.weight
+    assert isinstance(SyncIEBN.convert_sync_iebn(IEBN2d(4)), SyncIEBN)
