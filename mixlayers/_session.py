@@ -73,19 +73,32 @@ class Session:
             self._check_used(self.target)
         self.forget()
 
-    def begin_again(self) -> MixPlan | None:
-        """Start the last forward again, with its own plan: the whole model is recomputed in backward."""
-        self.plan = self._replayed or self.plan
+    def begin_again(self, own: tuple[MixPlan | None] | None = None) -> MixPlan | None:
+        """Start a forward again, with its own plan: the whole model is recomputed in backward.
+
+        Args:
+            own: The forward's plan, where it is known; else it is the one whose gradient arrived last.
+        """
+        self.plan = (self._replayed or self.plan) if own is None else own[0]
         self.running, self._shares = self.plan is not None, ()
         return self.plan
 
-    def plan_at(self, place: str, *, in_backward: bool) -> MixPlan | None:
+    def plan_at(
+        self, place: str, *, in_backward: bool, own: tuple[MixPlan | None] | None = None
+    ) -> MixPlan | None:
         """The plan, if it mixes at this place now.
+
+        Args:
+            place: The layer that ran.
+            in_backward: Whether it runs again, recomputed.
+            own: The plan of the forward that is recomputed, where it is known.
 
         Raises:
             MixingError: If the place was mixed before in this forward.
         """
-        plan = self.plan if self.running else (self._replayed or self.plan) if in_backward else None
+        plan = self.plan if self.running else None
+        if in_backward and not self.running:
+            plan = (self._replayed or self.plan) if own is None else own[0]
         if plan is None or plan.place != place:
             return None
         if self.running and self._shares:

@@ -56,13 +56,16 @@ def convert_iebn(model: Model, *, skip: Layers = (), preserve_output: bool = Fal
             f"preserve_output needs norms with a weight, got affine=False in {bare[0]!r}: skip it."
         )
 
+    scaled: set[int] = set()
+
     def convert(norm: nn.Module) -> nn.Module:
         new: Any = _IEBN_OF[type(norm)].from_batchnorm(norm)
         if isinstance(norm, nn.SyncBatchNorm):
             new.process_group = norm.process_group
         if new.affine and not any(parameter.requires_grad for parameter in norm.parameters()):
             new.requires_grad_(False)
-        if preserve_output:
+        if preserve_output and id(new.weight) not in scaled:  # norms may share a weight
+            scaled.add(id(new.weight))
             with torch.no_grad():
                 new.weight.div_(new.bias_readjust.sigmoid())
         return new

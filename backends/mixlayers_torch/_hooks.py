@@ -5,13 +5,12 @@ Instances of module-level classes, not closures, so that a deepcopied or pickled
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from mixlayers import Method
+from mixlayers._mixer import check_signature, check_unwrapped
 
 if TYPE_CHECKING:
     from mixlayers._session import Session
@@ -65,11 +64,6 @@ class Backward:
         self.session.backward_begins(self.target)
 
 
-def in_backward() -> bool:
-    """Whether a backward pass is running in this thread; activation checkpointing recomputes there."""
-    return torch._C._current_graph_task_id() != -1
-
-
 def find_mixer(model: nn.Module) -> Mixer | None:
     """The mixer whose hooks are on this module itself."""
     return next((hook.mixer for hook in model._forward_pre_hooks.values() if isinstance(hook, Enter)), None)
@@ -83,12 +77,10 @@ def remove_hooks(model: nn.Module, mixer: Mixer) -> None:
                 hook.handle.remove()
 
 
-def check_wrappable(model: nn.Module, method: object) -> None:
+def check_wrappable(model: nn.Module) -> None:
     """Raise unless hooks on this object will see the model's forwards, and no other mixer's are there."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"wrap takes a torch.nn.Module, got {type(model).__name__}.")
-    if not isinstance(method, Method):
-        raise TypeError(f"method must be a method such as ManifoldMixup(), got {method!r}.")
     if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         raise TypeError(
             f"wrap the model inside {type(model).__name__}, not the container: wrap(container.module), "
@@ -98,14 +90,5 @@ def check_wrappable(model: nn.Module, method: object) -> None:
         raise TypeError(
             f"wrap the model before it is compiled, got {type(model).__name__}: wrap, then compile."
         )
-    for name, module in model.named_modules():
-        if find_mixer(module) is not None:
-            where = f"its layer {name!r}" if name else "the model"
-            raise ValueError(
-                f"{where} is already wrapped by {find_mixer(module)!r}: call unwrap(...) on it first."
-            )
-    if "target" in inspect.signature(model.forward).parameters:
-        raise ValueError(
-            f"{type(model).__name__}.forward has an argument named 'target' of its own, which "
-            "model(x, target=labels) would hide: rename it, or wrap the module inside that computes the output."
-        )
+    check_unwrapped(((name, find_mixer(module)) for name, module in model.named_modules()))
+    check_signature(model, model.forward)

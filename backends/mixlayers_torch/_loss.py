@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from mixlayers import MixedTarget
-
-if TYPE_CHECKING:
-    from mixlayers_torch._mixer import Mixer
 
 
 def cross_entropy(output: Tensor, target: MixedTarget | Tensor, label_smoothing: float = 0.0) -> Tensor:
@@ -55,45 +50,3 @@ def accuracy(output: Tensor, target: MixedTarget | Tensor) -> Tensor:
     hits: Tensor = mixed.blend(lambda y: (predicted == (y.argmax(1) if y.ndim > 1 else y)).float())
     mixed.used = used  # a metric is no loss: one must still use the target
     return hits.mean()
-
-
-def mixed_loss(criterion: Any, mixer: Mixer) -> Any:
-    """The criterion, blended with the plan of the mixer's last forward."""
-    if isinstance(criterion, MixedLoss | MixedFunction):
-        raise ValueError("this criterion already blends: pass the plain one to mixer.loss.")
-    if not isinstance(criterion, nn.Module):
-        return MixedFunction(criterion, mixer)
-    kind = type(criterion)
-    mixed: Any = nn.Module.__new__(type(f"Mixed{kind.__name__}", (MixedLoss, kind), {}))
-    vars(mixed).update(vars(criterion), plain=(criterion,), mixer=mixer)
-    return mixed
-
-
-class MixedLoss(nn.Module):
-    """Made a base of the criterion's own type by `mixed_loss`, so that `isinstance` still holds."""
-
-    plain: tuple[nn.Module]  # in a tuple, lest it become a submodule
-    mixer: Mixer
-
-    def forward(self, output: Any, target: Any, *args: Any, **kwargs: Any) -> Any:
-        """The plain loss of a clean forward; the blended one of a mixed forward."""
-        return _blended(super().forward, self.mixer, output, target, *args, **kwargs)
-
-    def __reduce__(self) -> Any:
-        return mixed_loss, (self.plain[0], self.mixer)
-
-
-class MixedFunction:
-    """A loss function, blended."""
-
-    def __init__(self, criterion: Any, mixer: Mixer) -> None:
-        self.criterion, self.mixer = criterion, mixer
-
-    def __call__(self, output: Any, target: Any, *args: Any, **kwargs: Any) -> Any:
-        return _blended(self.criterion, self.mixer, output, target, *args, **kwargs)
-
-
-def _blended(criterion: Any, mixer: Mixer, output: Any, target: Any, *args: Any, **kwargs: Any) -> Any:
-    mixed = mixer.target_for(target)
-    loss = mixed.blend(lambda y: criterion(output, y, *args, **kwargs))
-    return loss if mixed.loss_scale == 1.0 else loss * mixed.loss_scale

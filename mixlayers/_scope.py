@@ -5,20 +5,20 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from mixlayers import MixedTarget, MixingError
-from mixlayers_torch._mix import one_hot
+from mixlayers._errors import MixingError
+from mixlayers._target import MixedTarget
 
 if TYPE_CHECKING:
-    from mixlayers_torch._mixer import Mixer
+    from mixlayers._mixer import BaseMixer
 
 
 class Scope:
     """One mixed forward, for a call that cannot be changed: `with mixer(labels) as target:`."""
 
-    def __init__(self, mixer: Mixer, target: Any) -> None:
+    def __init__(self, mixer: BaseMixer[Any], target: Any) -> None:
         self._mixer = mixer
         self._ran = False
-        self.target = MixedTarget(target, None, None, None, one_hot)
+        self.target = MixedTarget(target, None, None, None, mixer.framework.one_hot)
 
     def __enter__(self) -> MixedTarget:
         if self._mixer.scope is not None:

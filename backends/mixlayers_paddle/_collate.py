@@ -1,0 +1,45 @@
+"""Mix while batches are put together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from paddle import Tensor
+from paddle.io import get_worker_info
+from paddle.io.dataloader.collate import default_collate_fn
+
+from mixlayers._arrays import NUMPY
+from mixlayers._collate import BaseCollate
+from mixlayers._tree import tree_map
+
+
+class MixCollate(BaseCollate):
+    """A `collate_fn` that mixes: `DataLoader(data, collate_fn=MixCollate(CutMix(), num_classes=10))`.
+
+    Batches come as `(x, soft_targets)`, NumPy arrays of which the DataLoader makes tensors, with float32
+    targets of shape (N, num_classes) for `nn.CrossEntropyLoss(soft_label=True)`. Any batch size will do.
+    Worker processes draw differently, and differently in each epoch, from the seed that the DataLoader gives
+    them (`numpy.random.seed` decides it).
+
+    Args:
+        method: An input method, for example Mixup(0.2) or CutMix().
+        num_classes: K.
+        seed: The run's seed.
+        rank: The process's number; give different ranks different numbers.
+        smoothing: Label smoothing epsilon in [0, 1).
+    """
+
+    framework = NUMPY  # Paddle's own operators can hang in a worker that was forked after they ran
+
+    def _collate(self, samples: list[Any]) -> tuple[Any, Any]:
+        x, labels = default_collate_fn(samples)
+        return tree_map(_array, x), _array(labels)
+
+    def _worker(self) -> tuple[int, ...] | None:
+        worker = get_worker_info()
+        return None if worker is None else (worker.seed, worker.id)
+
+
+def _array(x: Any) -> Any:
+    return x.numpy() if isinstance(x, Tensor) else np.asarray(x)

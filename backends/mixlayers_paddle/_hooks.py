@@ -1,0 +1,120 @@
+"""The hooks that a mixer leaves on a model.
+
+Instances of module-level classes, not closures, so that a deepcopied or pickled model carries its own mixer.
+Paddle's own handles hold weak references, which cannot be copied: a hook remembers its number instead.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import paddle
+from paddle import Tensor, nn
+from paddle.nn.layer.layers import HookRemoveHelper
+
+from mixlayers._mixer import check_signature, check_unwrapped
+
+if TYPE_CHECKING:
+    from mixlayers._session import Session
+    from mixlayers._target import MixedTarget
+    from mixlayers_paddle._mixer import Mixer
+
+
+class Hook:
+    """A hook with its number in the layer's dictionaries."""
+
+    mixer: Mixer
+    number: int
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """In another process Paddle counts from 0 again, and the next hook would take this one's place."""
+        vars(self).update(state)
+        HookRemoveHelper.next_hook_id = max(HookRemoveHelper.next_hook_id, self.number + 1)
+
+
+class Enter(Hook):
+    """Before the model's forward: draw the plan, take the target, mix the input."""
+
+    def __init__(self, model: nn.Layer, mixer: Mixer) -> None:
+        self.mixer = mixer
+        self.number = model.register_forward_pre_hook(self, with_kwargs=True)._hook_id
+
+    def __call__(self, model: nn.Layer, args: Any, kwargs: Any = None) -> Any:
+        if kwargs is None:  # paddle.jit.save calls hooks by itself, in the older way
+            return self.mixer._enter(model, args, {})[0]
+        return self.mixer._enter(model, args, kwargs)
+
+
+class Leave(Hook):
+    """After the model's forward, also after one that raised: hand out the target, disarm."""
+
+    def __init__(self, model: nn.Layer, mixer: Mixer) -> None:
+        self.mixer = mixer
+        self.number = model.register_forward_post_hook(self, with_kwargs=True, always_call=True)._hook_id
+
+    def __call__(self, model: nn.Layer, args: Any, *kwargs_and_output: Any) -> Any:
+        return self.mixer._leave(kwargs_and_output[-1])
+
+
+class Place(Hook):
+    """After a candidate layer's forward: mix its output if the plan says so."""
+
+    def __init__(self, layer: nn.Layer, mixer: Mixer, name: str) -> None:
+        self.mixer, self.name = mixer, name
+        self.number = layer.register_forward_post_hook(self)._hook_id
+
+    def __call__(self, layer: nn.Layer, args: Any, output: Any) -> Any:
+        if has_state(layer):
+            mixed = self.mixer._at(self.name, output[0])
+            return None if mixed is None else (mixed, *output[1:])
+        return self.mixer._at(self.name, output)
+
+
+class Backward:
+    """On the model's output: when its gradient arrives, was its target used? Which plan to recompute with?"""
+
+    def __init__(self, session: Session, target: MixedTarget) -> None:
+        self.session, self.target = session, target
+
+    def __call__(self, gradient: Tensor) -> None:
+        self.session.backward_begins(self.target)
+
+
+def has_state(layer: nn.Layer) -> bool:
+    """Whether the layer is recurrent and returns, after its output, a state with the batch on another axis."""
+    return isinstance(layer, nn.layer.rnn.RNNBase)
+
+
+def find_mixer(model: nn.Layer) -> Mixer | None:
+    """The mixer whose hooks are on this layer itself."""
+    return next((hook.mixer for hook in model._forward_pre_hooks.values() if isinstance(hook, Enter)), None)
+
+
+def remove_hooks(model: nn.Layer, mixer: Mixer) -> None:
+    """Take all hooks of the mixer off the model."""
+    for layer in model.sublayers(include_self=True):
+        hooks = {**layer._forward_pre_hooks, **layer._forward_post_hooks}
+        for number, hook in hooks.items():
+            if isinstance(hook, Hook) and hook.mixer is mixer:
+                for name, kept in vars(layer).items():
+                    if name.startswith("_forward_p"):
+                        kept.pop(number, None)
+
+
+def check_wrappable(model: nn.Layer) -> None:
+    """Raise unless hooks on this object will see the model's forwards, and no other mixer's are there."""
+    if isinstance(model, paddle.Model):
+        raise TypeError("wrap takes a paddle.nn.Layer, got Model: wrap its network, wrap(model.network).")
+    if not isinstance(model, nn.Layer):
+        raise TypeError(f"wrap takes a paddle.nn.Layer, got {type(model).__name__}.")
+    if isinstance(model, paddle.DataParallel):
+        raise TypeError(
+            "wrap the model inside DataParallel, not the container: wrap(container._layers), "
+            "or wrap first and parallelise afterwards."
+        )
+    if type(model).__name__.endswith("TranslatedLayer"):
+        raise TypeError(
+            "a layer from paddle.jit.load is one static program: wrap the model that it was saved from."
+        )
+    check_unwrapped((name, find_mixer(layer)) for name, layer in model.named_sublayers(include_self=True))
+    check_signature(model, getattr(model.forward, "dygraph_function", model.forward))

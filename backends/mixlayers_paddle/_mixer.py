@@ -1,0 +1,42 @@
+"""The mixer of a paddle.nn.Layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from paddle import Tensor, nn
+
+from mixlayers import MixedTarget
+from mixlayers._audit import Audit
+from mixlayers._mixer import BaseMixer
+from mixlayers_paddle._audit import audit_call
+from mixlayers_paddle._framework import PADDLE
+from mixlayers_paddle._hooks import Backward, Enter, Leave, Place, check_wrappable
+
+
+class Mixer(BaseMixer[nn.Layer]):
+    __doc__ = BaseMixer.__doc__
+
+    framework = PADDLE
+
+    def _check_wrappable(self, model: nn.Layer) -> None:
+        check_wrappable(model)
+
+    def _named_layers(self, model: nn.Layer) -> dict[str, nn.Layer]:
+        return dict(model.named_sublayers())
+
+    def _training(self, model: nn.Layer) -> bool:
+        return model.training
+
+    def _hook_model(self, model: nn.Layer) -> None:
+        Enter(model, self)
+        Leave(model, self)
+
+    def _hook_layer(self, layer: nn.Layer, name: str) -> None:
+        Place(layer, self, name)
+
+    def _hook_gradient(self, x: Tensor, target: MixedTarget) -> None:
+        x.register_hook(Backward(self._session, target))
+
+    def _audit(self, model: nn.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Audit:
+        return audit_call(model, args, kwargs, self.batch_dim)

@@ -1,0 +1,68 @@
+"""PyTorch's side of the core's operations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mixlayers._framework import Framework, check_columns
+from mixlayers._lam import Lam
+from mixlayers._pairs import Permutation
+from mixlayers._plan import Blend
+from mixlayers_torch._blend import Partners, blend, share_on
+
+
+class Torch(Framework):
+    """PyTorch's tensors and modules."""
+
+    module = nn.Module
+
+    def is_tensor(self, x: object) -> bool:
+        return isinstance(x, Tensor)
+
+    def is_float(self, x: Tensor) -> bool:
+        return x.is_floating_point() or x.is_complex()
+
+    def wants_gradient(self, x: Tensor) -> bool:
+        return x.requires_grad
+
+    def move_axis(self, x: Tensor, source: int, destination: int) -> Tensor:
+        return x.movedim(source, destination)
+
+    def to_numpy(self, x: Tensor) -> np.ndarray[Any, Any]:
+        return x.detach().cpu().numpy()
+
+    def one_hot(self, y: Tensor, num_classes: int) -> Tensor:
+        if y.is_floating_point():
+            check_columns(y, num_classes)
+            return y
+        return torch.zeros(*y.shape, num_classes, device=y.device).scatter_(-1, y.unsqueeze(-1), 1.0)
+
+    def partners(self, perm: Permutation) -> Partners:
+        return Partners(perm)
+
+    def blend(self, x: Tensor, how: Blend, partners: Partners) -> Tensor:
+        return blend(x, how, partners)
+
+    def share(self, s: Lam, beside: Tensor) -> float | Tensor:
+        return share_on(s, beside.device)
+
+    def grad_enabled(self) -> bool:
+        return torch.is_grad_enabled()
+
+    def in_backward(self) -> bool:
+        return torch._C._current_graph_task_id() != -1
+
+    def rank(self) -> int:
+        ready = torch.distributed.is_available() and torch.distributed.is_initialized()
+        return torch.distributed.get_rank() if ready else 0
+
+    def check_forward(self, model: nn.Module) -> None:
+        if getattr(model, "_is_replica", False):
+            raise TypeError("nn.DataParallel splits the batch under the plan: use DistributedDataParallel.")
+
+
+TORCH = Torch()

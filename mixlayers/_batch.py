@@ -1,0 +1,123 @@
+"""Mix whole inputs, outputs and targets by a plan, on any framework's tensors."""
+
+from __future__ import annotations
+
+from itertools import count
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mixlayers._framework import Framework, as_class_indices
+from mixlayers._lam import Lam
+from mixlayers._method import Method
+from mixlayers._plan import MixPlan, joint_share
+from mixlayers._target import MixedTarget
+from mixlayers._tree import leaves, tree_map
+
+_STEPS = count()
+
+
+def mix_batch(
+    framework: Framework,
+    x: Any,
+    target: Any,
+    method: Method,
+    *,
+    step: int | None,
+    seed: int,
+    rank: int,
+    batch_dim: int,
+    channel_dim: int,
+) -> tuple[Any, MixedTarget]:
+    """What every backend's `mix` does."""
+    framework.check_mixing()
+    size = batch_size(framework, x, batch_dim)
+    labels = class_indices(framework, target) if method.needs_labels else None
+    number = next(_STEPS) if step is None else step
+    plan = method.plan(step=number, batch_size=size, seed=seed, rank=rank, labels=labels)
+    check_length(framework, target, size)
+    if plan.place is None:
+        return x, MixedTarget(target, one_hot=framework.one_hot)
+    partners = framework.partners(plan.perm)
+    mixed, shares = mix_tree(framework, x, plan, partners, batch_dim, channel_dim)
+    if not shares:
+        raise ValueError(no_float_input(framework, x))
+    partner, s = partner_and_share(framework, target, joint_share(shares), partners)
+    return mixed, MixedTarget(target, partner, s, plan, framework.one_hot)
+
+
+def mix_tree(
+    framework: Framework, tree: Any, plan: MixPlan, partners: Any, batch_dim: int, channel_dim: int
+) -> tuple[Any, list[tuple[Lam, int]]]:
+    """Mix the floating-point tensors of a container whose batch axis has the plan's size.
+
+    Returns:
+        The container with mixed tensors, everything else passed on; and for each mixed tensor the partner's
+        share with the number of elements per sample.
+    """
+    shares: list[tuple[Lam, int]] = []
+
+    def mix_leaf(x: Any) -> Any:
+        if not can_mix(framework, x, plan.batch_size, batch_dim):
+            return x
+        feature = framework.move_axis(x, batch_dim, 0) if batch_dim else x
+        how = plan.blend(feature.shape, channel_dim)
+        shares.append((how.s, prod(feature.shape[1:])))
+        mixed = framework.blend(feature, how, partners)
+        return framework.move_axis(mixed, 0, batch_dim) if batch_dim else mixed
+
+    return tree_map(mix_leaf, tree), shares
+
+
+def can_mix(framework: Framework, x: Any, size: int, batch_dim: int) -> bool:
+    """Whether x is a floating-point (or complex) tensor with `size` samples."""
+    return bool(
+        framework.is_tensor(x) and framework.is_float(x) and x.ndim > batch_dim and x.shape[batch_dim] == size
+    )
+
+
+def partner_and_share(framework: Framework, target: Any, s: Lam, partners: Any) -> tuple[Any, Any]:
+    """`target[perm]`, and the share on the target's device."""
+    first = next(leaf for leaf in leaves(target) if framework.is_tensor(leaf))
+    partner = tree_map(lambda y: partners.of(y) if framework.is_tensor(y) else y, target)
+    return partner, framework.share(s, first)
+
+
+def batch_size(framework: Framework, inputs: Any, batch_dim: int) -> int:
+    """The number of samples of the first tensor."""
+    for leaf in leaves(inputs):
+        if framework.is_tensor(leaf) and leaf.ndim > batch_dim:
+            size: int = leaf.shape[batch_dim]
+            return size
+    raise ValueError("the model's input holds no tensor with a batch axis: pass tensors, or check batch_dim.")
+
+
+def check_length(framework: Framework, target: Any, size: int) -> None:
+    """Raise unless every tensor of the target has `size` rows."""
+    found = [leaf for leaf in leaves(target) if framework.is_tensor(leaf)]
+    if not found:
+        raise TypeError(f"target must be a tensor, or a container of tensors, got {type(target).__name__}.")
+    for y in found:
+        if not y.ndim or len(y) != size:
+            raise ValueError(
+                f"the input has {size} samples, but the target has shape {tuple(y.shape)}: "
+                "pass one target per sample, batch axis first."
+            )
+
+
+def class_indices(framework: Framework, target: Any) -> npt.NDArray[np.int64]:
+    """The labels on the host, for policies that pair by class. Soft labels count as their largest class."""
+    if not framework.is_tensor(target) or target.ndim not in (1, 2):
+        raise ValueError("pairing by class needs class indices (N,) or soft labels (N, K) as the target.")
+    return as_class_indices(framework.to_numpy(target))
+
+
+def no_float_input(framework: Framework, inputs: Any) -> str:
+    """The error text for an input that cannot be mixed."""
+    kinds = sorted({str(leaf.dtype) for leaf in leaves(inputs) if framework.is_tensor(leaf)})
+    return (
+        f"mixing at the input needs a floating-point tensor, batch axis first, got {', '.join(kinds) or 'none'}: "
+        "convert images to float before the model, or, for token indices, mix at hidden layers (layers=)."
+    )

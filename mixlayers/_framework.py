@@ -1,0 +1,100 @@
+"""What the core asks of a framework: the few operations that only it can do."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from mixlayers._lam import Lam
+from mixlayers._pairs import Permutation
+from mixlayers._plan import Blend
+
+
+class Framework(ABC):
+    """One framework's tensors and modules. Stateless, so that what refers to it can be copied and pickled.
+
+    Attributes:
+        module: The class that the framework's layers and losses derive from.
+    """
+
+    module: ClassVar[type]
+
+    @abstractmethod
+    def is_tensor(self, x: object) -> bool:
+        """Whether x is a tensor of the framework."""
+
+    @abstractmethod
+    def is_float(self, x: Any) -> bool:
+        """Whether a tensor is floating-point or complex."""
+
+    @abstractmethod
+    def wants_gradient(self, x: Any) -> bool:
+        """Whether a backward pass brings a gradient to a tensor."""
+
+    @abstractmethod
+    def move_axis(self, x: Any, source: int, destination: int) -> Any:
+        """A view of x with one axis moved."""
+
+    @abstractmethod
+    def to_numpy(self, x: Any) -> npt.NDArray[Any]:
+        """A tensor's values on the host."""
+
+    @abstractmethod
+    def one_hot(self, y: Any, num_classes: int) -> Any:
+        """Class indices as float32 (N, K); soft targets as they are."""
+
+    @abstractmethod
+    def partners(self, perm: Permutation) -> Any:
+        """A step's partners, moved to each device once; `.of(y)` is `y[perm]`."""
+
+    @abstractmethod
+    def blend(self, x: Any, how: Blend, partners: Any) -> Any:
+        """Carry out a blend on one feature, batch axis first, out of place."""
+
+    @abstractmethod
+    def share(self, s: Lam, beside: Any) -> Any:
+        """A share as a MixedTarget takes it: a float, or float32 (N,) on the device of the tensor beside it."""
+
+    @abstractmethod
+    def grad_enabled(self) -> bool:
+        """Whether gradients are recorded."""
+
+    @abstractmethod
+    def in_backward(self) -> bool:
+        """Whether a backward pass is running in this thread; activation checkpointing recomputes there."""
+
+    def segments(self) -> list[dict[Any, Any]]:
+        """A notebook for each recomputed segment around this call, innermost first.
+
+        A segment has one notebook, in its forward and when it runs again in backward. Only frameworks whose
+        backward passes mix the order of several forwards need any.
+        """
+        return []
+
+    @abstractmethod
+    def rank(self) -> int:
+        """This process's number among the run's."""
+
+    def check_forward(self, model: Any) -> None:  # noqa: B027  # not every framework has such calls
+        """Raise if this call of the model cannot keep to a plan."""
+
+    def check_mixing(self) -> None:  # noqa: B027  # the same
+        """Raise if mixing now would not be done again in the next step."""
+
+
+def check_columns(y: Any, num_classes: int) -> None:
+    """Raise unless soft targets have a column for each class."""
+    if y.shape[-1] != num_classes:
+        raise ValueError(
+            f"soft targets must have num_classes={num_classes} columns, got shape {tuple(y.shape)}."
+        )
+
+
+def as_class_indices(y: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Labels (N,), (N, 1) or soft (N, K), on the host, as class indices (N,)."""
+    if y.ndim == 2:
+        y = y[:, 0] if y.shape[1] == 1 and y.dtype.kind in "iu" else y.argmax(1)
+    return y.astype(np.int64)

@@ -1,0 +1,54 @@
+"""Any criterion, blended with the plan of a model's last forward."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mixlayers._mixer import BaseMixer
+
+
+def mixed_loss(criterion: Any, mixer: BaseMixer[Any]) -> Any:
+    """The criterion, blended with the plan of the mixer's last forward."""
+    if isinstance(criterion, MixedLoss | MixedFunction):
+        raise ValueError("this criterion already blends: pass the plain one to mixer.loss.")
+    module: Any = mixer.framework.module
+    if not isinstance(criterion, module):
+        return MixedFunction(criterion, mixer)
+    kind = type(criterion)
+    mixed: Any = module.__new__(type(f"Mixed{kind.__name__}", (MixedLoss, kind), {}))
+    vars(mixed).update(vars(criterion), plain=(criterion,), mixer=mixer)
+    return mixed
+
+
+class MixedLoss:
+    """Made a base of the criterion's own type by `mixed_loss`, so that `isinstance` still holds."""
+
+    plain: tuple[Any]  # in a tuple, lest it become a part of the module
+    mixer: BaseMixer[Any]
+
+    def forward(self, output: Any, target: Any, *args: Any, **kwargs: Any) -> Any:
+        """The plain loss of a clean forward; the blended one of a mixed forward."""
+        plain = super().forward  # type: ignore[misc]  # of the criterion's type, the other base
+        return _blended(plain, self.mixer, output, target, *args, **kwargs)
+
+    def __reduce__(self) -> Any:
+        return mixed_loss, (self.plain[0], self.mixer)
+
+
+class MixedFunction:
+    """A loss function, blended."""
+
+    def __init__(self, criterion: Any, mixer: BaseMixer[Any]) -> None:
+        self.criterion, self.mixer = criterion, mixer
+
+    def __call__(self, output: Any, target: Any, *args: Any, **kwargs: Any) -> Any:
+        return _blended(self.criterion, self.mixer, output, target, *args, **kwargs)
+
+
+def _blended(
+    criterion: Any, mixer: BaseMixer[Any], output: Any, target: Any, *args: Any, **kwargs: Any
+) -> Any:
+    mixed = mixer.target_for(target)
+    loss = mixed.blend(lambda y: criterion(output, y, *args, **kwargs))
+    return loss if mixed.loss_scale == 1.0 else loss * mixed.loss_scale

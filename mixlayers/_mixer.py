@@ -1,0 +1,164 @@
+"""The mixer: one model's mixing, through hooks on the model itself."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from mixlayers._batch import check_length
+from mixlayers._layers import Layers, named_places
+from mixlayers._loss import mixed_loss
+from mixlayers._method import Method
+from mixlayers._mixup import ManifoldMixup
+from mixlayers._plan import MixPlan
+from mixlayers._scope import Scope
+from mixlayers._session import Session
+from mixlayers._steps import Module, Steps
+from mixlayers._target import MixedTarget
+
+
+class BaseMixer(Steps[Module]):
+    """Mixes a model's input or hidden layers, step by step, through hooks on the model itself.
+
+    The model keeps its type, attributes, state_dict and signature. It mixes only in training mode with
+    gradients enabled, and only when asked, in one of three ways:
+
+    - `output, target = model(images, target=labels)`
+    - `with mixer(labels) as target: output = model(images)`
+    - `criterion = mixer.loss(nn.CrossEntropyLoss())`: from then on every training forward mixes, and
+      `criterion(output, labels)` blends with the plan of that forward.
+
+    Args:
+        model: Any module. Hooks are attached to it; `unwrap(model)` removes them.
+        method: What to do in each step, by default ManifoldMixup(alpha=2).
+        layers: Where a hidden method may mix. "auto": the input and the ends of stages 1 and 2 of four,
+            chosen among true mixing points with the example, or else the first training batch. "stages":
+            the input and the ends of all stages. Or names, globs, compiled regular expressions, module types,
+            modules, a predicate `(name, module) -> bool`, "input", or a sequence of these. Input methods
+            (Mixup, CutMix) take no layers.
+        example: What the model takes (a tensor, tuple or dict), to choose or check the layers at once.
+        seed: The run's seed.
+        rank: The process's number; None: the framework's own. Equal ranks draw equal plans.
+        batch_dim: Axis that holds the batch, in the input and the layers.
+        channel_dim: 1 or -1: where CutMix and PatchUp find channels, the batch axis being first.
+
+    Raises:
+        ValueError: If the layers match nothing, or the model is already wrapped.
+        TypeError: If the model is not a module, or is a parallel or compiled container of one.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        method: Method | None = None,
+        layers: Layers = "auto",
+        *,
+        example: Any = None,
+        seed: int = 0,
+        rank: int | None = None,
+        batch_dim: int = 0,
+        channel_dim: int = 1,
+    ) -> None:
+        self.method = ManifoldMixup() if method is None else method
+        self.batch_dim, self.channel_dim = batch_dim, channel_dim
+        if not isinstance(self.method, Method):
+            raise TypeError(f"method must be a method such as ManifoldMixup(), got {method!r}.")
+        self._check_wrappable(model)
+        own_rank = self.framework.rank if rank is None else partial(int, rank)
+        self._session = Session(self.method, seed, own_rank)
+        self._rule = layers if isinstance(layers, str) else "auto"
+        self._implicit = False
+        self._audited = not self.method.hidden
+        self._start_afresh()
+        places = named_places(self.method, layers, self._named_layers(model))
+        if example is not None and not self._audited:
+            places = self._audited_places(places, partial(self._audit, model, *call_of(example)))
+            self._audited = True
+        self._attach(model, places)
+        self._hook_model(model)
+
+    @property
+    def step(self) -> int:
+        """Number of the next plan."""
+        return self._session.step
+
+    @property
+    def places(self) -> tuple[str, ...] | None:
+        """Where the method may mix; None until "auto" has seen a batch."""
+        return self._session.places
+
+    @property
+    def last(self) -> MixPlan | None:
+        """The last forward's plan; None if it was not to be mixed."""
+        return self._session.plan
+
+    def __call__(self, target: Any) -> Scope:
+        """A scope whose one forward mixes: `with mixer(labels) as target: output = model(images)`."""
+        return Scope(self, target)
+
+    def loss(self, criterion: Any) -> Any:
+        """From now on every training forward mixes, and the returned criterion blends with its plan.
+
+        Args:
+            criterion: A loss module, or a function, of `(output, target)`. A module's parameters are shared.
+
+        Returns:
+            For a module an instance of its own type; for a function a callable.
+        """
+        if self.method.needs_labels:
+            raise ValueError(
+                f"{self.method!r} pairs by class and needs the labels when the model is called, but a criterion "
+                "gets them afterwards: use model(x, target=labels) or `with mixer(labels):`."
+            )
+        self._implicit = True
+        return mixed_loss(criterion, self)
+
+    def target_for(self, target: Any) -> MixedTarget:
+        """The last forward's mixed target, for labels that come with the loss. `loss` calls it."""
+        session = self._session
+        if session.target is None or not session.target.mixed or session.plan is None:
+            return MixedTarget(target, one_hot=self.framework.one_hot)
+        check_length(self.framework, target, session.plan.batch_size)
+        session.target.used = True
+        return self._mixed_target(target, session.s, session.plan)
+
+    def state_dict(self) -> dict[str, int]:
+        """What a checkpoint needs: `{"step": n}`."""
+        return self._session.state_dict()
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue from a checkpoint: the next plan is the one that an uninterrupted run would have drawn."""
+        self._session.load_state_dict(state)
+
+    def __repr__(self) -> str:
+        return f"Mixer({self.method!r}, places={self.places}, step={self.step})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copied or pickled mixer starts with the next forward."""
+        return {**vars(self), "scope": None, "_given": None, "_moved": None, "_busy": False}
+
+
+def call_of(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """An example as the arguments of a call: a tensor, a tuple of positional or a dict of keyword arguments."""
+    if isinstance(example, Mapping):
+        return (), dict(example)
+    return (tuple(example) if isinstance(example, tuple | list) else (example,)), {}
+
+
+def check_unwrapped(mixers: Iterable[tuple[str, object]]) -> None:
+    """Raise if one of a model's layers, by name, carries a mixer already; the model itself is named ""."""
+    for name, mixer in mixers:
+        if mixer is not None:
+            where = f"its layer {name!r}" if name else "the model"
+            raise ValueError(f"{where} is already wrapped by {mixer!r}: call unwrap(...) on it first.")
+
+
+def check_signature(model: Any, forward: Any) -> None:
+    """Raise if the model's own forward takes what `model(x, target=labels)` would hide."""
+    if "target" in inspect.signature(forward).parameters:
+        raise ValueError(
+            f"{type(model).__name__}.forward has an argument named 'target' of its own, which "
+            "model(x, target=labels) would hide: rename it, or wrap the module inside that computes the output."
+        )

@@ -1,0 +1,230 @@
+"""One forward after another: what a mixer does when its model's hooks call it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, ClassVar, Generic, TypeVar
+
+from mixlayers._audit import Audit
+from mixlayers._batch import (
+    batch_size,
+    check_length,
+    class_indices,
+    mix_tree,
+    no_float_input,
+    partner_and_share,
+)
+from mixlayers._errors import MixingError
+from mixlayers._framework import Framework
+from mixlayers._lam import Lam
+from mixlayers._layers import INPUT, auto_layers, warn_untrue
+from mixlayers._plan import MixPlan
+from mixlayers._scope import Scope
+from mixlayers._session import Session
+from mixlayers._target import MixedTarget
+from mixlayers._tree import leaves
+
+_LABEL_NAMES = frozenset({"label", "labels", "target", "targets", "y"})
+
+Module = TypeVar("Module")
+
+
+class Steps(ABC, Generic[Module]):
+    """The part of a mixer that hooks call, and what it asks of a backend."""
+
+    framework: ClassVar[Framework]
+
+    @abstractmethod
+    def _check_wrappable(self, model: Module) -> None:
+        """Raise unless hooks on this object will see the model's forwards, and no other mixer's are there."""
+
+    @abstractmethod
+    def _named_layers(self, model: Module) -> Mapping[str, Module]:
+        """The model's modules by name, without the model itself."""
+
+    @abstractmethod
+    def _training(self, model: Module) -> bool:
+        """Whether the model is in training mode."""
+
+    @abstractmethod
+    def _hook_model(self, model: Module) -> None:
+        """Have `_enter` called before each forward of the model and `_leave` after it, also if it raises."""
+
+    @abstractmethod
+    def _hook_layer(self, layer: Module, name: str) -> None:
+        """Have `_at` called with each output of the layer."""
+
+    @abstractmethod
+    def _hook_gradient(self, x: Any, target: MixedTarget) -> None:
+        """Have the session's `backward_begins(target)` called when the gradient of x arrives."""
+
+    @abstractmethod
+    def _audit(self, model: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Audit:
+        """Audit one call of the model."""
+
+    _session: Session
+    batch_dim: int
+    channel_dim: int
+    _rule: str
+    _implicit: bool
+    _audited: bool
+
+    def _start_afresh(self) -> None:
+        self.scope: Scope | None = None
+        self._given: tuple[Any] | None = None  # what came as target= in the running forward
+        self._moved: tuple[MixPlan, Any] | None = None
+        self._busy = False
+
+    def _partners(self, plan: MixPlan) -> Any:
+        if self._moved is None or self._moved[0] is not plan:
+            self._moved = plan, self.framework.partners(plan.perm)
+        return self._moved[1]
+
+    def _partner_and_share(self, target: Any, s: Lam) -> tuple[Any, Any]:
+        """`target[perm]` and the share, on the target's device, for the last forward's plan."""
+        plan = self._session.plan
+        if plan is None or plan.place is None:
+            return target, 0.0
+        return partner_and_share(self.framework, target, s, self._partners(plan))
+
+    def _mixed_target(self, y: Any, s: Lam, plan: MixPlan | None) -> MixedTarget:
+        return MixedTarget(y, *self._partner_and_share(y, s), plan, self.framework.one_hot)
+
+    def _audited_places(self, places: tuple[str, ...] | None, run: Callable[[], Audit]) -> tuple[str, ...]:
+        """Choose the places, or check those that were named; once, with three samples in eval mode."""
+        self._busy = True
+        try:
+            report = run()
+            chosen = auto_layers(report, self._rule) if places is None else places
+        except Exception as error:
+            if places is None:
+                raise ValueError(f"layers={self._rule!r}: {error}") from error
+            return places  # they were named: every step still checks what it mixes
+        finally:
+            self._busy = False
+        warn_untrue(report, chosen)
+        return chosen
+
+    def _attach(self, model: Module, places: tuple[str, ...] | None) -> None:
+        layers = self._named_layers(model)
+        for place in places or ():
+            if place != INPUT:
+                self._hook_layer(layers[place], place)
+        self._session.places = places
+
+    def _enter(self, model: Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        if self._busy:
+            return args, kwargs
+        self.framework.check_forward(model)
+        self._given = None
+        if "target" in kwargs:
+            kwargs = dict(kwargs)
+            self._given = (kwargs.pop("target"),)
+        if self.framework.in_backward():
+            plan = self._session.begin_again(self._segment_plan())
+        else:
+            plan = self._begin(model, args, kwargs)
+            self._note_plan(plan)
+        if plan is None or plan.place != INPUT:
+            return args, kwargs
+        inputs = {name: value for name, value in kwargs.items() if name not in _LABEL_NAMES}
+        (args, mixed), shares = self._mix((args, inputs), plan)
+        if not shares:
+            raise ValueError(no_float_input(self.framework, (args, inputs)))
+        self._session.mixed(INPUT, shares)
+        return args, {**kwargs, **mixed}
+
+    def _begin(self, model: Module, args: Any, kwargs: Any) -> MixPlan | None:
+        """Draw the plan of a forward that is to be mixed."""
+        if self.scope is not None:
+            self.scope.enter_forward(self._given)
+        given = (self.scope.target.y,) if self.scope is not None else self._given
+        if not (
+            self._training(model) and self.framework.grad_enabled() and (given is not None or self._implicit)
+        ):
+            self._session.begin_clean()
+            return None
+        self.framework.check_mixing()
+        size = batch_size(self.framework, (args, kwargs), self.batch_dim)
+        if given is not None:
+            check_length(self.framework, given[0], size)
+        labels = None
+        if given is not None and self._session.method.needs_labels:
+            labels = class_indices(self.framework, given[0])
+        if not self._audited:
+            known = self._session.places
+            places = self._audited_places(known, partial(self._audit, model, args, kwargs))
+            self._audited = True
+            if known is None:
+                self._attach(model, places)
+        return self._session.begin(size, labels)
+
+    def _at(self, place: str, output: Any) -> Any:
+        if self._busy:
+            return None
+        again = self.framework.in_backward()
+        if not again:
+            self._note_plan(self._session.plan if self._session.running else None)
+        plan = self._session.plan_at(place, in_backward=again, own=self._segment_plan() if again else None)
+        if plan is None:
+            return None
+        mixed, shares = self._mix(output, plan)
+        self._session.mixed(place, shares)
+        return mixed
+
+    def _note_plan(self, plan: MixPlan | None) -> None:
+        """Let the recomputed segments around this call know which forward they belong to."""
+        for notes in self.framework.segments():
+            if notes.setdefault(self._session, (plan,)) != (plan,):
+                raise MixingError(
+                    "one recomputed segment runs the model in two forwards, so its recomputation could not tell "
+                    "their plans apart: recompute each forward, or parts of the model, in a segment of its own."
+                )
+
+    def _segment_plan(self) -> tuple[MixPlan | None] | None:
+        """In backward: the plan of the forward that the running segment belongs to; None if it is not known."""
+        segments = self.framework.segments()
+        known: tuple[MixPlan | None] | None = None
+        for notes in segments:
+            known = known or notes.get(self._session)
+        for notes in segments:  # segments within segments come to life here
+            if known is not None:
+                notes.setdefault(self._session, known)
+        return known
+
+    def _mix(self, tree: Any, plan: MixPlan) -> tuple[Any, list[tuple[Lam, int]]]:
+        self.framework.check_mixing()
+        return mix_tree(self.framework, tree, plan, self._partners(plan), self.batch_dim, self.channel_dim)
+
+    def _leave(self, output: Any) -> Any:
+        if self._busy:
+            return output
+        given, self._given = self._given, None
+        if output is None:  # the forward raised
+            self._session.forget()
+            return output
+        s, plan = self._session.end(), self._session.plan
+        again = self.framework.in_backward()
+        # a forward that is recomputed in backward has settled its scope's target before
+        scope = None if again else self.scope
+        if scope is not None:
+            target = scope.target
+            target.settle(*self._partner_and_share(target.y, s), plan)
+        elif given is not None:
+            target = self._mixed_target(given[0], s, plan)
+        else:  # the labels come later, with the loss
+            target = MixedTarget(None, None, s, plan)
+        if target.mixed and not again:
+            self._watch(output, target)
+        return (output, target) if given is not None else output
+
+    def _watch(self, output: Any, target: MixedTarget) -> None:
+        """Have the target's use checked: when the output's gradient arrives, or else at the next forward."""
+        tensors = [
+            x for x in leaves(output) if self.framework.is_tensor(x) and self.framework.wants_gradient(x)
+        ]
+        for x in tensors:
+            self._hook_gradient(x, target)
+        self._session.owe(target, seen_in_backward=bool(tensors))

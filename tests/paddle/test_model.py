@@ -1,0 +1,103 @@
+"""paddle.Model, the summary, and a callback."""
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+from paddle.io import Dataset
+from paddle_networks import Net, batch, net
+
+from mixlayers import MixingError
+from mixlayers.paddle import Mixer, get_mixer, wrap
+
+pytestmark = pytest.mark.filterwarnings("ignore:To copy construct from a tensor")  # paddle.Model copies so
+
+
+class Pictures(Dataset):
+    """Twelve pictures, with labels of shape (1,) as in paddle.vision.datasets."""
+
+    def __getitem__(self, index):
+        rng = np.random.default_rng(index)
+        return rng.standard_normal((3, 8, 8), dtype=np.float32), np.array([index % 4], dtype=np.int64)
+
+    def __len__(self):
+        return 12
+
+
+class Log(paddle.callbacks.Callback):
+    """What every step mixed: the callback of the documentation."""
+
+    def __init__(self, mixer):
+        super().__init__()
+        self.mixer, self.steps, self.evaluated = mixer, [], []
+
+    def on_train_batch_end(self, step, logs=None):
+        self.steps.append((self.mixer.last.place, float(self.mixer.last.lam), logs["loss"][0]))
+
+    def on_eval_batch_end(self, step, logs=None):
+        self.evaluated.append(self.mixer.last)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_fit_mixes_in_training_and_not_in_evaluation(accumulate):
+    network = net()
+    mixer = Mixer(network, layers=["layer1", "layer2"])
+    model = paddle.Model(network)
+    optimizer = paddle.optimizer.Momentum(0.1, parameters=network.parameters())
+    model.prepare(optimizer, mixer.loss(nn.CrossEntropyLoss()), paddle.metric.Accuracy())
+    log = Log(mixer)
+    before = network.stem.weight.numpy()
+    model.fit(
+        Pictures(), Pictures(), batch_size=4, epochs=2, verbose=0, shuffle=False, callbacks=[log],
+        accumulate_grad_batches=accumulate,
+    )  # fmt: skip
+    assert mixer.step == 6 and {place for place, _, _ in log.steps} == {"layer1", "layer2"}
+    assert len({lam for _, lam, _ in log.steps}) == 6 and all(np.isfinite(loss) for _, _, loss in log.steps)
+    assert log.evaluated and set(log.evaluated) == {None}
+    assert not np.array_equal(before, network.stem.weight.numpy())
+    result = model.evaluate(Pictures(), batch_size=4, verbose=0)
+    plain = paddle.Model(net())
+    plain.network.set_state_dict(network.state_dict())
+    plain.prepare(None, nn.CrossEntropyLoss(), paddle.metric.Accuracy())
+    expected = plain.evaluate(Pictures(), batch_size=4, verbose=0)
+    assert result["loss"] == pytest.approx(expected["loss"]) and result["acc"] == expected["acc"]
+    assert mixer.step == 6 and len(model.predict(Pictures(), batch_size=4, verbose=0)[0]) == 3
+
+
+def test_a_model_prepared_with_a_plain_loss_stays_unmixed():
+    network = wrap(net(), layers=["layer1"])
+    model = paddle.Model(network)
+    model.prepare(paddle.optimizer.SGD(0.1, parameters=network.parameters()), nn.CrossEntropyLoss())
+    model.train_batch([batch()[0].numpy()], [batch()[1].numpy()])
+    assert get_mixer(network).step == 0
+
+
+def test_a_loss_that_does_not_blend_is_noticed():
+    network = net()
+    mixer = Mixer(network, layers=["layer1"])
+    mixer.loss(nn.CrossEntropyLoss())  # made, but not given to prepare
+    model = paddle.Model(network)
+    model.prepare(paddle.optimizer.SGD(0.1, parameters=network.parameters()), nn.CrossEntropyLoss())
+    with pytest.raises((MixingError, OSError), match="no loss used the mixed target"):
+        model.train_batch([batch()[0].numpy()], [batch()[1].numpy()])
+
+
+def test_a_checkpoint_of_a_wrapped_model_loads_into_a_plain_one(tmp_path):
+    network = net()
+    mixer = Mixer(network, layers=["layer1"])
+    model = paddle.Model(network)
+    optimizer = paddle.optimizer.Momentum(0.1, parameters=network.parameters())
+    model.prepare(optimizer, mixer.loss(nn.CrossEntropyLoss()))
+    model.train_batch([batch()[0].numpy()], [batch()[1].numpy()])
+    model.save(str(tmp_path / "checkpoint"))
+    plain = net(Net, seed=4)
+    assert plain.set_state_dict(paddle.load(str(tmp_path / "checkpoint.pdparams"))) == ([], [])
+    for ours, theirs in zip(network.parameters(), plain.parameters(), strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+
+
+def test_the_summary_is_the_plain_models(capsys):
+    plain, network = net(), net()
+    Mixer(network, layers=["layer1"]).loss(nn.CrossEntropyLoss())
+    assert paddle.summary(network, (1, 3, 8, 8)) == paddle.summary(plain, (1, 3, 8, 8))
+    assert network.training and get_mixer(network).step == 0
