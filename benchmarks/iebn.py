@@ -15,7 +15,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -65,37 +65,38 @@ KINDS: dict[str, Callable[[int], nn.Module]] = {
 }
 
 
-def training_rows(scale: Scale) -> list[Row]:
+def training_rows(scale: Scale) -> Iterator[Row]:
     """Forward and backward in training."""
     shapes: dict[tuple[int, ...], float | None] = {**LARGE, **OTHERS}
     if scale is TINY:
         shapes = {(4, 4, 8, 8): None}
     elif scale.more:
         shapes |= dict.fromkeys(UNTUNED)
-    return [row for shape, limit in shapes.items() for row in _against("train", shape, scale, limit, 0.5)]
+    for shape, limit in shapes.items():
+        yield from _against("train", shape, scale, limit, 0.5)
 
 
-def layout_rows(scale: Scale) -> list[Row]:
+def layout_rows(scale: Scale) -> Iterator[Row]:
     """channels_last and bfloat16."""
-    rows: list[Row] = []
     for shape in [(4, 4, 8, 8)] if scale is TINY else [*LARGE, *OTHERS]:
-        rows += _against("channels_last", shape, scale, 1.3, last=True)
-        rows += _against("bfloat16", shape, scale, 1.3, dtype=torch.bfloat16)
+        yield from _against("channels_last", shape, scale, 1.3, last=True)
+        yield from _against("bfloat16", shape, scale, 1.3, dtype=torch.bfloat16)
         if scale.more:
-            rows += _against("bfloat16, channels_last", shape, scale, None, last=True, dtype=torch.bfloat16)
-    return rows
+            yield from _against(
+                "bfloat16, channels_last", shape, scale, None, last=True, dtype=torch.bfloat16
+            )
 
 
-def eval_rows(scale: Scale) -> list[Row]:
+def eval_rows(scale: Scale) -> Iterator[Row]:
     """The forward in eval mode, without gradients."""
-    shapes = [(4, 4, 8, 8)] if scale is TINY else [*LARGE, *OTHERS]
-    return [row for shape in shapes for row in _against("eval", shape, scale, 1.3, training=False)]
+    for shape in [(4, 4, 8, 8)] if scale is TINY else [*LARGE, *OTHERS]:
+        yield from _against("eval", shape, scale, 1.3, training=False)
 
 
-def small_rows(scale: Scale) -> list[Row]:
+def small_rows(scale: Scale) -> Iterator[Row]:
     """Small tensors: what matters is not to be slower than the published formula."""
-    shapes = SMALL[:1] if scale is TINY else SMALL
-    return [row for shape in shapes for row in _against("small", shape, scale, None, 1.0, repeat=20)]
+    for shape in SMALL[:1] if scale is TINY else SMALL:
+        yield from _against("small", shape, scale, None, 1.0, repeat=20)
 
 
 def _against(
@@ -109,7 +110,7 @@ def _against(
     last: bool = False,
     dtype: torch.dtype = torch.float32,
     repeat: int = 1,
-) -> list[Row]:
+) -> Iterator[Row]:
     layout = torch.channels_last if last else torch.contiguous_format
     x, g = (torch.randn(shape).to(dtype).contiguous(memory_format=layout) for _ in range(2))
     x.requires_grad_(training)
@@ -133,23 +134,20 @@ def _against(
     plain = {"published": ratio(times["published"], times["BatchNorm"])}
     malloc = "tuned" if "mmap_threshold" in os.environ.get("GLIBC_TUNABLES", "") else "default"
     what, ours = "x".join(map(str, shape)), ratio(times["ours"], times["BatchNorm"])
-    rows = [Row(part, what, "x BatchNorm", ours, plain, limit, malloc=malloc)]
+    yield Row(part, what, "x BatchNorm", ours, plain, limit, malloc=malloc)
     if limit_published is not None:
         against = ratio(times["ours"], times["published"])
-        rows.append(Row(part, what, "x published", against, {}, limit_published, malloc=malloc))
-    return rows
+        yield Row(part, what, "x published", against, {}, limit_published, malloc=malloc)
 
 
-def kept_rows(scale: Scale) -> list[Row]:
+def kept_rows(scale: Scale) -> Iterator[Row]:
     """Bytes that the forward keeps for the backward."""
-    rows = []
     for shape in [(4, 4, 8, 8)] if scale is TINY else [*LARGE, *OTHERS]:
         kept = {name: float(_kept(kind(shape[1]), shape)) for name, kind in KINDS.items()}
         ours, published = (Spread(*[kept[name] / kept["BatchNorm"]] * 3) for name in ("ours", "published"))
         what = "x".join(map(str, shape))
         limit = None if scale is TINY else 1.07
-        rows.append(Row("bytes kept", what, "x BatchNorm", ours, {"published": published}, limit))
-    return rows
+        yield Row("bytes kept", what, "x BatchNorm", ours, {"published": published}, limit)
 
 
 def _kept(norm: nn.Module, shape: tuple[int, ...]) -> int:
@@ -165,7 +163,7 @@ def _kept(norm: nn.Module, shape: tuple[int, ...]) -> int:
     return sum(storages.values())
 
 
-def step_rows(scale: Scale) -> list[Row]:
+def step_rows(scale: Scale) -> Iterator[Row]:
     """A training step of ResNet-18 with every norm converted."""
     images = torch.randn(scale.batch, 3, scale.size, scale.size)
     labels = torch.randint(10, (scale.batch,))
@@ -190,7 +188,7 @@ def step_rows(scale: Scale) -> list[Row]:
     )
     plain = {"published": ratio(times["published"], times["BatchNorm"])}
     what = f"ResNet-18, batch {scale.batch}, width {scale.width}"
-    return [Row("step", what, "x BatchNorm", ratio(times["ours"], times["BatchNorm"]), plain, 1.03)]
+    yield Row("step", what, "x BatchNorm", ratio(times["ours"], times["BatchNorm"]), plain, 1.03)
 
 
 PARTS = {
@@ -218,7 +216,9 @@ def main() -> None:
     begun, load = datetime.now(timezone.utc), os.getloadavg()
     rows: list[Row] = []
     for name in options.parts:
-        rows += PARTS[name](scale)
+        for row in PARTS[name](scale):
+            print(row, file=sys.stderr, flush=True)  # as it goes; the table comes at the end
+            rows.append(row)
         if name == "train" and scale.more and "mmap_threshold" not in os.environ.get("GLIBC_TUNABLES", ""):
             rows += _with_blocks_kept(options.threads)
     results: dict[str, Any] = {

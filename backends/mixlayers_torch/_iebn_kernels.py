@@ -55,11 +55,11 @@ def plane_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     size, _, space = x.shape
     count = size * space
     about = x[0].mean(1)
-    total, second = _plane_sums(_as_channels(x), _as_channels(x), about.expand(size, -1).reshape(-1))
-    total, second, pivot = total.view(size, -1), second.view(size, -1), about.double()
+    planes = _as_channels(x)
+    sums = _plane_sums(planes, planes, about.expand(size, -1).reshape(-1))
+    total, second = (t.view(size, -1) for t in sums)
     mean = total.sum(0, dtype=torch.float64).div_(count)
-    shift = mean - pivot
-    squares = second.sum(0, dtype=torch.float64).sub_(shift * (pivot + shift), alpha=count)
+    squares = second.sum(0, dtype=torch.float64).addcmul_(mean, mean - about, value=-count)
     return total, mean, squares
 
 
@@ -134,7 +134,7 @@ def _plane_sums(gradient: Tensor, x: Tensor, about: Tensor) -> tuple[Tensor, Ten
     """The sums of the gradient and of gradient * (x - about) over each plane; x (1, planes, L)."""
     one = torch.ones_like(about)
     _, product, total = _norm_backward(
-        gradient, x, one, None, None, about, one, True, 0.0, [False, True, True]
+        gradient, x, None, None, None, about, one, True, 0.0, [False, True, True]
     )
     return total, product
 

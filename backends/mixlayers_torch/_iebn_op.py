@@ -1,4 +1,4 @@
-"""IEBN as a function of tensors: the published formula, and the same in as few passes over memory as BatchNorm."""
+"""IEBN as a function of tensors: in PyTorch's own operations, and in as few passes over memory as BatchNorm."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
+from mixlayers_torch._iebn_algebra import arrays, gates, rounded, slopes, tensor
 from mixlayers_torch._iebn_kernels import HALF, affine, centred, combine, is_rows, matrix, products, shaped
 from mixlayers_torch._iebn_statistics import Statistics, moments
 
 SMALL = 2**17
-"""Below so many elements the published formula is faster."""
+"""Below so many elements PyTorch's own operations are faster."""
 
 
 def iebn(
@@ -37,7 +38,7 @@ def iebn(
     """
     parameters = (weight, bias, weight_readjust, bias_readjust)
     if statistics.group is None and not _worth_it(x, parameters, statistics):
-        return published(x, *parameters, statistics)
+        return plain(x, *parameters, statistics)
     weight = torch.ones_like(weight_readjust) if weight is None else weight
     bias = torch.zeros_like(weight_readjust) if bias is None else bias
     return _IEBN.apply(
@@ -45,7 +46,7 @@ def iebn(
     )
 
 
-def published(
+def plain(
     x: Tensor,
     weight: Tensor | None,
     bias: Tensor | None,
@@ -53,38 +54,42 @@ def published(
     bias_readjust: Tensor,
     statistics: Statistics,
 ) -> Tensor:
-    """The same, as the authors write it: every step an operation of PyTorch's own."""
-    options = statistics.batch, statistics.factor, statistics.eps
-    xhat = F.batch_norm(x, statistics.mean, statistics.var, None, None, *options)
-    return _gated(x, xhat, weight, bias, weight_readjust, bias_readjust)
+    """The same in PyTorch's own operations, fewer than the authors' code has: the norm applies the weight."""
+    if statistics.batch and x.numel() <= x.shape[1]:
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {x.shape}")
+    scaled = torch.batch_norm(
+        x,
+        weight,
+        None,
+        statistics.mean,
+        statistics.var,
+        statistics.batch,
+        statistics.factor,
+        statistics.eps,
+        torch.backends.cudnn.enabled,
+    )
+    return _gated(x, scaled, bias, weight_readjust, bias_readjust)
 
 
 def _gated(
-    x: Tensor,
-    xhat: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    weight_readjust: Tensor,
-    bias_readjust: Tensor,
+    x: Tensor, scaled: Tensor, bias: Tensor | None, weight_readjust: Tensor, bias_readjust: Tensor
 ) -> Tensor:
-    space = list(range(2, x.ndim))
-    shape = (1,) * len(space)
-    gap = x.mean(space) if space else x
+    """`scaled * a + bias`."""
+    space = (1,) * (x.ndim - 2)
+    gap = x.flatten(2).mean(2) if space else x
     a = torch.sigmoid(gap * weight_readjust + bias_readjust)  # addcmul would be slower to differentiate
-    gate = (a if weight is None else a * weight).view(*gap.shape, *shape)
-    y = xhat * gate if bias is None else xhat * gate + bias.view(-1, *shape)
+    y = scaled * a.view(*gap.shape, *space)
+    y = y if bias is None else y + bias.view(-1, *space)
     return y if y.dtype is x.dtype else y.to(x.dtype)
 
 
 def _worth_it(x: Tensor, parameters: tuple[Tensor | None, ...], statistics: Statistics) -> bool:
-    """Whether own kernels apply to x and are faster than the published formula."""
+    """Whether own kernels apply to x and are faster than PyTorch's own operations."""
     if torch.compiler.is_compiling() or x.numel() < SMALL or type(x) is not Tensor:
         return False
     if torch._C._get_tracing_state() is not None or torch._C._functorch.peek_interpreter_stack() is not None:
         return False
-    if (
-        torch.autograd.forward_ad._current_level >= 0
-    ):  # as torch.func: the published formula is differentiated
+    if torch.autograd.forward_ad._current_level >= 0:  # as with torch.func: PyTorch differentiates its own
         return False
     others = [t for t in (*parameters, statistics.mean, statistics.var) if t is not None]
     return (
@@ -96,7 +101,7 @@ def _worth_it(x: Tensor, parameters: tuple[Tensor | None, ...], statistics: Stat
 
 
 class _IEBN(torch.autograd.Function):
-    """Keeps x, its means over space (N, C), and vectors (C,). x is contiguous or has rows."""
+    """Keeps x, its sums over space (N, C), and vectors (C,). x is contiguous or has rows."""
 
     @staticmethod
     def forward(
@@ -110,59 +115,56 @@ class _IEBN(torch.autograd.Function):
     ) -> Tensor:
         flat, axis = matrix(x)
         kind = torch.float32 if x.dtype in HALF else x.dtype
-        parameters = weight, bias, weight_readjust, bias_readjust
-        weight, bias, weight_readjust, bias_readjust = (t.to(kind) for t in parameters)
         found = moments(x, flat, axis, statistics)
-        gap, centre = (found.total / flat.shape[axis]).to(kind), found.mean.to(kind)
-        rstd = (found.var + statistics.eps).rsqrt().to(kind)
-        residual = (found.mean - centre).to(kind) if found.far else centre
+        total = found.total.to(kind)
+        rstd, centre = rounded((found.var + statistics.eps) ** -0.5, kind), rounded(found.mean, kind)
+        residual = rounded(found.mean - centre, kind) if found.far else centre
 
-        a = torch.addcmul(bias_readjust, gap, weight_readjust).sigmoid_()
-        scale = a.mul_(weight * rstd)
-        shift = torch.addcmul(bias, scale, residual, value=-1)
-        y = affine(centred(flat, centre, axis) if found.far else flat, scale, shift, axis)
-        ctx.save_for_backward(x, *parameters, gap, centre, residual, rstd)
-        ctx.statistics, ctx.count, ctx.offset = statistics, found.count, found.far
+        gate, gain, offset = arrays(
+            gates(total, weight_readjust, bias_readjust, flat.shape[axis]), weight.to(kind), bias.to(kind)
+        )
+        scale = gate * (gain * rstd)
+        shift = offset - scale * residual
+        source = centred(flat, tensor(centre), axis) if found.far else flat
+        y = affine(source, tensor(scale), tensor(shift), axis)
+        ctx.save_for_backward(x, weight, bias, weight_readjust, bias_readjust, total)
+        ctx.statistics, ctx.count, ctx.far = statistics, found.count, found.far
+        ctx.centre, ctx.residual, ctx.rstd = centre, residual, rstd
         return shaped(y, x)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
-        x, weight, _, weight_readjust, bias_readjust, gap, centre, residual, rstd = ctx.saved_tensors
-        statistics = ctx.statistics
         if torch.is_grad_enabled():
             return *_backward_with_graph(ctx, gradients[0]), None
+        x, weight, _, weight_readjust, bias_readjust, gap = ctx.saved_tensors
+        statistics, residual, kind = ctx.statistics, ctx.residual, gap.dtype
         flat, axis = matrix(x)
         g = matrix(
             gradients[0].movedim(1, -1).contiguous().movedim(-1, 1)
             if axis == 1
             else gradients[0].contiguous()
         )[0]
-        if ctx.offset:
-            flat = centred(flat, centre, axis)
-        total, product = products(g, flat, residual, axis)  # sums of g, and of g * (x - mean)
-
-        dtype, kind = weight.dtype, gap.dtype
-        weight, weight_readjust, bias_readjust = (
-            t.to(kind) for t in (weight, weight_readjust, bias_readjust)
-        )
-        a, factor = torch.addcmul(bias_readjust, gap, weight_readjust).sigmoid_(), weight * rstd
-        through = product * a
-        slope = through.sum(0)
-        on_z = torch.addcmul(through, through, a, value=-1)  # to be multiplied by factor
-        on_parameters = rstd * slope, total.sum(0), factor * (on_z * gap).sum(0), factor * on_z.sum(0)
-        result: list[Any] = [None, *(t.to(dtype) for t in on_parameters)]
-        if ctx.needs_input_grad[0]:
-            shift = on_z.mul_(factor * weight_readjust / flat.shape[axis])
-            on_x = torch.zeros_like(factor)
-            if statistics.batch:
-                both = torch.stack(((a * total).sum(0), slope))
-                if statistics.group is not None:
-                    dist.all_reduce(both, group=statistics.group)
-                average, slope = both / ctx.count
-                on_x = -factor * rstd * rstd * slope
-                shift.sub_(factor * average + on_x * residual)
-            result[0] = shaped(combine(g, flat, a.mul_(factor), on_x, shift, axis), x)
-        return *result, None
+        if ctx.far:
+            flat = centred(flat, tensor(ctx.centre), axis)
+        space = flat.shape[axis]
+        total, product = arrays(*products(g, flat, tensor(residual), axis))
+        gate, own_gap = arrays(gates(gap, weight_readjust, bias_readjust, space), gap)
+        gain, readjust = arrays(weight.to(kind), weight_readjust.to(kind))
+        found = slopes(total, product, gate, own_gap, ctx.rstd, gain, readjust, space)
+        parameters = found.weight, found.bias, found.weight_readjust, found.bias_readjust
+        result: list[Any] = [None, *(tensor(t).to(weight.dtype) for t in parameters), None]
+        if ctx.needs_input_grad[0] and not statistics.batch:
+            result[0] = shaped(affine(g, tensor(found.on_g), tensor(found.shift), axis), x)
+        elif ctx.needs_input_grad[0]:
+            average, slope = found.average, found.slope
+            if statistics.group is not None:
+                both = torch.stack((tensor(average), tensor(slope)))
+                dist.all_reduce(both, group=statistics.group)
+                average, slope = arrays(*both)
+            on_x = found.factor * ctx.rstd * ctx.rstd * slope / -ctx.count
+            shift = found.shift - (found.factor * average / ctx.count + on_x * residual)
+            result[0] = shaped(combine(g, flat, tensor(found.on_g), tensor(on_x), tensor(shift), axis), x)
+        return tuple(result)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
@@ -172,19 +174,20 @@ class _IEBN(torch.autograd.Function):
 
 
 def _backward_with_graph(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    """The gradients as functions that can be differentiated again, from the published formula."""
+    """The gradients as functions that can be differentiated again, by PyTorch's own operations."""
     if ctx.statistics.group is not None:
         raise NotImplementedError(
             "SyncIEBN has no second derivative: use IEBN2d in one process for create_graph=True."
         )
-    x, *parameters, _, centre, residual, rstd = ctx.saved_tensors
+    x, *parameters, _ = ctx.saved_tensors
+    weight, *others = parameters
     if ctx.statistics.batch:
-        xhat = F.batch_norm(x, None, None, None, None, True, 0.0, ctx.statistics.eps)
+        scaled = F.batch_norm(x, None, None, weight, None, True, 0.0, ctx.statistics.eps)
     else:
-        shape = (1, -1, *(1 for _ in x.shape[2:]))
-        mean = centre + residual if ctx.offset else centre
-        xhat = (x - mean.view(shape)) * rstd.view(shape)
-    y = _gated(x, xhat, *parameters)
+        shape = (-1, *(1 for _ in x.shape[2:]))
+        mean = tensor(ctx.centre + ctx.residual if ctx.far else ctx.centre)
+        scaled = (x - mean.view(shape)) * (weight * tensor(ctx.rstd)).view(shape)
+    y = _gated(x, scaled, *others)
     wanted = [t for t, needed in zip((x, *parameters), ctx.needs_input_grad, strict=False) if needed]
     found = iter(torch.autograd.grad(y, wanted, gradient, create_graph=True))
     return tuple(next(found) if needed else None for needed in ctx.needs_input_grad[:5])

@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from mixlayers_torch._iebn_algebra import arrays, tensor
 from mixlayers_torch._iebn_kernels import HALF, plane_moments, precise_moments, sums
 
 FAR = 16.0
@@ -40,15 +41,15 @@ class Moments:
     """What the forward needs to know of x.
 
     Attributes:
-        total: Its sums over space (N, C).
-        mean, var: To normalise with (C,), the variance biased.
+        total: Its sums over space (N, C), a tensor.
+        mean, var: To normalise with (C,), the variance biased; arrays as `_iebn_algebra` has them.
         count: Of how many values they are; of all processes', where they are taken together.
         far: Whether some mean is so many deviations from 0 that x must be centred before it is scaled.
     """
 
     total: Tensor
-    mean: Tensor
-    var: Tensor
+    mean: Any
+    var: Any
     count: float
     far: bool
 
@@ -63,34 +64,35 @@ def moments(x: Tensor, flat: Tensor, axis: int, statistics: Statistics) -> Momen
     """
     count = flat.numel() / flat.shape[3 - axis]
     if not statistics.batch:
-        mean, var = statistics.mean, statistics.var
-        return Moments(sums(flat, axis), mean, var, count, _far(x, mean, var))  # type: ignore[arg-type]
+        mean, var = arrays(statistics.mean.clone(), statistics.var)  # type: ignore[union-attr,arg-type]
+        return Moments(sums(flat, axis), mean, var, count, _far(x, mean, var))
     single, cpu = statistics.group is None, x.device.type == "cpu"
     planes = cpu and axis == 2 and x.dtype is torch.float32 and flat.shape[2] > 1 and len(x) > 0
     if single and not planes:
-        _, var = torch.batch_norm_update_stats(x, statistics.mean, statistics.var, statistics.factor)
-        total = sums(
-            flat, axis
-        )  # whose digits are better than those of torch's mean where the channels are last
-        mean = total.sum(0, dtype=torch.float64) / count
+        (var,) = arrays(
+            torch.batch_norm_update_stats(x, statistics.mean, statistics.var, statistics.factor)[1]
+        )
+        total = sums(flat, axis)  # of better digits than torch's mean where the channels are last
+        mean = arrays(total.sum(0, dtype=torch.float64))[0] / count
         if not (far := _far(x, mean, var)):
             return Moments(total, mean, var, count, far)
         total, mean, squares = precise_moments(flat, axis)
+        mean, squares = arrays(mean, squares)
         return Moments(total, mean, squares / count, count, far)
     total, mean, squares = plane_moments(flat) if planes else precise_moments(flat, axis)
-    var = squares / count
-    if far := _far(x, mean, var):
+    mean, squares = arrays(mean, squares)
+    if far := _far(x, mean, squares / count):
         total, mean, squares = precise_moments(flat, axis)
-        var = squares / count
+        mean, squares = arrays(mean, squares)
     if statistics.group is not None:
-        mean, squares, count = _joint(mean, squares, count, statistics.group)
-        var = squares / count
-        far = _far(x, mean, var)
+        mean, squares, count = _joint(tensor(mean), tensor(squares), count, statistics.group)
+        mean, squares = arrays(mean, squares)
+        far = _far(x, mean, squares / count)
     _update(statistics, mean, squares, count)
-    return Moments(total, mean, var, count, far)
+    return Moments(total, mean, squares / count, count, far)
 
 
-def _far(x: Tensor, mean: Tensor, var: Tensor) -> bool:
+def _far(x: Tensor, mean: Any, var: Any) -> bool:
     """Whether float32's digits want care. Elsewhere than on the CPU the answer would wait for the device: it is yes."""
     if x.dtype in HALF:
         return False
@@ -108,13 +110,10 @@ def _joint(mean: Tensor, squares: Tensor, count: float, group: Any) -> tuple[Ten
     return joint, (all_squares + counts * (means - joint) ** 2).sum(0), float(whole)
 
 
-def _update(statistics: Statistics, mean: Tensor, squares: Tensor, count: float) -> None:
-    """The running statistics, each step rounded as in PyTorch's own kernel for float32."""
+def _update(statistics: Statistics, mean: Any, squares: Any, count: float) -> None:
+    """The running statistics, in float64 and rounded once."""
     if statistics.mean is None or statistics.var is None:
         return
-    dtype = statistics.mean.dtype
-    factor = torch.tensor(statistics.factor, dtype=dtype, device=mean.device)
-    kept, new_mean = 1 - factor, mean.to(dtype)
-    new_var = squares.to(dtype).div_(count - 1).double()
-    statistics.mean.mul_(kept).add_(new_mean * factor)
-    statistics.var.copy_(new_var.mul_(factor).add_(statistics.var * kept))
+    old_mean, old_var = arrays(statistics.mean, statistics.var)
+    statistics.mean.copy_(tensor(old_mean + (mean - old_mean) * statistics.factor))
+    statistics.var.copy_(tensor(old_var + (squares / (count - 1) - old_var) * statistics.factor))

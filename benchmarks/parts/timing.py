@@ -76,6 +76,10 @@ class Row:
     def met(self) -> bool | None:
         return None if self.limit is None else self.ours.median <= self.limit
 
+    def __str__(self) -> str:
+        promised = "" if self.limit is None else f", at most {self.limit:g} was promised"
+        return f"{self.part}: {self.what} ({self.malloc} malloc): {self.ours} {self.unit}{promised}"
+
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "met": self.met}
 
