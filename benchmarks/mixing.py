@@ -21,13 +21,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from parts.compiled import compiled_rows
 from parts.steps import small_rows, step_rows
 from parts.tensors import blend_rows, mask_rows
 from parts.timing import FULL, QUICK, TINY, Row, table
 
 import mixlayers
 
-PARTS = {"blend": blend_rows, "mask": mask_rows, "step": step_rows, "small": small_rows}
+PARTS = {
+    "blend": blend_rows,
+    "mask": mask_rows,
+    "step": step_rows,
+    "small": small_rows,
+    "compiled": compiled_rows,
+}
 KEEP_BLOCKS = "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296"
 
 

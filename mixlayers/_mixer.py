@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from mixlayers._batch import check_length
+from mixlayers._errors import MixingError
 from mixlayers._layers import Layers, named_places
 from mixlayers._loss import mixed_loss
 from mixlayers._method import Method
@@ -116,8 +117,17 @@ class BaseMixer(Steps[Module]):
         return mixed_loss(criterion, self)
 
     def target_for(self, target: Any) -> MixedTarget:
-        """The last forward's mixed target, for labels that come with the loss. `loss` calls it."""
+        """The last forward's mixed target, for labels that come with the loss. `loss` calls it.
+
+        Raises:
+            MixingError: If the wrapped model has not run.
+        """
         session = self._session
+        if not self._entered:
+            raise MixingError(
+                "the loss was computed, but the wrapped model has not run, so nothing was mixed: call the very object "
+                "that was wrapped (not a copy of it, nor its forward)."
+            )
         if session.target is None or not session.target.mixed or session.plan is None:
             return MixedTarget(target, one_hot=self.framework.one_hot)
         check_length(self.framework, target, session.plan.batch_size)

@@ -123,8 +123,11 @@ class Session:
         if self.running:
             self._shares = shares
 
-    def end(self) -> Lam:
+    def end(self, hint: str = "") -> Lam:
         """Finish a forward; returns the partner's share s.
+
+        Args:
+            hint: What else than the choice of layers may keep the planned one from being seen.
 
         Raises:
             MixingError: If the planned layer did not run.
@@ -135,7 +138,7 @@ class Session:
                 self._fail(
                     f"the planned layer {self.plan.place!r} did not run in this forward, so only the labels "
                     "would be mixed",
-                    "choose layers that always run; audit(model, example) lists them",
+                    "choose layers that always run; audit(model, example) lists them" + hint,
                 )
             self.s = joint_share(self._shares)
         return self.s

@@ -60,6 +60,10 @@ class Steps(ABC, Generic[Module]):
     def _hook_gradient(self, x: Any, target: MixedTarget) -> None:
         """Have the session's `backward_begins(target)` called when the gradient of x arrives."""
 
+    def _not_run_hint(self) -> str:
+        """What, in this framework, may keep the planned layer from being seen though it ran."""
+        return ""
+
     @abstractmethod
     def _audit(self, model: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Audit:
         """Audit one call of the model."""
@@ -76,6 +80,7 @@ class Steps(ABC, Generic[Module]):
         self._given: tuple[Any] | None = None  # what came as target= in the running forward
         self._moved: tuple[MixPlan, Any] | None = None
         self._busy = False
+        self._entered = False  # whether the model has run
 
     def _partners(self, plan: MixPlan) -> Any:
         if self._moved is None or self._moved[0] is not plan:
@@ -118,6 +123,7 @@ class Steps(ABC, Generic[Module]):
         if self._busy:
             return args, kwargs
         self.framework.check_forward(model)
+        self._entered = True
         self._given = None
         if "target" in kwargs:
             kwargs = dict(kwargs)
@@ -205,7 +211,7 @@ class Steps(ABC, Generic[Module]):
         if output is None:  # the forward raised
             self._session.forget()
             return output
-        s, plan = self._session.end(), self._session.plan
+        s, plan = self._session.end(self._not_run_hint()), self._session.plan
         again = self.framework.in_backward()
         # a forward that is recomputed in backward has settled its scope's target before
         scope = None if again else self.scope

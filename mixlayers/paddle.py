@@ -1,23 +1,43 @@
 """Mixing for PaddlePaddle."""
 
+from mixlayers_paddle import IEBN as IEBN
+from mixlayers_paddle import IEBN1D as IEBN1D
+from mixlayers_paddle import IEBN2D as IEBN2D
+from mixlayers_paddle import IEBN3D as IEBN3D
 from mixlayers_paddle import MixCollate as MixCollate
 from mixlayers_paddle import Mixer as Mixer
+from mixlayers_paddle import SyncIEBN as SyncIEBN
 from mixlayers_paddle import accuracy as accuracy
 from mixlayers_paddle import audit as audit
+from mixlayers_paddle import convert_iebn as convert_iebn
 from mixlayers_paddle import cross_entropy as cross_entropy
+from mixlayers_paddle import from_official_state_dict as from_official_state_dict
 from mixlayers_paddle import get_mixer as get_mixer
+from mixlayers_paddle import iebn_parameters as iebn_parameters
 from mixlayers_paddle import mix as mix
+from mixlayers_paddle import revert_iebn as revert_iebn
+from mixlayers_paddle import to_official_state_dict as to_official_state_dict
 from mixlayers_paddle import unwrap as unwrap
 from mixlayers_paddle import wrap as wrap
 
 __all__ = [
+    "IEBN",
+    "IEBN1D",
+    "IEBN2D",
+    "IEBN3D",
     "MixCollate",
     "Mixer",
+    "SyncIEBN",
     "accuracy",
     "audit",
+    "convert_iebn",
     "cross_entropy",
+    "from_official_state_dict",
     "get_mixer",
+    "iebn_parameters",
     "mix",
+    "revert_iebn",
+    "to_official_state_dict",
     "unwrap",
     "wrap",
 ]

@@ -1,89 +1,33 @@
-"""One fixture for every framework: `fw` turns NumPy arrays into tensors and back."""
+"""One fixture for every framework: `fw`, with which the shared test bodies build networks and train them."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
+HERE = Path(__file__).parent
+FRAMEWORKS = ("torch", "paddle", "chainer")
 
-class Torch:
-    """PyTorch, as the shared test bodies use it."""
-
-    name = "torch"
-
-    def __init__(self) -> None:
-        import torch
-
-        import mixlayers.torch
-
-        self.face, self.torch = mixlayers.torch, torch
-
-    def tensor(self, array: np.ndarray, dtype: str | None = None) -> Any:
-        tensor = self.torch.tensor(array)
-        return tensor if dtype is None else tensor.to(getattr(self.torch, dtype))
-
-    def numpy(self, tensor: Any) -> np.ndarray:
-        return tensor.detach().double().numpy()
-
-    def gradient(self, f: Callable[[Any], Any], x: Any, upstream: np.ndarray) -> np.ndarray:
-        """The gradient of sum(upstream * f(x)) with respect to x."""
-        x = x.clone().requires_grad_()
-        (f(x) * self.tensor(upstream).to(x.dtype)).sum().backward()
-        return self.numpy(x.grad)
-
-    def mix_hidden(self, x: Any, y: Any, method: Any, *, step: int, seed: int = 0, **options: Any) -> Any:
-        """Mix x as the output of a hidden layer; returns the feature and the target."""
-        nn = self.torch.nn
-        model = self.face.wrap(nn.Sequential(nn.Identity()), method, "0", seed=seed, **options)
-        self.face.get_mixer(model).load_state_dict({"step": step})
-        mixed, target = model(x, target=y)
-        target.partner  # noqa: B018  # reading the partners counts as using the target
-        return mixed, target
-
-    def dtype(self, tensor: Any) -> str:
-        return str(tensor.dtype).removeprefix("torch.")
+sys.path[:0] = [str(HERE / folder) for folder in ("frameworks", *FRAMEWORKS)]
 
 
-class Paddle:
-    """PaddlePaddle, as the shared test bodies use it."""
-
-    name = "paddle"
-
-    def __init__(self) -> None:
-        import paddle
-
-        import mixlayers.paddle
-
-        self.face, self.paddle = mixlayers.paddle, paddle
-
-    def tensor(self, array: np.ndarray, dtype: str | None = None) -> Any:
-        tensor = self.paddle.to_tensor(array)
-        return tensor if dtype is None else tensor.astype(dtype)
-
-    def numpy(self, tensor: Any) -> np.ndarray:
-        return tensor.detach().astype("float64").numpy()
-
-    def gradient(self, f: Callable[[Any], Any], x: Any, upstream: np.ndarray) -> np.ndarray:
-        """The gradient of sum(upstream * f(x)) with respect to x."""
-        x = x.clone().detach()
-        x.stop_gradient = False
-        (f(x) * self.tensor(upstream).astype(x.dtype)).sum().backward()
-        return self.numpy(x.grad)
-
-    def mix_hidden(self, x: Any, y: Any, method: Any, *, step: int, seed: int = 0, **options: Any) -> Any:
-        """Mix x as the output of a hidden layer; returns the feature and the target."""
-        nn = self.paddle.nn
-        model = self.face.wrap(nn.Sequential(nn.Identity()), method, "0", seed=seed, **options)
-        self.face.get_mixer(model).load_state_dict({"step": step})
-        mixed, target = model(x, target=y)
-        target.partner  # noqa: B018  # reading the partners counts as using the target
-        return mixed, target
-
-    def dtype(self, tensor: Any) -> str:
-        return str(tensor.dtype).removeprefix("paddle.")
+def made(name: str) -> Any:
+    import_module(f"mixlayers.{name.partition('_')[0]}")  # before chainer, which it helps to be imported
+    module = import_module(f"fw_{name}")
+    return getattr(module, name.title().replace("_", ""))()
 
 
-@pytest.fixture(params=[Torch, Paddle], ids=lambda framework: framework.name)
-def fw(request: pytest.FixtureRequest) -> Any:
-    return request.param()
+@pytest.fixture
+def frameworks() -> list[Any]:
+    """All of them, for tests that compare."""
+    return [made(name) for name in FRAMEWORKS]
+
+
+@pytest.fixture(params=[*FRAMEWORKS, "chainer_device"])
+def fw(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """One of them; the last is Chainer with a stand-in for a GPU."""
+    with made(request.param) as framework:
+        yield framework

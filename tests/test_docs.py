@@ -25,7 +25,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 MODULES = [
     name
-    for package in ("mixlayers", "mixlayers_torch")
+    for package in ("mixlayers", "mixlayers_torch", "mixlayers_paddle", "mixlayers_chainer")
     for name in (
         package,
         *(found.name for found in pkgutil.walk_packages(import_module(package).__path__, f"{package}.")),
@@ -99,7 +99,14 @@ def runs(request: pytest.FixtureRequest) -> Iterator[dict[Path, Future[subproces
 def run_example(script: Path) -> subprocess.CompletedProcess[str]:
     paths = {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "backends"))), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [sys.executable, "-W", "error", script],
+        [
+            sys.executable,
+            "-W",
+            "error",
+            "-W",
+            "ignore:No ccache found:UserWarning",
+            script,
+        ],  # as in pyproject.toml
         env={**os.environ, **paths},
         capture_output=True,
         text=True,

@@ -2,6 +2,16 @@
 
 from mixlayers_paddle._audit import audit as audit
 from mixlayers_paddle._collate import MixCollate as MixCollate
+from mixlayers_paddle._convert import convert_iebn as convert_iebn
+from mixlayers_paddle._convert import iebn_parameters as iebn_parameters
+from mixlayers_paddle._convert import revert_iebn as revert_iebn
+from mixlayers_paddle._iebn import IEBN as IEBN
+from mixlayers_paddle._iebn import IEBN1D as IEBN1D
+from mixlayers_paddle._iebn import IEBN2D as IEBN2D
+from mixlayers_paddle._iebn import IEBN3D as IEBN3D
+from mixlayers_paddle._iebn import from_official_state_dict as from_official_state_dict
+from mixlayers_paddle._iebn import to_official_state_dict as to_official_state_dict
+from mixlayers_paddle._iebn_sync import SyncIEBN as SyncIEBN
 from mixlayers_paddle._loss import accuracy as accuracy
 from mixlayers_paddle._loss import cross_entropy as cross_entropy
 from mixlayers_paddle._mix import mix as mix
@@ -11,13 +21,23 @@ from mixlayers_paddle._wrap import unwrap as unwrap
 from mixlayers_paddle._wrap import wrap as wrap
 
 __all__ = [
+    "IEBN",
+    "IEBN1D",
+    "IEBN2D",
+    "IEBN3D",
     "MixCollate",
     "Mixer",
+    "SyncIEBN",
     "accuracy",
     "audit",
+    "convert_iebn",
     "cross_entropy",
+    "from_official_state_dict",
     "get_mixer",
+    "iebn_parameters",
     "mix",
+    "revert_iebn",
+    "to_official_state_dict",
     "unwrap",
     "wrap",
 ]

@@ -13,9 +13,6 @@ from mixlayers._lam import Lam
 from mixlayers._pairs import Permutation, inverse
 from mixlayers._plan import Blend
 
-_SMALL = 1e-3
-"""Below, give / keep could overflow: the sum is then weighed in another order."""
-
 
 class Partners:
     """A step's permutation and its inverse, moved to each place once."""
@@ -55,12 +52,12 @@ def blend(x: Tensor, how: Blend, partners: Partners) -> Tensor:
     perm, inverted = partners.on(x.place)
     mask = None if how.mask is None or how.box is not None else paddle.to_tensor(how.mask, place=x.place)
     if mask is not None and len(mask) > 1:  # a box per sample, lam = 0
-        moved = _Blend.apply(x, _Rule(perm, inverted, 0.0, 1.0))
+        moved = _Rule(perm, inverted, 0.0, 1.0)(x)
         return paddle.where(mask, moved, x)
     keep: Any = how.lam
     if isinstance(keep, np.ndarray):
         keep = paddle.to_tensor(keep, place=x.place).astype(x.dtype).reshape([-1] + [1] * (x.ndim - 1))
-    return _Blend.apply(x, _Rule(perm, inverted, keep, 1.0 - keep, mask, how.box))
+    return _Rule(perm, inverted, keep, 1.0 - keep, mask, how.box)(x)
 
 
 @dataclass(frozen=True)
@@ -79,34 +76,43 @@ class _Rule:
         give = self.give if isinstance(self.give, float) else paddle.gather(self.give, self.inverted)
         return _Rule(self.inverted, self.perm, self.keep, give, self.mask, self.box)
 
+    def __call__(self, x: Tensor) -> Tensor:
+        """Carry the rule out; nothing of x is kept for backward. Differentiable as often as you like.
 
-class _Blend(paddle.autograd.PyLayer):
-    """A rule carried out; nothing of x is kept for backward. Differentiable as often as you like."""
+        The graph holds a copy, whose hook does the rest: a PyLayer would crash Paddle 3.3 when `backward()` ran
+        through it a second time.
+        """
+        y = x.clone()
+        if not y.stop_gradient:
+            y.register_hook(_Backward(self))
+        with paddle.no_grad():
+            self._write(x, y)
+        return y
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, rule: _Rule) -> Tensor:
-        ctx.rule = rule
-        if rule.box is not None:
-            result = x.clone()
-            result[rule.box] = paddle.gather(x[rule.box], rule.perm)
-            return result
-        mixed = _gather_add(x, rule)
-        if rule.mask is None:
-            return mixed
-        return paddle.where_(rule.mask.expand(x.shape), mixed, x)
+    def _write(self, x: Tensor, y: Tensor) -> None:
+        """Into y, a copy of x; in place, since an allocation costs more than a pass."""
+        if self.box is not None:
+            y[self.box] = paddle.gather(x[self.box], self.perm)
+            return
+        partner = paddle.gather(x, self.perm)
+        if isinstance(self.keep, Tensor):
+            y.multiply_(self.keep).add_(partner.multiply_(self.give))
+        elif self.keep == 0.0:
+            paddle.assign(partner, y)
+        else:
+            y.scale_(self.keep).add_(partner.scale_(self.give))
+        if self.mask is not None:
+            paddle.where_(self.mask.expand(x.shape), y, x)
 
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return _Blend.apply(gradient, ctx.rule.transposed)
 
+@dataclass(frozen=True)
+class _Backward:
+    """The hook on a rule's output."""
 
-def _gather_add(x: Tensor, rule: _Rule) -> Tensor:
-    """keep * x + give * x[perm], a fresh tensor, the weighing in place: an allocation costs more than a pass."""
-    partner, keep, give = paddle.gather(x, rule.perm), rule.keep, rule.give
-    if isinstance(keep, Tensor):
-        return partner.multiply_(give).add_(x * keep)
-    if keep == 0.0:
-        return partner
-    if keep < _SMALL:
-        return partner.scale_(give).add_(x.scale(keep))
-    return partner.scale_(give / keep).add_(x).scale_(keep)
+    rule: _Rule
+
+    def __call__(self, gradient: Tensor) -> Tensor:
+        with paddle.set_grad_enabled(
+            not gradient.is_leaf
+        ):  # only create_graph=True gives a gradient a history
+            return self.rule.transposed(gradient)

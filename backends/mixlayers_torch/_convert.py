@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
 import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -11,7 +10,8 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from mixlayers._layers import Layers, select_layers
+from mixlayers._convert import norms_to_convert, norms_to_revert, report
+from mixlayers._layers import Layers
 from mixlayers_torch._iebn import IEBN1d, IEBN2d, IEBN3d
 from mixlayers_torch._iebn_sync import SyncIEBN
 
@@ -19,8 +19,8 @@ Model = TypeVar("Model", bound=nn.Module)
 IEBN = IEBN1d | IEBN2d | IEBN3d | SyncIEBN
 
 _IEBN_OF: dict[type[nn.Module], Any] = {kind.host: kind for kind in (IEBN1d, IEBN2d, IEBN3d, SyncIEBN)}
+_BATCH_NORM = nn.modules.batchnorm._BatchNorm
 _HOOKS = tuple(name for name in vars(nn.Module()) if name.startswith(("_forward_", "_backward_")))
-_LOG = logging.getLogger("mixlayers")
 
 
 def convert_iebn(model: Model, *, skip: Layers = (), preserve_output: bool = False) -> Model:
@@ -29,6 +29,7 @@ def convert_iebn(model: Model, *, skip: Layers = (), preserve_output: bool = Fal
     Weights, statistics, modes and hooks stay, frozen layers stay frozen, and a layer used twice stays one
     layer. What was replaced is logged ("mixlayers", INFO). The new parameters must reach the optimizer:
     convert first, then make it; if one holds parameters of the model already, a warning says what to add.
+    Subclasses of BatchNorm are left as they are, and a warning names them.
 
     Args:
         model: Any module. A norm that is the model itself is returned converted.
@@ -44,18 +45,14 @@ def convert_iebn(model: Model, *, skip: Layers = (), preserve_output: bool = Fal
         ValueError: If nothing is there to convert, if `skip` matches no layer, or if the output of a norm
             without a weight is to be preserved.
     """
-    chosen = {name: norm for name, norm in _modules(model).items() if type(norm) in _IEBN_OF}
-    if skip != ():
-        left = select_layers(skip, _modules(model))
-        chosen = {name: norm for name, norm in chosen.items() if name not in left}
-    if not chosen:
-        raise ValueError(f"{type(model).__name__} holds no BatchNorm layer to convert: check skip={skip!r}.")
-    bare = [name for name, norm in chosen.items() if norm.weight is None]
-    if preserve_output and bare:
-        raise ValueError(
-            f"preserve_output needs norms with a weight, got affine=False in {bare[0]!r}: skip it."
-        )
-
+    chosen = norms_to_convert(
+        model,
+        _modules(model),
+        skip,
+        is_norm=lambda module: isinstance(module, _BATCH_NORM),
+        is_known=lambda norm: type(norm) in _IEBN_OF,
+        bare="affine=False" if preserve_output else None,
+    )
     scaled: set[int] = set()
 
     def convert(norm: nn.Module) -> nn.Module:
@@ -70,7 +67,7 @@ def convert_iebn(model: Model, *, skip: Layers = (), preserve_output: bool = Fal
                 new.weight.div_(new.bias_readjust.sigmoid())
         return new
 
-    return _replace(model, chosen, convert, "by IEBN")
+    return _replace(model, chosen, convert, "IEBN")
 
 
 def revert_iebn(model: Model, *, preserve_output: bool = False) -> Model:
@@ -87,24 +84,19 @@ def revert_iebn(model: Model, *, preserve_output: bool = False) -> Model:
     Raises:
         ValueError: If there is no layer to revert.
     """
-    every = {name: norm for name, norm in _modules(model).items() if isinstance(norm, IEBN)}
-    chosen = {name: norm for name, norm in every.items() if not preserve_output or _folds(norm)}
-    if not chosen:
-        reason = "no IEBN whose weight_readjust is 0 and that has a weight" if every else "no IEBN layer"
-        raise ValueError(f"{type(model).__name__} holds {reason}: nothing to revert.")
-    if len(chosen) < len(every):
-        _LOG.info(
-            "left as IEBN, since their attention does not fold: %s", ", ".join(every.keys() - chosen.keys())
-        )
+    chosen = norms_to_revert(model, _modules(model), lambda module: isinstance(module, IEBN), preserve_output)
+
+    scaled: set[int] = set()
 
     def revert(norm: nn.Module) -> nn.Module:
         new, attention = _plain(norm), cast(Any, norm).bias_readjust
-        if preserve_output:
+        if preserve_output and id(new.weight) not in scaled:
+            scaled.add(id(new.weight))
             with torch.no_grad():
                 new.weight.mul_(attention.sigmoid())
         return new
 
-    return _replace(model, chosen, revert, "by BatchNorm")
+    return _replace(model, chosen, revert, "BatchNorm")
 
 
 def iebn_parameters(model: nn.Module, weight_decay: float = 0.0) -> list[dict[str, Any]]:
@@ -131,10 +123,6 @@ def _modules(model: nn.Module) -> dict[str, Any]:
     return dict(model.named_modules())
 
 
-def _folds(norm: Any) -> bool:
-    return norm.weight is not None and not norm.weight_readjust.any()
-
-
 def _plain(norm: Any) -> Any:
     """The BatchNorm that an IEBN stands in for, with its parameters, statistics and mode."""
     like = norm.weight_readjust
@@ -158,13 +146,7 @@ def _replace(model: Model, chosen: dict[str, Any], convert: Callable[[Any], nn.M
                 parent._modules[name] = new[child]
     result: Any = new.get(model, model)
     added = {name: p for name, p in result.named_parameters() if id(p) not in before}
-    _LOG.info(
-        "replaced %d norms %s, %+d parameters: %s",
-        len(new),
-        by,
-        sum(p.numel() for p in added.values()),
-        ", ".join(name or "the model itself" for name in chosen),
-    )
+    report(chosen, len(new), by, sum(parameter.numel() for parameter in added.values()))
     if added:
         _warn_of_optimizers(before, len(added))
     return result

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo
 
 from mixlayers._mixer import check_signature, check_unwrapped
+from mixlayers_torch._traced import mix_traced
 
 if TYPE_CHECKING:
     from mixlayers._session import Session
@@ -26,6 +28,8 @@ class Enter:
         self.handle = model.register_forward_pre_hook(self, with_kwargs=True)
 
     def __call__(self, model: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        if torch.compiler.is_dynamo_compiling():
+            return eagerly(self.mixer._enter, model, args, kwargs)
         return self.mixer._enter(model, args, kwargs)
 
 
@@ -37,6 +41,8 @@ class Leave:
         self.handle = model.register_forward_hook(self, with_kwargs=True, always_call=True)
 
     def __call__(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+        if torch.compiler.is_dynamo_compiling():
+            return eagerly(self.mixer._leave, output)
         return self.mixer._leave(output)
 
 
@@ -48,6 +54,16 @@ class Place:
         self.handle = layer.register_forward_hook(self)
 
     def __call__(self, layer: nn.Module, args: Any, output: Any) -> Any:
+        if torch.compiler.is_dynamo_compiling():
+            how = self.mixer.traced
+            if how is None or self.name not in how.group:
+                return None
+            if isinstance(output, Tensor) and output.is_floating_point():
+                return mix_traced(output, self.name, how, self.mixer.batch_dim)
+            return eagerly(self._mix, layer, output)
+        return self._mix(layer, output)
+
+    def _mix(self, layer: nn.Module, output: Any) -> Any:
         if isinstance(layer, nn.RNNBase):  # its state has the batch on another axis
             mixed = self.mixer._at(self.name, output[0])
             return None if mixed is None else (mixed, *output[1:])
@@ -64,9 +80,21 @@ class Backward:
         self.session.backward_begins(self.target)
 
 
+@_disable_dynamo
+def eagerly(f: Any, *args: Any) -> Any:
+    """Call a function that torch.compile is not to look into."""
+    return f(*args)
+
+
+def original(model: nn.Module) -> nn.Module:
+    """The model that torch.compile was given, or the model itself."""
+    return getattr(model, "_orig_mod", model)
+
+
 def find_mixer(model: nn.Module) -> Mixer | None:
     """The mixer whose hooks are on this module itself."""
-    return next((hook.mixer for hook in model._forward_pre_hooks.values() if isinstance(hook, Enter)), None)
+    hooks = [*model._forward_pre_hooks.values(), *original(model)._forward_pre_hooks.values()]
+    return next((hook.mixer for hook in hooks if isinstance(hook, Enter)), None)
 
 
 def remove_hooks(model: nn.Module, mixer: Mixer) -> None:
@@ -86,9 +114,9 @@ def check_wrappable(model: nn.Module) -> None:
             f"wrap the model inside {type(model).__name__}, not the container: wrap(container.module), "
             "or wrap first and parallelise afterwards."
         )
-    if hasattr(model, "_orig_mod") or isinstance(model, torch.jit.ScriptModule):
+    if isinstance(model, torch.jit.ScriptModule):
         raise TypeError(
-            f"wrap the model before it is compiled, got {type(model).__name__}: wrap, then compile."
+            f"wrap the model before it is scripted, got {type(model).__name__}: wrap mixes PyTorch's own calls."
         )
     check_unwrapped(((name, find_mixer(module)) for name, module in model.named_modules()))
-    check_signature(model, model.forward)
+    check_signature(original(model), original(model).forward)

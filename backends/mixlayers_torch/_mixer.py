@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,7 +12,8 @@ from mixlayers._audit import Audit
 from mixlayers._mixer import BaseMixer
 from mixlayers_torch._audit import audit_call
 from mixlayers_torch._framework import TORCH
-from mixlayers_torch._hooks import Backward, Enter, Leave, Place, check_wrappable
+from mixlayers_torch._hooks import Backward, Enter, Leave, Place, check_wrappable, original
+from mixlayers_torch._traced import STALE, Traced, forget_graphs
 
 
 class Mixer(BaseMixer[nn.Module]):
@@ -19,11 +21,31 @@ class Mixer(BaseMixer[nn.Module]):
 
     framework = TORCH
 
+    traced: Traced | None = None
+    """What the running forward does, for graphs of torch.compile to look at."""
+
+    def _attach(self, model: nn.Module, places: tuple[str, ...] | None) -> None:
+        super()._attach(model, places)
+        if places:
+            forget_graphs(original(model))
+
+    def _enter(self, model: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        args, kwargs = super()._enter(model, args, kwargs)
+        if "torch._dynamo" in sys.modules:  # else nothing is compiled
+            self.traced = Traced.of(self, self.last)
+        return args, kwargs
+
+    def _not_run_hint(self) -> str:
+        return STALE if "torch._dynamo" in sys.modules else ""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "traced": None}
+
     def _check_wrappable(self, model: nn.Module) -> None:
         check_wrappable(model)
 
     def _named_layers(self, model: nn.Module) -> dict[str, nn.Module]:
-        return {name: module for name, module in model.named_modules() if name}
+        return {name: module for name, module in original(model).named_modules() if name}
 
     def _training(self, model: nn.Module) -> bool:
         return model.training
@@ -39,4 +61,4 @@ class Mixer(BaseMixer[nn.Module]):
         x.register_hook(Backward(self._session, target))
 
     def _audit(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Audit:
-        return audit_call(model, args, kwargs, self.batch_dim)
+        return audit_call(original(model), args, kwargs, self.batch_dim)

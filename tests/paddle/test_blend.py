@@ -58,7 +58,6 @@ def test_first_and_second_derivatives(method):
 @pytest.mark.parametrize("lam", [0.0, 1e-40, 1e-8, 1e-3, 0.5, 1 - 1e-12, 1.0])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_any_lam(lam, dtype):
-    """The weights are divided by lam on the way; the smallest ones must not overflow."""
     x = normal((6, 5), dtype) * 1e6
     perm = np.array([1, 2, 0, 5, 4, 3])
     mixed = blend(x, Blend(perm, lam, None, None, 1 - lam), Partners(perm))
@@ -112,3 +111,14 @@ def test_a_gradient_is_not_written_to():
     kept = upstream.clone()
     blend(x, how, partners).backward(upstream)
     assert equal(upstream, kept)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=repr)
+def test_a_retained_graph_runs_again(method):
+    x, gradient = normal((4, 2, 6, 4)), normal((4, 2, 6, 4)).detach()
+    how, partners = how_for(method, x.shape)
+    y = blend(x, how, partners)
+    y.backward(gradient, retain_graph=True)
+    once = x.grad.clone()
+    y.backward(gradient)
+    assert equal(x.grad, 2 * once)

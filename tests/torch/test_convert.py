@@ -175,3 +175,15 @@ def test_a_converted_model_mixes_trains_and_exports():
     plain = convert_iebn(trained()).eval()
     program = torch.export.export(plain, (x,))
     torch.testing.assert_close(program.module()(x), plain(x))
+
+
+def test_norms_of_other_classes_are_left_and_named() -> None:
+    class Activated(nn.BatchNorm2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x).relu()
+
+    model = nn.Sequential(nn.BatchNorm2d(3), Activated(3), nn.LazyBatchNorm2d())
+    with pytest.warns(UserWarning, match="left as they are: '1', '2', of type Activated"):
+        convert_iebn(model)
+    assert [type(layer) for layer in model] == [IEBN2d, Activated, nn.LazyBatchNorm2d]
+    convert_iebn(nn.Sequential(nn.BatchNorm2d(3), Activated(3)), skip="1")

@@ -1,0 +1,39 @@
+"""What only Chainer can do: hook a model, and carry a plan out on its arrays. Use `mixlayers.chainer`."""
+
+import mixlayers_chainer._shim  # noqa: F401, I001  # first: it imports a Chainer that may not import by itself
+
+from mixlayers_chainer._audit import audit as audit
+from mixlayers_chainer._classifier import Classifier as Classifier
+from mixlayers_chainer._classifier import ManifoldMixupClassifier as ManifoldMixupClassifier
+from mixlayers_chainer._collate import MixCollate as MixCollate
+from mixlayers_chainer._convert import convert_iebn as convert_iebn
+from mixlayers_chainer._convert import iebn_parameters as iebn_parameters
+from mixlayers_chainer._convert import revert_iebn as revert_iebn
+from mixlayers_chainer._iebn import IEBN as IEBN
+from mixlayers_chainer._iebn_sync import MultiNodeIEBN as MultiNodeIEBN
+from mixlayers_chainer._loss import accuracy as accuracy
+from mixlayers_chainer._loss import cross_entropy as cross_entropy
+from mixlayers_chainer._mix import mix as mix
+from mixlayers_chainer._mixer import Mixer as Mixer
+from mixlayers_chainer._wrap import get_mixer as get_mixer
+from mixlayers_chainer._wrap import unwrap as unwrap
+from mixlayers_chainer._wrap import wrap as wrap
+
+__all__ = [
+    "Classifier",
+    "IEBN",
+    "ManifoldMixupClassifier",
+    "MixCollate",
+    "Mixer",
+    "MultiNodeIEBN",
+    "accuracy",
+    "audit",
+    "convert_iebn",
+    "cross_entropy",
+    "get_mixer",
+    "iebn_parameters",
+    "mix",
+    "revert_iebn",
+    "unwrap",
+    "wrap",
+]

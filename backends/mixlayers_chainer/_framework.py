@@ -1,0 +1,113 @@
+"""Chainer's side of the core's operations."""
+
+from __future__ import annotations
+
+import sys
+from multiprocessing import current_process
+from types import FrameType
+from typing import Any
+
+import chainer
+import chainer.functions as F
+import numpy as np
+from chainer import Link, Variable, backend
+from chainer.functions.util.forget import Forget
+from chainer.training.updaters import ParallelUpdater
+from chainer.training.updaters.multiprocess_parallel_updater import _Worker
+
+from mixlayers._framework import Framework, check_columns
+from mixlayers._lam import Lam
+from mixlayers._pairs import Permutation
+from mixlayers._plan import Blend
+from mixlayers_chainer._blend import Array, Partners, blend, device_of, share_on
+
+_SEGMENTS = frozenset({Forget.forward.__code__, Forget.backward.__code__})
+_REPLICAS = ParallelUpdater.update_core.__code__
+
+
+class Chainer(Framework):
+    """Chainer's variables, the arrays that they hold, and links."""
+
+    module = Link
+
+    def is_tensor(self, x: object) -> bool:
+        return isinstance(x, (Variable, *chainer.get_array_types()))
+
+    def is_float(self, x: Variable | Array) -> bool:
+        return x.dtype.kind in "fc"
+
+    def wants_gradient(self, x: Variable | Array) -> bool:
+        return isinstance(x, Variable) and x.requires_grad and x.creator_node is not None
+
+    def move_axis(self, x: Variable | Array, source: int, destination: int) -> Variable | Array:
+        if isinstance(x, Variable):
+            return F.moveaxis(x, source, destination)
+        return backend.get_array_module(x).moveaxis(x, source, destination)
+
+    def to_numpy(self, x: Variable | Array) -> np.ndarray[Any, Any]:
+        return backend.CpuDevice().send(chainer.as_array(x))
+
+    def one_hot(self, y: Variable | Array, num_classes: int) -> Variable | Array:
+        if self.is_float(y):
+            check_columns(y, num_classes)
+            return y
+        return one_hot(chainer.as_array(y), num_classes)
+
+    def partners(self, perm: Permutation) -> Partners:
+        return Partners(perm)
+
+    def blend(self, x: Variable | Array, how: Blend, partners: Partners) -> Variable | Array:
+        return blend(x, how, partners)
+
+    def share(self, s: Lam, beside: Variable | Array) -> float | Array:
+        return share_on(s, device_of(beside))
+
+    def grad_enabled(self) -> bool:
+        return bool(chainer.config.enable_backprop or chainer.config._will_recompute)
+
+    def in_backward(self) -> bool:
+        return bool(chainer.config.in_recomputing)
+
+    def segments(self) -> list[dict[Any, Any]]:
+        """Chainer runs a backward pass through several forwards side by side, the deepest nodes first.
+
+        `F.forget` is a function node, the same in forward and backward.
+        """
+        return [
+            vars(frame.f_locals["self"]).setdefault("mixlayers_plans", {})
+            for frame in _frames()
+            if frame.f_code in _SEGMENTS
+        ]
+
+    def rank(self) -> int:
+        """The process's under ChainerMN or a MultiprocessParallelUpdater; the replica's under a ParallelUpdater."""
+        process = current_process()
+        if isinstance(process, _Worker):
+            return int(process.proc_id)
+        mpi = sys.modules.get("mpi4py.MPI")
+        rank: int = mpi.COMM_WORLD.Get_rank() if mpi is not None else 0
+        for frame in _frames():
+            if frame.f_code is _REPLICAS:
+                replicas = list(frame.f_locals["self"]._models)
+                return rank * len(replicas) + replicas.index(frame.f_locals["model_key"])
+        return rank
+
+
+CHAINER = Chainer()
+
+
+def one_hot(y: Array, num_classes: int, dtype: Any = np.float32) -> Array:
+    """Class indices as (..., K); the ignored label -1 gives a row of zeros."""
+    device = device_of(y)
+    with chainer.using_device(device):
+        return (y[..., None] == device.send(np.arange(num_classes))).astype(dtype)
+
+
+def _frames() -> list[FrameType]:
+    """The calls around this one, innermost first."""
+    found = []
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        found.append(frame)
+        frame = frame.f_back
+    return found

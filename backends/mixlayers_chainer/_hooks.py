@@ -1,0 +1,203 @@
+"""The hooks that a mixer leaves on a model.
+
+Chainer's own link hooks cannot replace an output. A hooked link is therefore of a class made from its own: a
+call runs its hooks, and everything else is inherited. Hooks live in the link's attributes, as instances of
+module-level classes, so that a copied or pickled model carries its own mixer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import chainer.links as L
+from chainer import Chain, FunctionHook, Link
+from chainer.links.rnn.n_step_rnn import NStepRNNBase
+
+from mixlayers._mixer import check_signature, check_unwrapped
+
+if TYPE_CHECKING:
+    from mixlayers._session import Session
+    from mixlayers._target import MixedTarget
+    from mixlayers_chainer._mixer import Mixer
+
+_HOOKS = "_mixlayers_hooks"
+_MADE: dict[type, type] = {}
+"""A link's class -> the same with hooks."""
+
+
+class Hook:
+    """What happens around a link's call."""
+
+    def before(self, link: Link, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """The arguments to call with."""
+        return args, kwargs
+
+    def after(self, link: Link, output: Any) -> Any:
+        """The output to return."""
+        return output
+
+    def failed(self) -> None:
+        """The call raised."""
+
+
+class Around(Hook):
+    """On the model: draw the plan, take the target, mix the input; afterwards hand out the target."""
+
+    def __init__(self, mixer: Mixer) -> None:
+        self.mixer = mixer
+
+    def before(self, link: Link, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        return self.mixer._enter(link, args, kwargs)
+
+    def after(self, link: Link, output: Any) -> Any:
+        return self.mixer._leave(output)
+
+    def failed(self) -> None:
+        self.mixer._leave(None)
+
+
+class Place(Hook):
+    """On a candidate layer: mix its output if the plan says so."""
+
+    def __init__(self, mixer: Mixer, name: str) -> None:
+        self.mixer, self.name = mixer, name
+
+    def after(self, link: Link, output: Any) -> Any:
+        mixed = self.mixer._at(self.name, mixable(link, output))
+        return output if mixed is None else mixed
+
+
+class Backward(FunctionHook):
+    """On what made the model's output: when its gradient arrives, was its target used?"""
+
+    def __init__(self, session: Session, target: MixedTarget) -> None:
+        self.session, self.target = session, target
+
+    def backward_preprocess(self, function: Any, in_data: Any, out_grad: Any) -> None:
+        self.session.backward_begins(self.target)
+
+
+class Hooked:
+    """Made the first base of a link's class, so that each call runs the link's hooks."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        hooks: tuple[Hook, ...] = vars(self).get(_HOOKS, ())
+        link: Any = self
+        try:
+            for hook in hooks:
+                args, kwargs = hook.before(link, args, kwargs)
+            output = super().__call__(*args, **kwargs)  # type: ignore[misc]  # of the link's own class
+            for hook in hooks:
+                output = hook.after(link, output)
+        except BaseException:
+            for hook in hooks:
+                hook.failed()
+            raise
+        return output
+
+    def copy(self, *args: Any, **kwargs: Any) -> Any:
+        """As Chainer copies links; a Chain then copies its children once more, whose hooks belong together."""
+        made = super().copy(*args, **kwargs)  # type: ignore[misc]  # of the link's own class
+        owners = [
+            (old.mixer, new.mixer)
+            for old, new in zip(hooks_of(self), hooks_of(made), strict=True)
+            if isinstance(old, Around) and isinstance(new, Around)
+        ]
+        for link, copied in zip(self.links(), made.links(), strict=True):  # type: ignore[attr-defined]
+            for old, new in zip(hooks_of(link), hooks_of(copied), strict=True):
+                for owner, owns in owners:
+                    if isinstance(old, Place) and isinstance(new, Place) and old.mixer is owner:
+                        new.mixer = owns
+        return made
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """As the link's own class would be copied or pickled; the copy is hooked again."""
+        reduced: Any = super().__reduce_ex__(protocol)
+        make, arguments, *rest = reduced
+        plain = tuple(_plain(x) if isinstance(x, type) else x for x in arguments)
+        return (_make_hooked, (make, plain), *rest)
+
+
+def hook(link: Link, added: Hook) -> None:
+    """Put a hook on a link."""
+    vars(link)[_HOOKS] = (*hooks_of(link), added)
+    if not isinstance(link, Hooked):
+        link.__class__ = _hooked(type(link))
+
+
+def unhook(link: Link, removed: Hook) -> None:
+    """Take a hook off; with the last one the link gets its class back."""
+    rest = tuple(kept for kept in hooks_of(link) if kept is not removed)
+    if rest:
+        vars(link)[_HOOKS] = rest
+    else:
+        vars(link).pop(_HOOKS, None)
+        link.__class__ = _plain(type(link))
+
+
+def hooks_of(link: Any) -> tuple[Hook, ...]:
+    """The hooks on a link. Never changed in place: shallow copies of the link share it."""
+    hooks: tuple[Hook, ...] = vars(link).get(_HOOKS, ())
+    return hooks
+
+
+def _hooked(kind: type) -> type:
+    if kind not in _MADE:
+        body = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
+        _MADE[kind] = type(kind.__name__, (Hooked, kind), body)
+    return _MADE[kind]
+
+
+def _plain(kind: type) -> type:
+    return kind.__bases__[1] if kind.__bases__[:1] == (Hooked,) else kind
+
+
+def _make_hooked(make: Any, arguments: tuple[Any, ...]) -> Any:
+    link = make(*arguments)
+    link.__class__ = _hooked(type(link))
+    return link
+
+
+def mixable(link: Link, output: Any) -> Any:
+    """The output, unless it is an n-step RNN's: sequences of several lengths, and states with another axis first."""
+    return () if isinstance(link, NStepRNNBase) else output
+
+
+def named_layers(model: Link, prefix: str = "") -> Iterator[tuple[str, Link]]:
+    """All links below the model, `stage1.conv`, in the order in which they were registered."""
+    if isinstance(model, Chain):
+        children = [(name, child) for name, child in vars(model).items() if name in model._children]
+    else:
+        children = [(str(index), child) for index, child in enumerate(model.children())]
+    for name, child in children:
+        yield prefix + name, child
+        yield from named_layers(child, f"{prefix}{name}.")
+
+
+def find_mixer(model: Link) -> Mixer | None:
+    """The mixer whose hook is on this link itself, as its model."""
+    return next((found.mixer for found in hooks_of(model) if isinstance(found, Around)), None)
+
+
+def remove_hooks(model: Link, mixer: Mixer) -> None:
+    """Take all hooks of the mixer off the model."""
+    for link in model.links():
+        for found in hooks_of(link):
+            if isinstance(found, Around | Place) and found.mixer is mixer:
+                unhook(link, found)
+
+
+def check_wrappable(model: Link) -> None:
+    """Raise unless hooks on this object will see the model's forwards, and no other mixer's are there."""
+    if not isinstance(model, Link):
+        raise TypeError(f"wrap takes a chainer.Link, got {type(model).__name__}.")
+    if isinstance(model, L.Classifier):
+        raise TypeError(
+            f"wrap the network, not the {type(model).__name__} that returns its loss: wrap(model.predictor), or "
+            "build mixlayers.chainer.Classifier(predictor, method)."
+        )
+    check_unwrapped(
+        [("", find_mixer(model)), *((name, find_mixer(link)) for name, link in named_layers(model))]
+    )
+    check_signature(model, getattr(model, "forward", type(model).__call__))

@@ -1,0 +1,174 @@
+"""IEBN as a function of variables, in as few passes over memory as its formula allows."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import chainer
+import chainer.functions as F
+import numpy as np
+from chainer import Variable, backend
+from chainer.utils import type_check
+
+from mixlayers_chainer._iebn_kernels import Array, Layout, affine, combine, products
+from mixlayers_chainer._iebn_statistics import Statistics, joint_sum, measure
+
+
+def iebn(
+    x: Any, gamma: Any, beta: Any, weight_readjust: Any, bias_readjust: Any, statistics: Statistics
+) -> Variable:
+    """`y = xhat * (gamma * a) + beta`, `a = sigmoid(weight_readjust * mean_over_space(x) + bias_readjust)`.
+
+    Args:
+        x: Variable or array. Its axes in `statistics.axis` are instances (0) and space, the others channels.
+        gamma, beta, weight_readjust, bias_readjust: Of the shape of the channels.
+        statistics: What makes xhat from x.
+
+    Returns:
+        Of x's shape and dtype.
+    """
+    (y,) = _IEBN(statistics).apply((x, gamma, beta, weight_readjust, bias_readjust))
+    return y
+
+
+def published(
+    x: Variable, gamma: Any, beta: Any, weight_readjust: Any, bias_readjust: Any, statistics: Statistics
+) -> Variable:
+    """The same as the authors write it, every step a function of Chainer's own; updates no running statistics."""
+    axis, keep = statistics.axis, tuple(1 if i in statistics.axis else size for i, size in enumerate(x.shape))
+    kind = _kind(x.dtype, gamma.dtype)
+    high = F.cast(x, kind)
+    gamma, beta, weight_readjust, bias_readjust = (
+        F.reshape(F.cast(each, kind), keep) for each in (gamma, beta, weight_readjust, bias_readjust)
+    )
+    if statistics.batch:
+        centred = high - F.mean(high, axis, keepdims=True)
+        var = F.mean(F.square(centred), axis, keepdims=True)
+    else:
+        mean, var = (each.reshape(keep).astype(kind) for each in (statistics.mean, statistics.var))
+        centred, var = high - mean, chainer.as_variable(var)
+    gap = F.mean(high, axis[1:], keepdims=True) if axis[1:] else high
+    a = F.sigmoid(gap * weight_readjust + bias_readjust)
+    return F.cast(centred / F.sqrt(var + statistics.eps) * (a * gamma) + beta, x.dtype)
+
+
+class _IEBN(chainer.FunctionNode):
+    """Keeps x, its means over space and attention (N, K), and vectors (K,).
+
+    Its derivative is computed on arrays; where that is to be differentiated again, by the published formula.
+    """
+
+    def __init__(self, statistics: Statistics) -> None:
+        self.statistics = statistics
+
+    def check_type_forward(self, in_types: Any) -> None:
+        x, *parameters = in_types
+        axis = self.statistics.axis
+        type_check.expect(x.dtype.kind == "f", x.ndim > axis[-1])
+        channels = tuple(n for i, n in enumerate(type_check.eval(x.shape)) if i not in axis)
+        for parameter in parameters:
+            type_check.expect(parameter.dtype.kind == "f", parameter.shape == channels)
+
+    def forward(self, inputs: tuple[Array, ...]) -> tuple[Array]:
+        self.retain_inputs((0, 1, 2, 3, 4))
+        x, *parameters = inputs
+        kind = _kind(x.dtype, parameters[0].dtype)
+        gamma, beta, weight_readjust, bias_readjust = (_vector(each, kind) for each in parameters)
+        self.layout = Layout.of(x.shape, self.statistics.axis)
+        if self.statistics.batch and self.layout.count == 1 and self.statistics.comm is None:
+            warnings.warn(
+                "A batch with one value a channel has no variance: IEBN gives beta. Is chainer.config.train on while "
+                "evaluating, or is it the last batch of an iterator with repeat=False?",
+                stacklevel=6,
+            )
+        flat = self.layout.flatten(x)
+        self.found = found = measure(x, flat, self.layout, self.statistics, kind)
+        z = weight_readjust * found.gap
+        z += bias_readjust
+        self.a = _sigmoid(z)
+        scale = self.a * (gamma * found.rstd)
+        shift = scale * -found.residual
+        shift += beta
+        return (self.layout.restore(affine(flat, found.centre, scale, shift, self.layout)),)
+
+    def backward(self, indexes: tuple[int, ...], gradients: tuple[Variable]) -> tuple[Variable | None, ...]:
+        variables = self.get_retained_inputs()
+        if chainer.config.enable_backprop:
+            return self._backward_with_graph(indexes, variables, gradients[0])
+        x, *parameters = (variable.array for variable in variables)
+        found = self._backward_of_arrays(0 in indexes, x, parameters, gradients[0].array)
+        return tuple(chainer.as_variable(found[i]) for i in indexes)
+
+    def _backward_of_arrays(
+        self, wants_x: bool, x: Array, parameters: list[Array], gradient: Array
+    ) -> list[Array]:
+        layout, found, a, statistics = self.layout, self.found, self.a, self.statistics
+        flat, g = layout.flatten(x), layout.flatten(gradient)
+        total, product = products(g, flat, found.centre, layout)  # sums of g, and of g * (x - centre)
+        product -= found.residual * total
+
+        gamma, _, weight_readjust, _ = (_vector(each, a.dtype) for each in parameters)
+        factor = gamma * found.rstd
+        product *= a
+        slope = product.sum(axis=0)
+        on_z = 1.0 - a  # to be multiplied by factor
+        on_z *= product
+        on_parameters = (
+            found.rstd * slope,
+            total.sum(axis=0),
+            factor * (on_z * found.gap).sum(axis=0),
+            factor * on_z.sum(axis=0),
+        )
+        result = [
+            own.reshape(each.shape).astype(each.dtype)
+            for own, each in zip(on_parameters, parameters, strict=True)
+        ]
+        if not wants_x:
+            return [None, *result]
+        on_z *= factor * weight_readjust / max(layout.length, 1)
+        shift, on_x = on_z, None
+        if statistics.batch:
+            average, count = (a * total).sum(axis=0), max(found.count, 1)
+            if statistics.comm is not None:
+                xp = backend.get_array_module(x)
+                average, slope = joint_sum(xp.stack((average, slope)), statistics.comm)
+            on_x = -factor * found.rstd * found.rstd * (slope / count)
+            shift -= factor * (average / count) + on_x * found.residual
+        on_feature = combine(g, flat, found.centre, a * factor, on_x, shift, layout)
+        return [layout.restore(on_feature), *result]
+
+    def _backward_with_graph(
+        self, indexes: tuple[int, ...], variables: tuple[Variable, ...], gradient: Variable
+    ) -> tuple[Variable | None, ...]:
+        if self.statistics.comm is not None:
+            raise NotImplementedError(
+                "MultiNodeIEBN has no second derivative: use IEBN in one process for enable_double_backprop=True."
+            )
+        x, gamma, beta, weight_readjust, bias_readjust = variables
+        y = published(x, gamma, beta, weight_readjust, bias_readjust, self.statistics)
+        wanted = [variables[i] for i in indexes]
+        return tuple(chainer.grad([y], wanted, [gradient], enable_double_backprop=True))
+
+
+def _kind(x: Any, parameter: Any) -> Any:
+    """The dtype to compute in: float32 at least."""
+    return np.promote_types(np.promote_types(x, parameter), np.float32)
+
+
+def _vector(parameter: Array, kind: Any) -> Array:
+    """A parameter as (K,)."""
+    return parameter.reshape(-1).astype(kind, copy=False)
+
+
+def _sigmoid(z: Array) -> Array:
+    """To the last digits on both sides, without overflow; in place."""
+    xp = backend.get_array_module(z)
+    divisor = xp.abs(z)
+    xp.negative(divisor, out=divisor)
+    xp.exp(divisor, out=divisor)
+    divisor += 1.0
+    xp.minimum(z, 0.0, out=z)
+    xp.exp(z, out=z)
+    z /= divisor
+    return z

@@ -1,0 +1,133 @@
+"""What IEBN normalises with: mean and variance of the batch, of all ranks' batches, or of the past."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from chainer import backend
+
+from mixlayers_chainer._iebn_kernels import Array, Layout, moments, sums
+
+
+@dataclass
+class Statistics:
+    """What to normalise with.
+
+    Attributes:
+        mean, var: Running statistics, of the parameters' shape, updated in place where `batch`; None: none are kept.
+        batch: Whether the batch's own statistics are used, as in training, or the running ones.
+        decay: Share of the old value in the running statistics.
+        eps: Added to the variance.
+        axis: What is normalised over: 0, and the space.
+        comm: A ChainerMN communicator whose ranks' batches are taken together; None: this process alone.
+    """
+
+    mean: Array
+    var: Array
+    batch: bool
+    decay: float
+    eps: float
+    axis: tuple[int, ...]
+    comm: Any = None
+
+
+@dataclass
+class Moments:
+    """What the forward needs to know of x.
+
+    Attributes:
+        gap: Its means over space (N, K).
+        centre, residual: (K,) each; the mean to normalise with is their sum, more digits than one number has.
+        rstd: 1 / standard deviation, (K,).
+        count: Of how many values a channel they are; of all ranks', where they are taken together.
+    """
+
+    gap: Array
+    centre: Array
+    residual: Array
+    rstd: Array
+    count: float
+
+
+def measure(x: Array, flat: Array, layout: Layout, statistics: Statistics, kind: Any) -> Moments:
+    """Means over space, mean and deviation; updates the running statistics.
+
+    Args:
+        x: The feature.
+        flat: x as planes or rows.
+        layout: The layout.
+        statistics: What to normalise with.
+        kind: The dtype to compute in.
+    """
+    total = sums(flat, layout, kind)
+    gap = total / max(layout.length, 1)
+    if not statistics.batch:
+        mean, var = statistics.mean.reshape(-1), statistics.var.reshape(-1)
+        return Moments(gap, *_split(mean, kind), _rstd(var, statistics.eps, kind), layout.count)
+    count: float = layout.count
+    centre = total.sum(axis=0) / max(layout.count, 1)  # to a few digits; the rest is in what is left
+    first, second = moments(flat, centre, layout)
+    left = first.sum(axis=0, dtype=np.float64) / max(layout.count, 1)
+    mean = centre + left
+    squares = second.sum(axis=0, dtype=np.float64) - layout.count * left * left
+    if statistics.comm is not None:
+        mean, squares, count = _joint(mean, squares, count, statistics.comm)
+    var = squares.clip(0.0) / max(count, 1)
+    if statistics.mean is not None and count:  # an empty batch tells nothing
+        kept_mean, kept_var = mean, var
+        if statistics.comm is None and _in_native_order(x, layout, kind):
+            kept_mean, kept_var = centre, second.sum(axis=0) / layout.count
+        elif statistics.comm is None:
+            native = np.promote_types(x.dtype, statistics.mean.dtype)
+            kept_mean, kept_var = (each(statistics.axis, dtype=native) for each in (x.mean, x.var))
+        _update(statistics, kept_mean.reshape(layout.channels), kept_var.reshape(layout.channels), count)
+    return Moments(gap, *_split(mean, kind), _rstd(var, statistics.eps, kind), count)
+
+
+def _split(mean: Array, kind: Any) -> tuple[Array, Array]:
+    """The mean as the sum of two numbers of a kind."""
+    centre = mean.astype(kind)
+    return centre, (mean - centre).astype(kind)
+
+
+def _rstd(var: Array, eps: float, kind: Any) -> Array:
+    xp = backend.get_array_module(var)
+    return (1.0 / xp.sqrt(var.astype(np.float64) + eps)).astype(kind)
+
+
+def _in_native_order(x: Array, layout: Layout, kind: Any) -> bool:
+    """Whether NumPy's own mean and variance of x would add up the same numbers in the same order as we did."""
+    plain = backend.get_array_module(x) is np and x.dtype == kind and x.flags.c_contiguous
+    planes = layout.space == 2 and layout.order == tuple(range(x.ndim))
+    return plain and (planes or layout.length == 1) and layout.flat[3 - layout.space] > 1
+
+
+def _update(statistics: Statistics, mean: Array, var: Array, count: float) -> None:
+    """The running statistics, each step rounded as in Chainer's own batch normalisation."""
+    decay, adjust = statistics.decay, count / max(count - 1.0, 1.0)
+    running_mean, running_var = statistics.mean, statistics.var
+    running_mean *= decay
+    running_mean += (1 - decay) * mean
+    running_var *= decay
+    running_var += (1 - decay) * adjust * var
+
+
+def _joint(mean: Array, squares: Array, count: float, comm: Any) -> tuple[Array, Array, float]:
+    """Mean, squares about it and count of all ranks' values, from each one's own (float64)."""
+    device = backend.get_device_from_array(mean)
+    host = backend.CpuDevice()
+    gathered = comm.allreduce_obj([(host.send(mean), host.send(squares), count)])  # lists add up to one list
+    whole = sum(each[2] for each in gathered)
+    means, all_squares = (np.stack([each[i] for each in gathered]) for i in (0, 1))
+    counts = np.array([[each[2]] for each in gathered], np.float64)
+    joint = (means * counts).sum(0) / max(whole, 1)
+    both = (all_squares + counts * (means - joint) ** 2).sum(0)
+    return device.send(joint), device.send(both), whole
+
+
+def joint_sum(array: Array, comm: Any) -> Array:
+    """The sum of an array over all ranks."""
+    total = comm.allreduce_obj(backend.CpuDevice().send(array))
+    return backend.get_device_from_array(array).send(total)

@@ -1,0 +1,107 @@
+"""The mixer of a chainer.Link."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import chainer
+from chainer import Link, Variable
+from chainer.training import Extension
+
+from mixlayers import Method, MixedTarget
+from mixlayers._audit import Audit
+from mixlayers._layers import Layers
+from mixlayers._mixer import BaseMixer
+from mixlayers_chainer._audit import audit_call
+from mixlayers_chainer._framework import CHAINER
+from mixlayers_chainer._hooks import Around, Backward, Place, check_wrappable, hook, named_layers
+
+
+class Mixer(BaseMixer[Link]):
+    __doc__ = BaseMixer.__doc__
+
+    framework = CHAINER
+
+    def __init__(
+        self,
+        model: Link,
+        method: Method | None = None,
+        layers: Layers = "auto",
+        *,
+        example: Any = None,
+        seed: int = 0,
+        rank: int | None = None,
+        batch_dim: int = 0,
+        channel_dim: int = 1,
+    ) -> None:
+        super().__init__(
+            model,
+            method,
+            _dotted(layers),
+            example=example,
+            seed=seed,
+            rank=rank,
+            batch_dim=batch_dim,
+            channel_dim=channel_dim,
+        )
+
+    @property
+    def extension(self) -> MixerExtension:
+        """For the Trainer: `trainer.extend(mixer.extension)` keeps the step in its snapshots."""
+        return MixerExtension(self)
+
+    def serialize(self, serializer: Any) -> None:
+        """Save or load the step with one of Chainer's serializers."""
+        step = serializer("step", self.step)
+        if isinstance(serializer, chainer.Deserializer):
+            self.load_state_dict({"step": int(step)})
+
+    def _check_wrappable(self, model: Link) -> None:
+        check_wrappable(model)
+
+    def _named_layers(self, model: Link) -> dict[str, Link]:
+        named: dict[int, tuple[str, Link]] = {}
+        for name, link in named_layers(model):
+            named.setdefault(id(link), (name, link))  # a link may be registered twice
+        return dict(named.values())
+
+    def _training(self, model: Link) -> bool:
+        return bool(chainer.config.train)
+
+    def _hook_model(self, model: Link) -> None:
+        hook(model, Around(self))
+
+    def _hook_layer(self, layer: Link, name: str) -> None:
+        hook(layer, Place(self, name))
+
+    def _hook_gradient(self, x: Variable, target: MixedTarget) -> None:
+        x.creator_node.local_function_hooks[f"mixlayers {id(target)}"] = Backward(self._session, target)
+
+    def _audit(self, model: Link, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Audit:
+        return audit_call(model, args, kwargs, self.batch_dim)
+
+
+class MixerExtension(Extension):
+    """Does nothing but be saved and loaded with the Trainer."""
+
+    name = "mixer"
+    trigger = (1, "epoch")
+
+    def __init__(self, mixer: Mixer) -> None:
+        self.mixer = mixer
+
+    def __call__(self, trainer: Any) -> None:
+        pass
+
+    def serialize(self, serializer: Any) -> None:
+        self.mixer.serialize(serializer)
+
+
+def _dotted(layers: Layers) -> Layers:
+    """Chainer's own paths, such as /base/res2, as names."""
+    if isinstance(layers, str):
+        return layers.strip("/").replace("/", ".")
+    if isinstance(layers, Sequence) and not isinstance(layers, Link):
+        return [_dotted(item) for item in layers]
+    return layers

@@ -1,0 +1,65 @@
+"""One line on, one line off."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from chainer import Link
+
+from mixlayers import Method
+from mixlayers._layers import Layers
+from mixlayers_chainer._hooks import find_mixer, remove_hooks
+from mixlayers_chainer._mixer import Mixer
+
+Model = TypeVar("Model", bound=Link)
+
+
+def wrap(
+    model: Model,
+    method: Method | None = None,
+    layers: Layers = "auto",
+    *,
+    example: Any = None,
+    seed: int = 0,
+    rank: int | None = None,
+    batch_dim: int = 0,
+    channel_dim: int = 1,
+) -> Model:
+    """Make a model mix: afterwards `output, target = model(images, target=labels)`.
+
+    The same object comes back, with hooks attached; the arguments are `Mixer`'s. With `chainer.config.train`
+    False, in `no_backprop_mode`, or without a target, the model computes what it always did.
+    """
+    Mixer(
+        model,
+        method,
+        layers,
+        example=example,
+        seed=seed,
+        rank=rank,
+        batch_dim=batch_dim,
+        channel_dim=channel_dim,
+    )
+    return model
+
+
+def unwrap(model: Model) -> Model:
+    """Take mixing off the model again: no hook stays, and the links get their classes back.
+
+    Raises:
+        ValueError: If the model is not wrapped.
+    """
+    remove_hooks(model, get_mixer(model))
+    return model
+
+
+def get_mixer(model: Link) -> Mixer:
+    """The mixer that `wrap` attached to the model, for its `step`, `last`, `loss` and `state_dict`.
+
+    Raises:
+        ValueError: If the model is not wrapped.
+    """
+    mixer = find_mixer(model)
+    if mixer is None:
+        raise ValueError(f"this {type(model).__name__} is not wrapped: call wrap(model) first.")
+    return mixer

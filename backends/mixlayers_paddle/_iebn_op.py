@@ -1,0 +1,111 @@
+"""IEBN as a function of tensors: the published formula, or own kernels."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import paddle
+import paddle.nn.functional as F
+from paddle import Tensor
+
+from mixlayers_paddle._iebn_fused import fused as fused_iebn
+from mixlayers_paddle._iebn_fused import worth_it
+
+
+class Statistics(NamedTuple):
+    """What to normalise with.
+
+    Attributes:
+        mean, var: Running statistics (C,), updated in place where `batch`.
+        batch: Whether the batch's own statistics are used, as in training, or the running ones.
+        momentum: Share of the old value in the running statistics.
+        epsilon: Added to the variance.
+    """
+
+    mean: Tensor
+    var: Tensor
+    batch: bool
+    momentum: float
+    epsilon: float
+
+
+def iebn(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    weight_readjust: Tensor,
+    bias_readjust: Tensor,
+    statistics: Statistics,
+    fused: bool = False,
+) -> Tensor:
+    """`y = xhat * (weight * a) + bias`, `a = sigmoid(weight_readjust * mean_over_space(x) + bias_readjust)`.
+
+    Args:
+        x: (N, C, ...).
+        weight, bias: (C,), or None for 1 and 0.
+        weight_readjust, bias_readjust: (C,).
+        statistics: What makes xhat from x.
+        fused: Whether own kernels may run: faster, without second derivatives.
+
+    Returns:
+        Of x's shape and dtype.
+    """
+    parameters = (weight, bias, weight_readjust, bias_readjust)
+    if fused and worth_it(x, parameters, statistics):
+        y = fused_iebn(x, *parameters, statistics)
+        if y is not None:
+            return y
+    return published(x, *parameters, statistics)
+
+
+def published(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    weight_readjust: Tensor,
+    bias_readjust: Tensor,
+    statistics: Statistics,
+) -> Tensor:
+    """The same, as the authors write it: every step an operation of Paddle's own."""
+    kind = statistics.mean.dtype
+    wide = x if x.dtype == kind else x.astype(kind)  # on CPU Paddle has no batch norm in half precision
+    xhat = normalised(wide, statistics)
+    y = gated(wide, xhat, weight, bias, weight_readjust, bias_readjust)
+    return y if y.dtype == x.dtype else y.astype(x.dtype)
+
+
+def normalised(x: Tensor, statistics: Statistics) -> Tensor:
+    """Paddle's batch norm without its affine part; updates the running statistics."""
+    channels, kind = statistics.mean.shape, statistics.mean.dtype
+    one, zero = paddle.full(channels, 1.0, kind), paddle.full(channels, 0.0, kind)
+    return F.batch_norm(
+        x,
+        statistics.mean,
+        statistics.var,
+        one,
+        zero,
+        training=statistics.batch or paddle.in_dynamic_mode(),  # else it can be differentiated only once
+        momentum=statistics.momentum,
+        epsilon=statistics.epsilon,
+        use_global_stats=not statistics.batch,
+    )
+
+
+def gated(
+    x: Tensor,
+    xhat: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    weight_readjust: Tensor,
+    bias_readjust: Tensor,
+) -> Tensor:
+    """`xhat * (weight * a) + bias`, where a comes from x."""
+    space = list(range(2, x.ndim))
+    gap = (
+        x.reshape([0, 0, -1]).mean(2) if space else x
+    )  # over one axis: the mean over two has a slow backward
+    gate = F.sigmoid(gap * weight_readjust + bias_readjust)
+    if weight is not None:
+        gate = gate * weight
+    y = xhat * gate.unsqueeze(space)
+    return y if bias is None else y + bias.expand_as(gate).unsqueeze(space)  # so adding has a quick backward

@@ -1,0 +1,170 @@
+"""Mixing inside a graph of torch.compile: what to mix is decided outside it, the blend is traced.
+
+A graph holds one operation that asks the mixer for the step's permutation, shares and mask, and PyTorch's own
+operations on them, which its compiler fuses with their neighbours. A layer that this graph never mixes costs nothing:
+each place has a graph of its own or, where they are many, each group of places.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mixlayers._errors import MixingError
+from mixlayers._layers import INPUT
+from mixlayers._plan import MixPlan
+from mixlayers_torch._blend import to_device
+
+if TYPE_CHECKING:
+    from mixlayers_torch._mixer import Mixer
+
+STALE = (
+    "; if torch.compile also runs a model of the same classes that is not wrapped, whose graphs it takes for this "
+    "one's, set torch._dynamo.config.skip_nnmodule_hook_guards = False before compiling"
+)
+
+_mixers: WeakValueDictionary[str, Mixer] = WeakValueDictionary()
+
+
+@dataclass(frozen=True)
+class Traced:
+    """What a graph is made for.
+
+    Attributes:
+        mixer: By which name the graph asks for the mixer.
+        group: The layers among which it mixes.
+        masked: Whether under a mask.
+    """
+
+    mixer: str
+    group: tuple[str, ...]
+    masked: bool
+
+    @classmethod
+    def of(cls, mixer: Mixer, plan: MixPlan | None) -> Traced | None:
+        """The graph for a plan; None: the one in which nothing is mixed."""
+        if plan is None or plan.place is None or plan.place == INPUT:
+            return None
+        key = f"mixer-{id(mixer)}"
+        _mixers[key] = mixer
+        hidden = [place for place in mixer.places or () if place != INPUT]
+        size = -(-len(hidden) // _most_groups())
+        first = hidden.index(plan.place) // size * size
+        return cls(key, tuple(hidden[first : first + size]), plan.recipe is not None)
+
+
+def forget_graphs(model: nn.Module) -> None:
+    """Drop what was compiled of a model's classes before it was wrapped: those graphs do not look at hooks."""
+    if "torch._dynamo" in sys.modules:
+        for code in {getattr(type(module).forward, "__code__", None) for module in model.modules()} - {None}:
+            torch._dynamo.eval_frame.remove_from_cache(code)
+
+
+def _most_groups() -> int:
+    """How many graphs may mix, so that the compiler's limit is not reached.
+
+    Each comes twice, for the usual and for any batch size; and there are those that mix nothing.
+    """
+    from torch._dynamo import config  # takes a second: not before a model was compiled
+
+    return max(1, (config.recompile_limit - 4) // 2)
+
+
+@torch.library.custom_op("mixlayers::decide", mutates_args=())
+def decide(feature: Tensor, mixer: str, place: str, masked: bool) -> list[Tensor]:
+    """What the running step does to a feature.
+
+    Args:
+        feature: Batch axis first; only its shape, dtype and device are looked at.
+        mixer: Its name in `Traced`.
+        place: The layer.
+        masked: Whether the plan has a mask.
+
+    Returns:
+        perm and its inverse, int64 (N,); the share of the original sample, (N,), float32 at least; and bool, where
+        to mix: (1, ...) in the feature's shape, or, without a mask, (1, ..., 1).
+    """
+    own = _mixers[mixer]
+    session = own._session
+    plan = session.plan_at(place, in_backward=own.framework.in_backward())
+    if plan is None:  # another place of the group is mixed
+        perm = torch.arange(len(feature), device=feature.device)
+        return [
+            perm,
+            perm.clone(),
+            feature.new_zeros(len(feature), dtype=_precise(feature)),
+            _nowhere(feature, masked),
+        ]
+    if (plan.recipe is not None) is not masked:
+        raise MixingError(
+            f"the graph that was compiled for {place!r} is of another method: compile the model again."
+        )
+    how = plan.blend(feature.shape, own.channel_dim)
+    session.mixed(place, [(how.s, prod(feature.shape[1:]))])
+    perm, inverted = own._partners(plan).on(feature.device)
+    keep = np.broadcast_to(np.asarray(how.lam), (plan.batch_size,))
+    where = np.ones((1,) * feature.ndim, dtype=bool)
+    if how.mask is not None:
+        where = np.broadcast_to(how.mask, (1, *feature.shape[1:]))
+    return [  # fresh ones: a graph may write on what it is given
+        perm.clone(),
+        inverted.clone(),
+        to_device(keep, feature.device).to(_precise(feature)),
+        to_device(where, feature.device),
+    ]
+
+
+@decide.register_fake
+def _(feature: Tensor, mixer: str, place: str, masked: bool) -> list[Tensor]:
+    perm = feature.new_empty(feature.shape[0], dtype=torch.int64)
+    keep = feature.new_empty(feature.shape[0], dtype=_precise(feature))
+    return [perm, torch.empty_like(perm), keep, _nowhere(feature, masked)]
+
+
+def _precise(feature: Tensor) -> torch.dtype:
+    """For shares: bfloat16 would round them to two digits."""
+    return torch.float64 if feature.dtype is torch.float64 else torch.float32
+
+
+def _nowhere(feature: Tensor, masked: bool) -> Tensor:
+    shape = (1, *feature.shape[1:]) if masked else (1,) * feature.ndim
+    return feature.new_zeros(shape, dtype=torch.bool)
+
+
+def mix_traced(x: Tensor, place: str, how: Traced, batch_dim: int) -> Tensor:
+    """Mix a feature inside a graph, if its place is the step's."""
+    feature = x.movedim(batch_dim, 0) if batch_dim else x
+    perm, inverted, keep, where = decide(feature.detach(), how.mixer, place, how.masked)
+    always = not how.masked and len(how.group) == 1
+    mixed: Tensor = _TracedBlend.apply(feature, perm, inverted, keep, None if always else where)
+    return mixed.movedim(0, batch_dim) if batch_dim else mixed
+
+
+class _TracedBlend(torch.autograd.Function):
+    """As `_blend` has it, in operations that a compiler fuses."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, perm: Tensor, inverted: Tensor, keep: Tensor, where: Tensor | None
+    ) -> Tensor:
+        ctx.save_for_backward(inverted, keep, where)
+        return _weigh(x, perm, keep, 1 - keep, where)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
+        inverted, keep, where = ctx.saved_tensors
+        give = (1 - keep).index_select(0, inverted)
+        return _weigh(gradients[0], inverted, keep, give, where), None, None, None, None
+
+
+def _weigh(x: Tensor, perm: Tensor, keep: Tensor, give: Tensor, where: Tensor | None) -> Tensor:
+    shape = (-1,) + (1,) * (x.ndim - 1)
+    mixed = (x * keep.view(shape) + x.index_select(0, perm) * give.view(shape)).to(x.dtype)
+    return mixed if where is None else torch.where(where, mixed, x)

@@ -1,0 +1,44 @@
+"""Mixing for Chainer.
+
+Import this module before `chainer`: Chainer 7.8.1, the last there is, does not import by itself beside NumPy 2,
+setuptools 74 or Python 3.12. An `import chainer` that failed before does no harm.
+
+Two of Chainer's functions use what NumPy 2 has no more, and raise AttributeError there: `F.resize_images`, and
+the gradient of `F.as_strided`.
+"""
+
+from mixlayers_chainer import IEBN as IEBN
+from mixlayers_chainer import Classifier as Classifier
+from mixlayers_chainer import ManifoldMixupClassifier as ManifoldMixupClassifier
+from mixlayers_chainer import MixCollate as MixCollate
+from mixlayers_chainer import Mixer as Mixer
+from mixlayers_chainer import MultiNodeIEBN as MultiNodeIEBN
+from mixlayers_chainer import accuracy as accuracy
+from mixlayers_chainer import audit as audit
+from mixlayers_chainer import convert_iebn as convert_iebn
+from mixlayers_chainer import cross_entropy as cross_entropy
+from mixlayers_chainer import get_mixer as get_mixer
+from mixlayers_chainer import iebn_parameters as iebn_parameters
+from mixlayers_chainer import mix as mix
+from mixlayers_chainer import revert_iebn as revert_iebn
+from mixlayers_chainer import unwrap as unwrap
+from mixlayers_chainer import wrap as wrap
+
+__all__ = [
+    "Classifier",
+    "IEBN",
+    "ManifoldMixupClassifier",
+    "MixCollate",
+    "Mixer",
+    "MultiNodeIEBN",
+    "accuracy",
+    "audit",
+    "convert_iebn",
+    "cross_entropy",
+    "get_mixer",
+    "iebn_parameters",
+    "mix",
+    "revert_iebn",
+    "unwrap",
+    "wrap",
+]

@@ -1,0 +1,110 @@
+"""IEBN in Paddle's graphs: second derivatives, graphs that run twice, some gradients only, frozen parameters."""
+
+import gc
+
+import numpy as np
+import paddle
+import pytest
+from iebn_parts import NAMES, array, close, layer, random, reference, run
+from iebn_parts import way as way
+from paddle import nn
+
+from mixlayers_paddle._iebn_fused import _ThroughStatistics
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+def test_second_derivatives(way: str, training: bool) -> None:
+    """A gradient penalty: against differences of first derivatives."""
+    shape = (3, 2, 3, 4)
+    norm = layer(shape)
+    norm.training = training
+    if way == "fused":
+        norm._mean.zero_()  # far from 0 there is no other way than the formula
+        given = paddle.to_tensor(random(shape), stop_gradient=False)
+        y = norm(given)
+        with pytest.raises(OSError, match="set `fused = False` on the layer"):  # as Paddle wraps it
+            paddle.grad([y], [given], create_graph=True)
+        return
+    x, step = random(shape), np.random.default_rng(5).normal(size=shape)
+
+    def slope(values: np.ndarray, graph: bool) -> tuple[paddle.Tensor, paddle.Tensor]:
+        given = paddle.to_tensor(values, stop_gradient=False)
+        loss = (norm(given) ** 3).sum()
+        return given, paddle.grad([loss], [given], create_graph=graph)[0]
+
+    given, first = slope(x, True)
+    (found,) = paddle.grad([(first * paddle.to_tensor(step)).sum()], [given])
+    tiny = 1e-6
+    ahead, behind = (slope(x + sign * tiny * step, False)[1].numpy() for sign in (1, -1))
+    close(found.numpy(), (ahead - behind) / (2 * tiny), 1e-5)
+
+
+def test_first_layer_of_a_model_needs_no_gradient_of_x(way: str) -> None:
+    norm = layer((16, 24, 16, 16))
+    norm(paddle.to_tensor(random((16, 24, 16, 16)))).sum().backward()
+    assert all(getattr(norm, name).grad is not None for name in NAMES)
+
+
+def test_a_retained_graph_runs_again(way: str) -> None:
+    norm, x = layer((4, 3, 5, 9)), paddle.to_tensor(random((4, 3, 5, 9)), stop_gradient=False)
+    loss = nn.functional.relu(norm(x)).sum()
+    loss.backward(retain_graph=True)
+    once = x.grad.numpy()
+    loss.backward()
+    close(x.grad.numpy(), 2 * once, 1e-12)
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("wanted", ["x", *NAMES])
+def test_asking_for_one_gradient_only(way: str, wanted: str, training: bool) -> None:
+    shape = (4, 3, 5, 9)
+    norm, x, gradient = layer(shape), random(shape, 1), random(shape, 2)
+    norm.training = training
+    expected = dict(zip(("x", *NAMES), reference(norm, x, gradient, training)[1:], strict=True))
+    given = paddle.to_tensor(x, stop_gradient=False)
+    of = given if wanted == "x" else getattr(norm, wanted)
+    for _ in range(2):
+        (found,) = paddle.grad([norm(given)], [of], [paddle.to_tensor(gradient)])
+        close(array(found), expected[wanted], 1e-10)
+
+
+@pytest.mark.parametrize("frozen", [("weight",), ("bias", "weight_readjust"), NAMES], ids=str)
+def test_frozen_parameters(way: str, frozen: tuple[str, ...]) -> None:
+    shape = (4, 3, 5, 9)
+    norm, x, gradient = layer(shape), random(shape, 1), random(shape, 2)
+    expected = dict(zip(("x", *NAMES), reference(norm, x, gradient, True)[1:], strict=True))
+    for name in frozen:
+        getattr(norm, name).stop_gradient = True
+    given = paddle.to_tensor(x, stop_gradient=False)
+    paddle.autograd.backward([norm(given)], [paddle.to_tensor(gradient)])
+    close(array(given.grad), expected["x"], 1e-10)
+    for name in NAMES:
+        if name in frozen:
+            assert getattr(norm, name).grad is None
+        else:
+            close(array(getattr(norm, name).grad), expected[name], 1e-10)
+
+
+@pytest.mark.parametrize("value", [0.0, 3.0])
+def test_constant_channels(way: str, value: float) -> None:
+    shape = (4, 3, 5, 9)
+    norm, x, gradient = layer(shape), random(shape, 1), random(shape, 2)
+    x[:, 1] = value
+    expected = reference(norm, x, gradient, True)
+    for one, other in zip(run(norm, x, gradient), expected, strict=True):
+        close(one, other, 1e-7)  # Paddle keeps its epsilon in float32
+
+
+def test_no_step_is_kept_alive(way: str) -> None:
+    def steps() -> int:
+        gc.collect()
+        return sum(type(each) is _ThroughStatistics for each in gc.get_objects())
+
+    before, norm = steps(), layer((4, 3, 5, 9))
+    x = paddle.to_tensor(random((4, 3, 5, 9)), stop_gradient=False)
+    y = norm(x * 1.0)
+    assert steps() - before == (way == "fused")
+    y.sum().backward(retain_graph=True)
+    paddle.grad([y], [norm.weight])
+    del y
+    assert steps() == before
