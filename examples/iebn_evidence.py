@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mixlayers.cli.data import load, split
-from mixlayers.cli.network import SmallResNet
-from mixlayers.cli.score import accuracy, nll, predict
+from mixlayers.cli.score import accuracy, nll
+from mixlayers.cli.torch_side import SmallResNet, predict
 from mixlayers.cli.train import Batches
 from mixlayers.cli.workers import available_cores
 from mixlayers.torch import IEBN2d, convert_iebn, iebn_parameters
@@ -119,7 +119,8 @@ def run(norm: str, condition: Condition, seed: int, budget: dict[str, int]) -> d
     steps = budget["epochs"] * condition.times * len(batches)
     optimizer = torch.optim.SGD(groups, rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps, pct_start=0.2)
-    for images, labels in islice(chain.from_iterable(repeat(batches)), steps):
+    for batch in islice(chain.from_iterable(repeat(batches)), steps):
+        images, labels = map(torch.from_numpy, batch)
         strangers = foreign[draw.integers(len(foreign), size=condition.foreign)]
         output = model(torch.cat([images, strangers]))[: len(labels)]
         optimizer.zero_grad()

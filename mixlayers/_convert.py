@@ -36,19 +36,29 @@ def norms_to_convert(
     skipped = () if isinstance(skip, tuple | list) and not skip else select_layers(skip, layers)
     norms = {name: norm for name, norm in layers.items() if name not in skipped and is_norm(norm)}
     chosen = {name: norm for name, norm in norms.items() if is_known(norm)}
-    if other := [name for name in norms if name not in chosen]:
-        warnings.warn(
-            f"left as they are: {', '.join(map(repr, other[:5]))}{', ...' if len(other) > 5 else ''}, of type "
-            f"{type(norms[other[0]]).__name__}, since a class of its own may do more than normalise (a lazy one is "
-            "BatchNorm after its first batch: convert then). skip= says that this is meant.",
-            stacklevel=3,
-        )
+    warn_of_left({name: norm for name, norm in norms.items() if name not in chosen}, stacklevel=4)
     if not chosen:
         raise ValueError(f"{type(model).__name__} holds no BatchNorm layer to convert: check skip={skip!r}.")
     without = [name for name, norm in chosen.items() if norm.weight is None]
     if bare is not None and without:
         raise ValueError(f"preserve_output needs norms with a weight, got {bare} in {without[0]!r}: skip it.")
     return chosen
+
+
+def warn_of_left(norms: Mapping[str, Any], stacklevel: int) -> None:
+    """Warn of norms of unknown classes, by name, if there are any.
+
+    Args:
+        stacklevel: As of `warnings.warn`, 1 being this function.
+    """
+    if norms:
+        names = list(norms)
+        warnings.warn(
+            f"left as they are: {', '.join(map(repr, names[:5]))}{', ...' if len(names) > 5 else ''}, of type "
+            f"{type(norms[names[0]]).__name__}, since a class of its own may do more than normalise (a lazy one is "
+            "BatchNorm after its first batch: convert then). skip= says that this is meant.",
+            stacklevel=stacklevel,
+        )
 
 
 def norms_to_revert(

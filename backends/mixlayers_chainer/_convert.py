@@ -12,6 +12,7 @@ import chainer.functions as F
 import chainer.links as L
 from chainer import Parameter
 
+from mixlayers._convert import report, warn_of_left
 from mixlayers._layers import Layers, select_layers
 from mixlayers_chainer._hooks import Hooked, _hooked, _plain, named_layers
 from mixlayers_chainer._iebn import ATTENTION, IEBN, checked_axis
@@ -27,7 +28,8 @@ def convert_iebn(model: Model, *, skip: Layers = (), preserve_output: bool = Fal
     The very links change their class and gain two parameters, so that whoever holds one, a Chain, ChainList,
     Sequential or list, holds the IEBN; parameters, statistics, names, hooks, device and update rules stay. What was
     replaced is logged ("mixlayers", INFO). The new parameters must reach the optimizer: convert first, then
-    `optimizer.setup(model)`; if it was set up before, a warning says what to add.
+    `optimizer.setup(model)`; if it was set up before, a warning says what to add. Subclasses, such as
+    L.BatchRenormalization, are left as they are, and a warning names them.
 
     Args:
         model: Any link. One that is a BatchNormalization itself is converted.
@@ -44,10 +46,12 @@ def convert_iebn(model: Model, *, skip: Layers = (), preserve_output: bool = Fal
             instances, or if the output of a norm without a gamma, or not yet of a size, is to be preserved.
     """
     links = _links(model)
-    chosen = {name: norm for name, norm in links.items() if _plain(type(norm)) is L.BatchNormalization}
+    norms = {name: norm for name, norm in links.items() if isinstance(norm, L.BatchNormalization)}
     if not (isinstance(skip, tuple | list) and not skip):
-        left = {id(links.get(name)) for name in select_layers(skip, links)}
-        chosen = {name: norm for name, norm in chosen.items() if id(norm) not in left}
+        skipped = {id(links.get(name)) for name in select_layers(skip, links)}
+        norms = {name: norm for name, norm in norms.items() if id(norm) not in skipped}
+    chosen = {name: norm for name, norm in norms.items() if _plain(type(norm)) is L.BatchNormalization}
+    warn_of_left({name: norm for name, norm in norms.items() if name not in chosen}, stacklevel=3)
     if not chosen:
         raise ValueError(
             f"{type(model).__name__} holds no L.BatchNormalization to convert: check skip={skip!r}. "
@@ -64,14 +68,14 @@ def convert_iebn(model: Model, *, skip: Layers = (), preserve_output: bool = Fal
             raise ValueError(f"preserve_output needs norms with a gamma, got {why} in {name!r}: skip it.")
 
     held = list(model.params())
-    norms = _once(chosen.values())
-    for norm in norms:
+    converted = _once(chosen.values())
+    for norm in converted:
         become(norm, IEBN)
         norm.add_attention()
     if preserve_output:
-        _scale_gammas(norms, -1)
-    added = [getattr(norm, name) for norm in norms for name in ATTENTION]
-    _report(chosen, len(norms), "by IEBN", sum(each.size for each in added if each.is_initialized))
+        _scale_gammas(converted, -1)
+    added = [getattr(norm, name) for norm in converted for name in ATTENTION]
+    report(chosen, len(converted), "IEBN", sum(each.size for each in added if each.is_initialized))
     if any(each.update_rule is not None and each.update_rule.enabled for each in held):
         warnings.warn(
             f"an optimizer was set up before the conversion and will not train the {len(added)} new parameters: "
@@ -116,7 +120,7 @@ def revert_iebn(model: Model, *, preserve_output: bool = False) -> Model:
             delattr(norm, name)
         vars(norm).pop("comm", None)
         become(norm, L.BatchNormalization)
-    _report(chosen, len(norms), "by L.BatchNormalization", -lost)
+    report(chosen, len(norms), "L.BatchNormalization", -lost)
     return model
 
 
@@ -166,8 +170,3 @@ def _scale_gammas(norms: list[Any], power: int) -> None:
             scaled[id(gamma)] = gamma
             with chainer.using_device(norm.device), chainer.no_backprop_mode():
                 gamma *= (F.sigmoid(norm.bias_readjust).array ** power).astype(gamma.dtype)
-
-
-def _report(chosen: dict[str, Any], count: int, by: str, change: int) -> None:
-    names = ", ".join(name or "the model itself" for name in chosen)
-    _LOG.info("replaced %d norms %s, %+d parameters: %s", count, by, change, names)

@@ -59,7 +59,7 @@ def demo(
         "mixlayers-demo"
     ),
     quick: Annotated[
-        bool, typer.Option("--quick", help="One seed and 80 steps: half a minute instead of minutes.")
+        bool, typer.Option("--quick", help="One seed and 80 steps: a fraction of the time.")
     ] = False,
     workers: Annotated[
         int | None,
@@ -67,7 +67,7 @@ def demo(
             min=1, help="Runs at a time. By default one per processor core, at most 8.", show_default=False
         ),
     ] = None,
-    framework: Annotated[str, typer.Option(help="torch.")] = "torch",
+    framework: Annotated[str, typer.Option(help="torch, paddle or chainer.")] = "torch",
 ) -> None:
     """Train a small network on few labels with each method, and compare.
 

@@ -13,6 +13,7 @@ from mixlayers.cli.data import SOURCES, DataSet, Split, load, split
 from mixlayers.cli.methods import METHODS, chosen_methods
 from mixlayers.cli.progress import Watcher
 from mixlayers.cli.results import FILE, Results, prepare_folder
+from mixlayers.cli.sides import FRAMEWORKS
 from mixlayers.cli.stop import INTERRUPTED, WRONG_USE, Stop
 from mixlayers.cli.table import show_table
 from mixlayers.cli.workers import MOST, Job, News, Task, available_cores, run_jobs
@@ -20,7 +21,6 @@ from mixlayers.cli.workers import MOST, Job, News, Task, available_cores, run_jo
 STEPS: Final = 200
 QUICK_STEPS: Final = 80
 SEEDS: Final = 3
-FRAMEWORKS: Final = ("torch",)
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Choices:
     methods: tuple[str, ...]
     out: Path
     quick: bool
+    framework: str
     workers: int | None
 
     @classmethod
@@ -65,7 +66,15 @@ class Choices:
                 f"The demo trains with {framework}, which is not installed: pip install 'mixlayers[{framework}]'"
             )
         return cls(
-            data, labels_per_class, epochs, seeds or (1 if quick else SEEDS), names, out, quick, workers
+            data,
+            labels_per_class,
+            epochs,
+            seeds or (1 if quick else SEEDS),
+            names,
+            out,
+            quick,
+            framework,
+            workers,
         )
 
 
@@ -107,7 +116,7 @@ def run_demo(choices: Choices) -> None:
             "epochs": epochs,
             "steps": epochs * steps_per_epoch,
             "quick": choices.quick,
-            "framework": "torch",
+            "framework": choices.framework,
             "workers": workers,
             "recipe": dict(RECIPE),
         },
@@ -133,7 +142,7 @@ def run_demo(choices: Choices) -> None:
 
     try:
         with Watcher(console, jobs, results.config["steps"]) as watcher:
-            run_jobs(jobs, Task(data, splits, epochs), workers, tell)
+            run_jobs(jobs, Task(data, splits, epochs, choices.framework), workers, tell)
     except KeyboardInterrupt:
         raise Stop(_interrupted(console, results, choices.out), INTERRUPTED) from None
     except Stop:

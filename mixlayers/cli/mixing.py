@@ -7,18 +7,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from mixlayers import CutMix, ManifoldMixup, Method, MixPlan, Mixup, PatchUp
-from mixlayers.cli.network import SmallResNet
-from mixlayers.torch import get_mixer, mix, wrap
 
 if TYPE_CHECKING:
-    from mixlayers.cli.data import DataSet, Split
+    from mixlayers.cli.data import DataSet, Images, Labels, Split
+    from mixlayers.cli.sides import Side
 
 _SAMPLES: Final = 8
 _LAYER: Final = "layer1"
@@ -28,12 +25,12 @@ _KEPT_AND_REPLACED: Final = ListedColormap(["#EEEEEE", "#0072B2"])
 Picture = npt.NDArray[np.floating[Any]]
 
 
-def draw_batch(data: DataSet, rows: Split) -> Figure:
+def draw_batch(data: DataSet, rows: Split, side: Side) -> Figure:
     """Input level: samples, their partners, and what Mixup and CutMix make of them and of the labels."""
     images, labels = _samples(data, rows)
     methods = {"Mixup": Mixup(), "CutMix": CutMix()}
     step, plans = _telling_step(list(methods.values()), images.shape, "input", (0.3, 0.42))
-    mixed = {title: mix(images, labels, method, step=step) for title, method in methods.items()}
+    mixed = {title: side.mix_input(images, labels, method, step) for title, method in methods.items()}
     partners = plans[0].perm
 
     figure = Figure(figsize=(11.0, 6.6), layout="constrained")
@@ -43,18 +40,17 @@ def draw_batch(data: DataSet, rows: Split) -> Figure:
     theirs = [str(int(y)) for y in labels[partners]]
     _strip(grid[0], "sample", images, own)
     _strip(grid[1], "partner", images[partners], theirs)
-    for row, (title, (batch, target)) in zip(grid[2:], mixed.items(), strict=True):
-        s = float(target.s)
+    for row, (title, (batch, s)) in zip(grid[2:], mixed.items(), strict=True):
         _strip(
             row, title, batch, [f"{1 - s:.0%} {a} + {s:.0%} {b}" for a, b in zip(own, theirs, strict=True)]
         )
     return figure
 
 
-def draw_hidden(data: DataSet, rows: Split, weights: Mapping[str, Any]) -> Figure:
+def draw_hidden(data: DataSet, rows: Split, weights: Mapping[str, Any], side: Side) -> Figure:
     """Hidden level: some channels of one sample and its partner, the masks, and the mixed features."""
     images, labels = _samples(data, rows)
-    clean = _entering_next_stage(_network(weights), images)
+    clean = side.hidden(dict(weights), images, labels, None, 0)
     methods = {
         "Manifold\nMixup": ManifoldMixup(),
         "PatchUp\nhard": PatchUp("hard"),
@@ -65,15 +61,13 @@ def draw_hidden(data: DataSet, rows: Split, weights: Mapping[str, Any]) -> Figur
 
     lines: list[tuple[str, Picture, bool]] = []
     for (title, method), plan in zip(methods.items(), plans, strict=True):
-        network = wrap(_network(weights), method, layers=[_LAYER])
-        get_mixer(network).load_state_dict({"step": step})
-        mixed = _entering_next_stage(network, images, labels)[0].numpy()
+        mixed = side.hidden(dict(weights), images, labels, method, step)[0]
         blend = plan.blend(clean.shape)
         if blend.mask is not None:
             lines.append((f"{title}\nmask", blend.mask[0], True))
         lines.append((f"{title}\n{1 - blend.s:.0%} + {blend.s:.0%}", mixed, False))
 
-    a, b = clean[0].numpy(), clean[partner].numpy()
+    a, b = clean[0], clean[partner]
     lines = [("sample", a, False), ("partner", b, False), *lines]
     liveliest = np.argsort(-(a.std(axis=(1, 2)) + b.std(axis=(1, 2))))[:_CHANNELS]
     figure = Figure(figsize=(9.6, 8.3), layout="constrained")
@@ -84,7 +78,7 @@ def draw_hidden(data: DataSet, rows: Split, weights: Mapping[str, Any]) -> Figur
         fontsize=13,
     )
     grid = figure.subplots(len(lines), 1 + _CHANNELS)
-    pictures = {"sample": images[0, 0].numpy(), "partner": images[partner, 0].numpy()}
+    pictures = {"sample": images[0, 0], "partner": images[partner, 0]}
     for row, (title, maps, is_mask) in zip(grid, lines, strict=True):
         _bare(row[0])
         row[0].set_ylabel(title, fontsize=10, rotation=0, ha="right", va="center")
@@ -102,11 +96,11 @@ def draw_hidden(data: DataSet, rows: Split, weights: Mapping[str, Any]) -> Figur
     return figure
 
 
-def _samples(data: DataSet, rows: Split) -> tuple[Tensor, Tensor]:
+def _samples(data: DataSet, rows: Split) -> tuple[Images, Labels]:
     """One validation image of each of some classes."""
     labels = data.labels[rows.validation]
     chosen = [rows.validation[labels == label][0] for label in (3, 7, 0, 5, 8, 2, 6, 4)]
-    return torch.from_numpy(data.images[chosen]), torch.from_numpy(data.labels[chosen])
+    return data.images[chosen], data.labels[chosen]
 
 
 def _telling_step(
@@ -123,28 +117,10 @@ def _telling_step(
     raise RuntimeError("no step in 2000 shows mixing well: the methods no longer draw equal partners.")
 
 
-def _network(weights: Mapping[str, Any]) -> SmallResNet:
-    """A network with these weights (NumPy arrays), in training mode."""
-    network = SmallResNet()
-    network.load_state_dict({name: torch.as_tensor(value) for name, value in weights.items()})
-    return network.train()
-
-
-def _entering_next_stage(network: SmallResNet, images: Tensor, labels: Tensor | None = None) -> Tensor:
-    """What layer2 gets to see, float32 (N, C, H, W); mixed if there are labels."""
-    seen: list[Tensor] = []
-    handle = network.layer2.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
-    try:
-        network(images) if labels is None else network(images, target=labels)
-    finally:
-        handle.remove()
-    return seen[-1]  # before it, the mixer may have audited the network with a forward of its own
-
-
-def _strip(row: Sequence[Axes], title: str, images: Tensor, captions: Sequence[str]) -> None:
+def _strip(row: Sequence[Axes], title: str, images: Images, captions: Sequence[str]) -> None:
     for axes, image, caption in zip(row, images, captions, strict=True):
         _bare(axes)
-        axes.imshow(image[0].numpy(), cmap="gray", vmin=0.0, vmax=1.0)
+        axes.imshow(image[0], cmap="gray", vmin=0.0, vmax=1.0)
         axes.set_xlabel(caption, fontsize=10)
     row[0].set_ylabel(title, fontsize=11)
 

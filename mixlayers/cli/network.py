@@ -1,47 +1,38 @@
-"""The network of the demo: a residual network of three stages, small enough for two processor cores."""
+"""The network of the demo, whatever the framework: the names of its layers, and the weights that it starts with."""
 
 from __future__ import annotations
 
-from torch import Tensor, nn
-from torch.nn import functional as F
+from math import prod
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+Weights = dict[str, npt.NDArray[Any]]
+
+WIDTH: Final = 16
 
 
-class Block(nn.Module):
-    """Two convolutions and the way round them (He et al., 2016)."""
+def initial_weights(seed: int, width: int = WIDTH, classes: int = 10) -> Weights:
+    """What convolutions and the linear layer start with, float32, by names; uniform, as PyTorch draws them.
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.shortcut: nn.Module = nn.Identity()
-        if inputs != outputs or stride != 1:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
-            )
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        return F.relu(y + self.shortcut(x))
-
-
-class SmallResNet(nn.Module):
-    """Pictures (N, 1, 28, 28) to logits (N, classes).
-
-    The stages give 14x14, 14x14 and 7x7 maps, of `width`, `2 * width` and `4 * width` channels.
+    A residual network of three stages, for pictures (N, 1, 28, 28). `stem` is a 5x5 convolution of stride 2 (`stem.0`),
+    a norm (`stem.1`) and a ReLU. `layer1`, `layer2` and `layer3` are `conv1`, `bn1`, ReLU, `conv2`, `bn2`, the shortcut
+    added, ReLU; `shortcut` is a 1x1 convolution (`shortcut.0`) and a norm (`shortcut.1`), or nothing in `layer1`.
+    `layer3` has stride 2. `head` is linear, after a mean over space. Convolutions have no bias; norms start at 1 and 0.
     """
-
-    def __init__(self, width: int = 16, classes: int = 10) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(1, width, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(width), nn.ReLU()
-        )
-        self.layer1 = Block(width, width, 1)
-        self.layer2 = Block(width, 2 * width, 1)
-        self.layer3 = Block(2 * width, 4 * width, 2)
-        self.head = nn.Linear(4 * width, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.layer3(self.layer2(self.layer1(self.stem(x))))
-        return self.head(x.mean(dim=(2, 3)))  # type: ignore[no-any-return]
+    shapes: dict[str, tuple[int, ...]] = {"stem.0.weight": (width, 1, 5, 5)}
+    stages = ((width, width), (width, 2 * width), (2 * width, 4 * width))
+    for number, (inputs, outputs) in enumerate(stages, start=1):
+        shapes[f"layer{number}.conv1.weight"] = outputs, inputs, 3, 3
+        shapes[f"layer{number}.conv2.weight"] = outputs, outputs, 3, 3
+        if inputs != outputs:
+            shapes[f"layer{number}.shortcut.0.weight"] = outputs, inputs, 1, 1
+    shapes |= {"head.weight": (classes, 4 * width), "head.bias": (classes,)}
+    rng = np.random.default_rng([seed, 2])
+    inputs = 1
+    weights = {}
+    for name, shape in shapes.items():
+        inputs = prod(shape[1:]) if len(shape) > 1 else inputs  # a bias has its weight's
+        weights[name] = rng.uniform(-(inputs**-0.5), inputs**-0.5, shape).astype(np.float32)
+    return weights

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from mixlayers.cli.methods import METHODS
 from mixlayers.cli.mixing import draw_batch, draw_hidden
+from mixlayers.cli.sides import side
 from mixlayers.cli.stop import Stop, cause
 
 if TYPE_CHECKING:
@@ -30,11 +31,12 @@ def draw_all(
     Raises:
         Stop: If a picture cannot be written.
     """
+    drawn = side(results.config["framework"])
     figures = {
         "curves.png": draw_curves(results),
         "layers.png": draw_layers(results),
-        "batch.png": draw_batch(data, rows),
-        "hidden.png": draw_hidden(data, rows, weights),
+        "batch.png": draw_batch(data, rows, drawn),
+        "hidden.png": draw_hidden(data, rows, weights, drawn),
     }
     for name, figure in figures.items():
         try:

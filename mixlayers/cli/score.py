@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+
+from mixlayers.cli.data import Images, Labels
+
+if TYPE_CHECKING:
+    from mixlayers.cli.sides import Learner
 
 ATTACKED: Final = 1000
 """At most so many test images are attacked; an attack costs three times a test."""
-
-_CHUNK: Final = 500
 
 Probabilities = npt.NDArray[np.float64]
 
@@ -30,30 +29,16 @@ class Scores:
     fgsm_accuracy: float
 
 
-def evaluate(model: nn.Module, images: Tensor, labels: Tensor, epsilon: float) -> Scores:
-    """Score a model in eval mode; the model's mode is put back."""
-    was_training = model.training
-    model.eval()
-    try:
-        probabilities = predict(model, images)
-        y = labels.numpy()
-        attacked = fgsm(model, images[:ATTACKED], labels[:ATTACKED], epsilon)
-        return Scores(
-            accuracy=accuracy(probabilities, y),
-            nll=nll(probabilities, y),
-            ece=ece(probabilities, y),
-            fgsm_accuracy=accuracy(predict(model, attacked), y[:ATTACKED]),
-        )
-    finally:
-        model.train(was_training)
-
-
-def predict(model: Callable[[Tensor], Tensor], images: Tensor) -> Probabilities:
-    """Class probabilities (N, K), in chunks that fit the cache."""
-    with torch.no_grad():
-        return np.concatenate(
-            [model(chunk).double().softmax(dim=1).numpy() for chunk in torch.split(images, _CHUNK)]
-        )
+def evaluate(learner: Learner, images: Images, labels: Labels, epsilon: float) -> Scores:
+    """Score a learner on the test images, and on some of them under attack."""
+    probabilities, some = learner.probabilities(images), labels[:ATTACKED]
+    attacked = learner.attacked(images[:ATTACKED], some, epsilon)
+    return Scores(
+        accuracy=accuracy(probabilities, labels),
+        nll=nll(probabilities, labels),
+        ece=ece(probabilities, labels),
+        fgsm_accuracy=accuracy(learner.probabilities(attacked), some),
+    )
 
 
 def accuracy(probabilities: Probabilities, labels: npt.NDArray[np.integer]) -> float:
@@ -80,16 +65,3 @@ def ece(probabilities: Probabilities, labels: npt.NDArray[np.integer], bins: int
     bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     distance = np.bincount(bin_of, weights=right - confidence, minlength=bins)
     return float(np.abs(distance).sum() / len(labels))
-
-
-def fgsm(model: nn.Module, images: Tensor, labels: Tensor, epsilon: float) -> Tensor:
-    """Move every pixel by epsilon in the direction that raises the loss, within [0, 1].
-
-    Goodfellow et al., "Explaining and Harnessing Adversarial Examples", ICLR 2015.
-    """
-    moved = []
-    for x, y in zip(torch.split(images, _CHUNK), torch.split(labels, _CHUNK), strict=True):
-        x = x.clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(F.cross_entropy(model(x), y), x)
-        moved.append((x.detach() + epsilon * gradient.sign()).clamp(0.0, 1.0))
-    return torch.cat(moved)

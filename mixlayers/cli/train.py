@@ -7,19 +7,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import torch
 from numpy.lib.stride_tricks import sliding_window_view
-from torch import Tensor
 
 from mixlayers.cli.data import DataSet, Images, Labels, Split
 from mixlayers.cli.methods import Entry
-from mixlayers.cli.network import SmallResNet
-from mixlayers.cli.score import evaluate, nll, predict
+from mixlayers.cli.network import initial_weights
+from mixlayers.cli.score import evaluate, nll
+from mixlayers.cli.sides import Learner, side
 from mixlayers.cli.stop import Stop
-from mixlayers.torch import cross_entropy, wrap
 
 BATCH: Final = 50
 SHIFT: Final = 2
@@ -72,10 +70,11 @@ def train(
     data: DataSet,
     rows: Split,
     *,
+    framework: str,
     seed: int,
     epochs: int,
     watch: Callable[[Glimpse], None],
-) -> tuple[Run, SmallResNet]:
+) -> tuple[Run, Learner]:
     """Train and score; equal seeds start all methods from the same weights and show them the same batches.
 
     Args:
@@ -85,49 +84,34 @@ def train(
         Stop: If the loss is no longer a number.
     """
     started = time.perf_counter()
-    torch.manual_seed(seed)
-    model = SmallResNet()
+    learner = side(framework).Learner(initial_weights(seed))
     if entry.method is not None:
-        wrap(model, entry.method, layers=entry.layers, seed=seed)
+        learner.mix(entry.method, entry.layers, seed)
 
     batches = Batches(data, rows.train, seed)
     total = epochs * len(batches)
-    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=max(total, 2), pct_start=0.2)
     curve = Curve(data, rows.validation, every=max(1, total // 10))
     layers: Counter[str] = Counter()
     lams: list[float] = []
 
     step = 0
     for _ in range(epochs):
-        model.train()
         for images, labels in batches:
-            if entry.method is None:
-                output, target = model(images), labels
-            else:
-                output, target = model(images, target=labels)
-            loss = cross_entropy(output, target)
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
-            schedule.step()
-
+            loss, target = learner.step(images, labels, *one_cycle(step, total))
             step += 1
-            glimpse = _glimpse(step, loss, target)
-            if not math.isfinite(glimpse.loss):
-                raise Stop(f"The loss of {entry.title} is {glimpse.loss} after {step} steps, seed {seed}.")
+            mixed = target is not None
+            glimpse = Glimpse(
+                step, loss, float(target.lam) if mixed else 1.0, target.layer if mixed else None
+            )
+            if not math.isfinite(loss):
+                raise Stop(f"The loss of {entry.title} is {loss} after {step} steps, seed {seed}.")
             layers[glimpse.layer or "none"] += 1
             lams.append(glimpse.lam)
             watch(glimpse)
             if step % curve.every == 0 or step == total:
-                curve.add(model, step)
+                curve.add(learner, step)
 
-    scores = evaluate(
-        model,
-        torch.from_numpy(data.images[rows.test]),
-        torch.from_numpy(data.labels[rows.test]),
-        data.epsilon,
-    )
+    scores = evaluate(learner, data.images[rows.test], data.labels[rows.test], data.epsilon)
     run = Run(
         name,
         seed,
@@ -138,13 +122,23 @@ def train(
         mean_lam=float(np.mean(lams)),
         curve={"step": list(map(float, curve.steps)), "nll": curve.values},
     )
-    return run, model
+    return run, learner
 
 
-def _glimpse(step: int, loss: Tensor, target: Any) -> Glimpse:
-    if isinstance(target, Tensor):
-        return Glimpse(step, loss.item(), 1.0, None)
-    return Glimpse(step, loss.item(), float(target.lam), target.layer)
+def one_cycle(step: int, total: int) -> tuple[float, float]:
+    """Learning rate and momentum: up to 0.1 and down to 0.85 in a fifth of the steps, then back; half cosines.
+
+    Smith and Topin, "Super-Convergence", 2018; as PyTorch's OneCycleLR has it.
+    """
+    top = 0.2 * max(total, 2) - 1
+    if 0 <= step <= top and top > 0:
+        return _eased(0.004, 0.1, step / top), _eased(0.95, 0.85, step / top)
+    part = (step - top) / (max(total, 2) - 1 - top)
+    return _eased(0.1, 4e-7, part), _eased(0.85, 0.95, part)
+
+
+def _eased(start: float, end: float, part: float) -> float:
+    return end + (start - end) / 2.0 * (math.cos(math.pi * part) + 1)
 
 
 class Batches:
@@ -158,11 +152,11 @@ class Batches:
     def __len__(self) -> int:
         return len(self.labels) // self.size
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Images, Labels]]:
         order = self.rng.permutation(len(self.labels))
         for start in range(0, len(self) * self.size, self.size):
             rows = order[start : start + self.size]
-            yield torch.from_numpy(shifted(self.images[rows], self.rng)), torch.from_numpy(self.labels[rows])
+            yield shifted(self.images[rows], self.rng), self.labels[rows]
 
 
 def shifted(images: Images, rng: np.random.Generator) -> Images:
@@ -177,13 +171,11 @@ class Curve:
     """Validation NLL while training. It only goes into a picture: no result depends on it."""
 
     def __init__(self, data: DataSet, rows: Labels, every: int) -> None:
-        self.images, self.labels = torch.from_numpy(data.images[rows]), data.labels[rows]
+        self.images, self.labels = data.images[rows], data.labels[rows]
         self.every = every
         self.steps: list[int] = []
         self.values: list[float] = []
 
-    def add(self, model: torch.nn.Module, step: int) -> None:
-        model.eval()
+    def add(self, learner: Learner, step: int) -> None:
         self.steps.append(step)
-        self.values.append(nll(predict(model, self.images), self.labels))
-        model.train()
+        self.values.append(nll(learner.probabilities(self.images), self.labels))

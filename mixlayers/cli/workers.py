@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mixlayers.cli.data import DataSet, Split
 from mixlayers.cli.methods import METHODS
+from mixlayers.cli.sides import side
 from mixlayers.cli.stop import Stop, cause
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Task:
     data: DataSet
     splits: Sequence[Split]
     epochs: int
+    framework: str
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def run_jobs(jobs: Sequence[Job], task: Task, workers: int, tell: Callable[[News
         Stop: If a run cannot be finished.
     """
     if workers == 1:
-        _set_one_thread()
+        side(task.framework).one_thread()
         for job in jobs:
             _make(job, task, tell)
         return
@@ -129,7 +131,7 @@ def _deaf_to_interrupts() -> Iterator[None]:
 def _work(todo: Any, news: Any, task: Task) -> None:
     """A worker's life."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _set_one_thread()
+    side(task.framework).one_thread()
     while (job := todo.get()) is not None:
         try:
             _make(job, task, news.put)
@@ -152,19 +154,14 @@ def _make(job: Job, task: Task, tell: Callable[[News], None]) -> None:
             last = now
             tell(News(job, glimpse))
 
-    run, model = train(
+    run, learner = train(
         job.method,
         METHODS[job.method],
         task.data,
         task.splits[job.seed],
+        framework=task.framework,
         seed=job.seed,
         epochs=task.epochs,
         watch=watch,
     )
-    tell(News(job, run=run, weights={name: value.numpy() for name, value in model.state_dict().items()}))
-
-
-def _set_one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
+    tell(News(job, run=run, weights=learner.state()))

@@ -179,6 +179,17 @@ def test_wrong_use_says_what_is_missing(act: Any, says: str) -> None:
         act()
 
 
+def test_a_norm_of_another_class_is_left_with_a_warning_unless_it_is_skipped() -> None:
+    def model() -> Sequential:
+        return Sequential(L.BatchNormalization(3), L.BatchRenormalization(3), F.relu)
+
+    with pytest.warns(UserWarning, match="left as they are: '1', of type BatchRenormalization") as caught:
+        converted = convert_iebn(wrap(model(), ManifoldMixup(), ["1"]))
+    assert [each.filename for each in caught] == [__file__]
+    assert isinstance(converted[0], IEBN) and not isinstance(converted[1], IEBN)
+    assert type(convert_iebn(model(), skip="1")[1]) is L.BatchRenormalization
+
+
 def test_a_mixer_on_the_model_stays() -> None:
     model = trained()
     wrap(model, ManifoldMixup(alpha=1.0), ["blocks.0"])

