@@ -1,5 +1,6 @@
 """torch.compile: the numbers of eager mode, few graphs, no break, and never a graph that does not mix."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -139,7 +140,7 @@ def test_a_graph_selects_what_it_does_not_mix() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inductor's own
-@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize("backend", ["aot_eager", *(["inductor"] if shutil.which("g++") else [])])
 def test_backends_that_trace_the_backward_pass(backend: str) -> None:
     torch.manual_seed(0)
     eager = Plain()
