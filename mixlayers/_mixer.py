@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from mixlayers._batch import check_length
 from mixlayers._errors import MixingError
@@ -18,6 +18,8 @@ from mixlayers._scope import Scope
 from mixlayers._session import Session
 from mixlayers._steps import Module, Steps
 from mixlayers._target import MixedTarget
+
+AnyMixer = TypeVar("AnyMixer")
 
 
 class BaseMixer(Steps[Module]):
@@ -155,6 +157,13 @@ def call_of(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(example, Mapping):
         return (), dict(example)
     return (tuple(example) if isinstance(example, tuple | list) else (example,)), {}
+
+
+def attached(mixer: AnyMixer | None, model: object) -> AnyMixer:
+    """The mixer that was found on a model; raises ValueError if none was."""
+    if mixer is None:
+        raise ValueError(f"this {type(model).__name__} is not wrapped: call wrap(model) first.")
+    return mixer
 
 
 def check_unwrapped(mixers: Iterable[tuple[str, object]]) -> None:

@@ -8,6 +8,7 @@ from chainer import Link
 
 from mixlayers import Method
 from mixlayers._layers import Layers
+from mixlayers._mixer import attached
 from mixlayers_chainer._hooks import find_mixer, remove_hooks
 from mixlayers_chainer._mixer import Mixer
 
@@ -59,7 +60,4 @@ def get_mixer(model: Link) -> Mixer:
     Raises:
         ValueError: If the model is not wrapped.
     """
-    mixer = find_mixer(model)
-    if mixer is None:
-        raise ValueError(f"this {type(model).__name__} is not wrapped: call wrap(model) first.")
-    return mixer
+    return attached(find_mixer(model), model)

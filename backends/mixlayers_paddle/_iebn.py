@@ -9,7 +9,8 @@ import paddle
 from paddle import ParamAttr, Tensor, nn
 from paddle.nn.initializer import Constant
 
-from mixlayers_paddle._iebn_op import Statistics, iebn
+from mixlayers_paddle._iebn_op import iebn
+from mixlayers_paddle._iebn_statistics import Statistics
 
 ATTENTION = {"weight_readjust": 0.0, "bias_readjust": -1.0}
 """The parameters that BatchNorm has not, and their values at first."""

@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import paddle
 import paddle.nn.functional as F
 from paddle import Tensor
 
-from mixlayers_paddle._iebn_fused import fused as fused_iebn
-from mixlayers_paddle._iebn_fused import worth_it
-
-
-class Statistics(NamedTuple):
-    """What to normalise with.
-
-    Attributes:
-        mean, var: Running statistics (C,), updated in place where `batch`.
-        batch: Whether the batch's own statistics are used, as in training, or the running ones.
-        momentum: Share of the old value in the running statistics.
-        epsilon: Added to the variance.
-    """
-
-    mean: Tensor
-    var: Tensor
-    batch: bool
-    momentum: float
-    epsilon: float
+from mixlayers_paddle._iebn_kernels import fused as fused_iebn
+from mixlayers_paddle._iebn_kernels import worth_it
+from mixlayers_paddle._iebn_statistics import Statistics
 
 
 def iebn(

@@ -9,7 +9,8 @@ import paddle.distributed as dist
 from paddle import Tensor, nn
 
 from mixlayers_paddle._iebn import _IEBN
-from mixlayers_paddle._iebn_op import Statistics, gated
+from mixlayers_paddle._iebn_op import gated
+from mixlayers_paddle._iebn_statistics import Statistics
 
 
 class SyncIEBN(_IEBN):
@@ -76,7 +77,7 @@ def _normalised(x: Tensor, statistics: Statistics) -> Tensor:
 
 
 def _all_sum(x: Tensor) -> Tensor:
-    """The sum over all processes, and so is its gradient. Not a PyLayer: see `_iebn_fused`."""
+    """The sum over all processes, and so is its gradient. Not a PyLayer: see `_iebn_kernels`."""
     total = x.clone()
     if not total.stop_gradient:
         total.register_hook(_reduced)

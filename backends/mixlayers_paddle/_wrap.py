@@ -8,6 +8,7 @@ from paddle import nn
 
 from mixlayers import Method
 from mixlayers._layers import Layers
+from mixlayers._mixer import attached
 from mixlayers_paddle._hooks import find_mixer, remove_hooks
 from mixlayers_paddle._mixer import Mixer
 
@@ -59,7 +60,4 @@ def get_mixer(model: nn.Layer) -> Mixer:
     Raises:
         ValueError: If the model is not wrapped.
     """
-    mixer = find_mixer(model)
-    if mixer is None:
-        raise ValueError(f"this {type(model).__name__} is not wrapped: call wrap(model) first.")
-    return mixer
+    return attached(find_mixer(model), model)

@@ -16,7 +16,7 @@ STATISTICS = ("_mean", "_variance")
 @pytest.fixture(params=["formula", "fused"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The published formula, or own kernels whatever the size."""
-    monkeypatch.setattr("mixlayers_paddle._iebn_fused.SMALL", 0)
+    monkeypatch.setattr("mixlayers_paddle._iebn_kernels.SMALL", 0)
     monkeypatch.setattr("mixlayers_paddle._iebn._IEBN.fused", request.param == "fused")
     return request.param
 

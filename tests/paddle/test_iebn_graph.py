@@ -9,7 +9,7 @@ from iebn_parts import NAMES, array, close, layer, random, reference, run
 from iebn_parts import way as way
 from paddle import nn
 
-from mixlayers_paddle._iebn_fused import _ThroughStatistics
+from mixlayers_paddle._iebn_kernels import _ThroughStatistics
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])

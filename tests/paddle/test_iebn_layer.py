@@ -121,14 +121,14 @@ def test_syncbatchnorm_conversion_leaves_the_attention() -> None:
 @pytest.mark.filterwarnings("ignore:Tensor do not have 'place' interface")  # Paddle's own tracing
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 def test_to_static_gives_the_same_numbers(training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mixlayers_paddle._iebn_fused.SMALL", 0)
+    monkeypatch.setattr("mixlayers_paddle._iebn_kernels.SMALL", 0)
     same_when_traced(training, full_graph=True)
 
 
 def test_symbolic_tracing_gives_the_same_numbers() -> None:
     """In a process of its own: there Paddle 3.3 crashes where a warning becomes an error."""
     code = (
-        "import mixlayers_paddle._iebn_fused as fused, test_iebn_layer as test\n"
+        "import mixlayers_paddle._iebn_kernels as fused, test_iebn_layer as test\n"
         "fused.SMALL = 0\n"
         "for training in (True, False): test.same_when_traced(training, full_graph=False)"
     )

@@ -1,4 +1,4 @@
-"""IEBN's values and gradients: against the NumPy reference, the published formula, and BatchNorm's statistics."""
+"""IEBN's values and gradients: against the NumPy reference, and BatchNorm's statistics."""
 
 import numpy as np
 import pytest
@@ -149,7 +149,7 @@ def test_gradcheck(
 @pytest.mark.filterwarnings(
     "ignore:.*torch.jit.script.*:DeprecationWarning"
 )  # torch's own, in its derivative
-def test_forward_mode_and_torch_func_use_the_published_formula() -> None:
+def test_forward_mode_and_torch_func_use_pytorchs_own_operations() -> None:
     norm, x = layer((32, 24, 16, 16)), random((32, 24, 16, 16)).float()
     norm.eval()
     _, tangent = torch.func.jvp(norm, (x,), (torch.ones_like(x),))

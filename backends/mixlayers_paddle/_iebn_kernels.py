@@ -15,6 +15,8 @@ import paddle.nn.functional as F
 from paddle import Tensor
 from paddle.jit.sot import psdb
 
+from mixlayers_paddle._iebn_statistics import Statistics
+
 _C_ops: Any = paddle._C_ops
 
 SMALL = 2**18
@@ -45,7 +47,7 @@ class Normaliser(NamedTuple):
     batch: bool
 
 
-def worth_it(x: Tensor, parameters: tuple[Tensor | None, ...], statistics: Any) -> bool:
+def worth_it(x: Tensor, parameters: tuple[Tensor | None, ...], statistics: Statistics) -> bool:
     """Whether there are kernels for x, and they are faster than Paddle's operations."""
     if psdb.in_sot() or not paddle.in_dynamic_mode() or x.ndim < 3 or x.size < SMALL:
         return False
@@ -66,7 +68,7 @@ def fused(
     bias: Tensor | None,
     weight_readjust: Tensor,
     bias_readjust: Tensor,
-    statistics: Any,
+    statistics: Statistics,
 ) -> Tensor | None:
     """`iebn`, or None if x is too far from 0."""
     with paddle.no_grad():
@@ -159,7 +161,7 @@ class _ThroughStatistics:
         return _add_planes_(gradient, x, (-slope).expand(shift.shape), shift)
 
 
-def _normaliser(x: Tensor, statistics: Any) -> Normaliser | None:
+def _normaliser(x: Tensor, statistics: Statistics) -> Normaliser | None:
     """What normalises x; updates the running statistics. None if x is too far from 0."""
     size, channels = x.shape[:2]
     gap = _sums(x, [size, channels]).scale(1 / _pixels(x))

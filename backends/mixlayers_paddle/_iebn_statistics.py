@@ -1,0 +1,24 @@
+"""What IEBN normalises with."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from paddle import Tensor
+
+
+class Statistics(NamedTuple):
+    """What to normalise with.
+
+    Attributes:
+        mean, var: Running statistics (C,), updated in place where `batch`.
+        batch: Whether the batch's own statistics are used, as in training, or the running ones.
+        momentum: Share of the old value in the running statistics.
+        epsilon: Added to the variance.
+    """
+
+    mean: Tensor
+    var: Tensor
+    batch: bool
+    momentum: float
+    epsilon: float
