@@ -13,8 +13,11 @@ from mixlayers_chainer import ManifoldMixupClassifier as ManifoldMixupClassifier
 from mixlayers_chainer import MixCollate as MixCollate
 from mixlayers_chainer import Mixer as Mixer
 from mixlayers_chainer import MultiNodeIEBN as MultiNodeIEBN
+from mixlayers_chainer import RepeatedAugmentationSampler as RepeatedAugmentationSampler
 from mixlayers_chainer import accuracy as accuracy
 from mixlayers_chainer import audit as audit
+from mixlayers_chainer import binary_cross_entropy as binary_cross_entropy
+from mixlayers_chainer import calibration_error as calibration_error
 from mixlayers_chainer import convert_iebn as convert_iebn
 from mixlayers_chainer import cross_entropy as cross_entropy
 from mixlayers_chainer import get_mixer as get_mixer
@@ -31,8 +34,11 @@ __all__ = [
     "MixCollate",
     "Mixer",
     "MultiNodeIEBN",
+    "RepeatedAugmentationSampler",
     "accuracy",
     "audit",
+    "binary_cross_entropy",
+    "calibration_error",
     "convert_iebn",
     "cross_entropy",
     "get_mixer",

@@ -6,9 +6,12 @@ from mixlayers_paddle import IEBN2D as IEBN2D
 from mixlayers_paddle import IEBN3D as IEBN3D
 from mixlayers_paddle import MixCollate as MixCollate
 from mixlayers_paddle import Mixer as Mixer
+from mixlayers_paddle import RepeatedAugmentationSampler as RepeatedAugmentationSampler
 from mixlayers_paddle import SyncIEBN as SyncIEBN
 from mixlayers_paddle import accuracy as accuracy
 from mixlayers_paddle import audit as audit
+from mixlayers_paddle import binary_cross_entropy as binary_cross_entropy
+from mixlayers_paddle import calibration_error as calibration_error
 from mixlayers_paddle import convert_iebn as convert_iebn
 from mixlayers_paddle import cross_entropy as cross_entropy
 from mixlayers_paddle import from_official_state_dict as from_official_state_dict
@@ -27,9 +30,12 @@ __all__ = [
     "IEBN3D",
     "MixCollate",
     "Mixer",
+    "RepeatedAugmentationSampler",
     "SyncIEBN",
     "accuracy",
     "audit",
+    "binary_cross_entropy",
+    "calibration_error",
     "convert_iebn",
     "cross_entropy",
     "from_official_state_dict",

@@ -5,9 +5,12 @@ from mixlayers_torch import IEBN2d as IEBN2d
 from mixlayers_torch import IEBN3d as IEBN3d
 from mixlayers_torch import MixCollate as MixCollate
 from mixlayers_torch import Mixer as Mixer
+from mixlayers_torch import RepeatedAugmentationSampler as RepeatedAugmentationSampler
 from mixlayers_torch import SyncIEBN as SyncIEBN
 from mixlayers_torch import accuracy as accuracy
 from mixlayers_torch import audit as audit
+from mixlayers_torch import binary_cross_entropy as binary_cross_entropy
+from mixlayers_torch import calibration_error as calibration_error
 from mixlayers_torch import convert_iebn as convert_iebn
 from mixlayers_torch import cross_entropy as cross_entropy
 from mixlayers_torch import get_mixer as get_mixer
@@ -24,9 +27,12 @@ __all__ = [
     "IEBN3d",
     "MixCollate",
     "Mixer",
+    "RepeatedAugmentationSampler",
     "SyncIEBN",
     "accuracy",
     "audit",
+    "binary_cross_entropy",
+    "calibration_error",
     "convert_iebn",
     "cross_entropy",
     "get_mixer",

@@ -11,10 +11,13 @@ from mixlayers_chainer._convert import iebn_parameters as iebn_parameters
 from mixlayers_chainer._convert import revert_iebn as revert_iebn
 from mixlayers_chainer._iebn import IEBN as IEBN
 from mixlayers_chainer._iebn_sync import MultiNodeIEBN as MultiNodeIEBN
-from mixlayers_chainer._loss import accuracy as accuracy
+from mixlayers_chainer._loss import binary_cross_entropy as binary_cross_entropy
 from mixlayers_chainer._loss import cross_entropy as cross_entropy
+from mixlayers_chainer._metrics import accuracy as accuracy
+from mixlayers_chainer._metrics import calibration_error as calibration_error
 from mixlayers_chainer._mix import mix as mix
 from mixlayers_chainer._mixer import Mixer as Mixer
+from mixlayers_chainer._sampler import RepeatedAugmentationSampler as RepeatedAugmentationSampler
 from mixlayers_chainer._wrap import get_mixer as get_mixer
 from mixlayers_chainer._wrap import unwrap as unwrap
 from mixlayers_chainer._wrap import wrap as wrap
@@ -26,8 +29,11 @@ __all__ = [
     "MixCollate",
     "Mixer",
     "MultiNodeIEBN",
+    "RepeatedAugmentationSampler",
     "accuracy",
     "audit",
+    "binary_cross_entropy",
+    "calibration_error",
     "convert_iebn",
     "cross_entropy",
     "get_mixer",

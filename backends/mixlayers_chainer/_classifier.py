@@ -14,7 +14,8 @@ from mixlayers import ManifoldMixup, Method, MixedTarget, Mixup
 from mixlayers._layers import INPUT, Layers, auto_layers
 from mixlayers_chainer._audit import audit
 from mixlayers_chainer._framework import CHAINER
-from mixlayers_chainer._loss import accuracy, cross_entropy
+from mixlayers_chainer._loss import cross_entropy
+from mixlayers_chainer._metrics import accuracy
 from mixlayers_chainer._mixer import Mixer
 from mixlayers_chainer._wrap import get_mixer
 

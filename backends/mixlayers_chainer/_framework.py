@@ -44,6 +44,9 @@ class Chainer(Framework):
             return F.moveaxis(x, source, destination)
         return backend.get_array_module(x).moveaxis(x, source, destination)
 
+    def maximum(self, x: Variable | Array, y: Variable | Array) -> Variable | Array:
+        return F.maximum(x, y) if isinstance(x, Variable) else backend.get_array_module(x).maximum(x, y)
+
     def to_numpy(self, x: Variable | Array) -> np.ndarray[Any, Any]:
         return backend.CpuDevice().send(chainer.as_array(x))
 

@@ -1,4 +1,4 @@
-"""Losses and accuracy of mixed targets."""
+"""Losses of mixed targets."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import chainer.functions as F
 from chainer import Variable, backend
 
 from mixlayers import MixedTarget
+from mixlayers._loss import soft_labels
 from mixlayers_chainer._blend import Array
 from mixlayers_chainer._framework import CHAINER, one_hot
 
@@ -44,24 +45,27 @@ def cross_entropy(
     return -F.sum(soft * F.log_softmax(output)) * (mixed.loss_scale / max(float(counted), 1.0))
 
 
-def accuracy(output: Variable | Array, target: MixedTarget | Variable | Array) -> Variable:
-    """Share of correct predictions; for a mixed target the share-weighted mean over both labels.
+def binary_cross_entropy(
+    output: Variable,
+    target: MixedTarget | Variable | Array,
+    label_smoothing: float = 0.0,
+    target_threshold: float | None = None,
+) -> Variable:
+    """Binary cross-entropy of logits, mean over samples and classes, for mixed or plain targets.
+
+    For several labels a sample, and for one as in "ResNet strikes back" (arXiv:2110.00476): class indices become
+    one-hot rows.
 
     Args:
-        output: Scores, (N, K).
-        target: A mixed target, class indices (N,), or soft labels (N, K), which count as their largest class.
+        output: Logits, (N, K).
+        target: A mixed target, class indices (N,), or labels (N, K) in [0, 1].
+        label_smoothing: Epsilon in [0, 1), spread evenly over the K classes: for one class a sample.
+        target_threshold: A mixed label above it counts as 1, any other as 0 (timm's recipe has 0.2); None: the
+            labels' shares.
 
-    Returns:
-        A scalar Variable on the output's device.
+    Raises:
+        ValueError: If target_threshold is not in [0, 1).
     """
-    mixed = target if isinstance(target, MixedTarget) else MixedTarget(target)
-    used, predicted = mixed.used, chainer.as_array(output).argmax(axis=1)
-
-    def each(y: Variable | Array) -> Array:
-        labels = chainer.as_array(y)
-        labels = labels.argmax(axis=1) if CHAINER.is_float(labels) else labels
-        return (predicted == labels).astype("float32")
-
-    hits = mixed.blend(each)
-    mixed.used = used  # a metric is no loss: one must still use the target
-    return Variable(hits.mean(keepdims=True).reshape(()), requires_grad=False)
+    labels, scale = soft_labels(CHAINER, target, output.shape[1], label_smoothing, target_threshold)
+    labels = labels.astype(output.dtype, copy=False)
+    return F.mean(F.softplus(output) - labels * output) * scale

@@ -12,10 +12,13 @@ from mixlayers_paddle._iebn import IEBN3D as IEBN3D
 from mixlayers_paddle._iebn import from_official_state_dict as from_official_state_dict
 from mixlayers_paddle._iebn import to_official_state_dict as to_official_state_dict
 from mixlayers_paddle._iebn_sync import SyncIEBN as SyncIEBN
-from mixlayers_paddle._loss import accuracy as accuracy
+from mixlayers_paddle._loss import binary_cross_entropy as binary_cross_entropy
 from mixlayers_paddle._loss import cross_entropy as cross_entropy
+from mixlayers_paddle._metrics import accuracy as accuracy
+from mixlayers_paddle._metrics import calibration_error as calibration_error
 from mixlayers_paddle._mix import mix as mix
 from mixlayers_paddle._mixer import Mixer as Mixer
+from mixlayers_paddle._sampler import RepeatedAugmentationSampler as RepeatedAugmentationSampler
 from mixlayers_paddle._wrap import get_mixer as get_mixer
 from mixlayers_paddle._wrap import unwrap as unwrap
 from mixlayers_paddle._wrap import wrap as wrap
@@ -27,9 +30,12 @@ __all__ = [
     "IEBN3D",
     "MixCollate",
     "Mixer",
+    "RepeatedAugmentationSampler",
     "SyncIEBN",
     "accuracy",
     "audit",
+    "binary_cross_entropy",
+    "calibration_error",
     "convert_iebn",
     "cross_entropy",
     "from_official_state_dict",

@@ -52,6 +52,9 @@ class Paddle(Framework):
     def move_axis(self, x: Tensor, source: int, destination: int) -> Tensor:
         return paddle.moveaxis(x, source, destination)
 
+    def maximum(self, x: Tensor, y: Tensor) -> Tensor:
+        return paddle.maximum(x, y)
+
     def to_numpy(self, x: Tensor) -> np.ndarray[Any, Any]:
         return x.detach().numpy()
 

@@ -10,10 +10,13 @@ from mixlayers_torch._iebn import IEBN2d as IEBN2d
 from mixlayers_torch._iebn import IEBN3d as IEBN3d
 from mixlayers_torch._iebn import to_official_state_dict as to_official_state_dict
 from mixlayers_torch._iebn_sync import SyncIEBN as SyncIEBN
-from mixlayers_torch._loss import accuracy as accuracy
+from mixlayers_torch._loss import binary_cross_entropy as binary_cross_entropy
 from mixlayers_torch._loss import cross_entropy as cross_entropy
+from mixlayers_torch._metrics import accuracy as accuracy
+from mixlayers_torch._metrics import calibration_error as calibration_error
 from mixlayers_torch._mix import mix as mix
 from mixlayers_torch._mixer import Mixer as Mixer
+from mixlayers_torch._sampler import RepeatedAugmentationSampler as RepeatedAugmentationSampler
 from mixlayers_torch._wrap import get_mixer as get_mixer
 from mixlayers_torch._wrap import unwrap as unwrap
 from mixlayers_torch._wrap import wrap as wrap
@@ -24,9 +27,12 @@ __all__ = [
     "IEBN3d",
     "MixCollate",
     "Mixer",
+    "RepeatedAugmentationSampler",
     "SyncIEBN",
     "accuracy",
     "audit",
+    "binary_cross_entropy",
+    "calibration_error",
     "convert_iebn",
     "cross_entropy",
     "get_mixer",

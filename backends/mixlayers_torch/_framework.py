@@ -32,6 +32,9 @@ class Torch(Framework):
     def move_axis(self, x: Tensor, source: int, destination: int) -> Tensor:
         return x.movedim(source, destination)
 
+    def maximum(self, x: Tensor, y: Tensor) -> Tensor:
+        return torch.maximum(x, y)
+
     def to_numpy(self, x: Tensor) -> np.ndarray[Any, Any]:
         return x.detach().cpu().numpy()
 

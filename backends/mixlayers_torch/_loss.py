@@ -1,4 +1,4 @@
-"""Losses and accuracy of mixed targets."""
+"""Losses of mixed targets."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mixlayers import MixedTarget
+from mixlayers._loss import soft_labels
+from mixlayers_torch._framework import TORCH
 
 
 def cross_entropy(output: Tensor, target: MixedTarget | Tensor, label_smoothing: float = 0.0) -> Tensor:
@@ -35,18 +37,26 @@ def cross_entropy(output: Tensor, target: MixedTarget | Tensor, label_smoothing:
     return loss.mean() * target.loss_scale
 
 
-def accuracy(output: Tensor, target: MixedTarget | Tensor) -> Tensor:
-    """Share of correct predictions; for a mixed target the share-weighted mean over both labels.
+def binary_cross_entropy(
+    output: Tensor,
+    target: MixedTarget | Tensor,
+    label_smoothing: float = 0.0,
+    target_threshold: float | None = None,
+) -> Tensor:
+    """Binary cross-entropy of logits, mean over samples and classes, for mixed or plain targets.
+
+    For several labels a sample, and for one as in "ResNet strikes back" (arXiv:2110.00476): class indices become
+    one-hot rows.
 
     Args:
-        output: Scores, (N, K).
-        target: A mixed target, class indices (N,), or soft labels (N, K), which count as their largest class.
+        output: Logits, (N, K).
+        target: A mixed target, class indices (N,), or labels (N, K) in [0, 1].
+        label_smoothing: Epsilon in [0, 1), spread evenly over the K classes: for one class a sample.
+        target_threshold: A mixed label above it counts as 1, any other as 0 (timm's recipe has 0.2); None: the
+            labels' shares.
 
-    Returns:
-        A scalar tensor on the output's device.
+    Raises:
+        ValueError: If target_threshold is not in [0, 1).
     """
-    mixed = target if isinstance(target, MixedTarget) else MixedTarget(target)
-    used, predicted = mixed.used, output.argmax(1)
-    hits: Tensor = mixed.blend(lambda y: (predicted == (y.argmax(1) if y.ndim > 1 else y)).float())
-    mixed.used = used  # a metric is no loss: one must still use the target
-    return hits.mean()
+    labels, scale = soft_labels(TORCH, target, output.shape[1], label_smoothing, target_threshold)
+    return F.binary_cross_entropy_with_logits(output, labels.to(output.dtype)) * scale

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
+from mixlayers._metrics import calibration_error
 from mixlayers.cli.data import Images, Labels
 
 if TYPE_CHECKING:
@@ -52,16 +53,6 @@ def nll(probabilities: Probabilities, labels: npt.NDArray[np.integer]) -> float:
     return float(-np.log(np.maximum(right, 1e-12)).mean())
 
 
-def ece(probabilities: Probabilities, labels: npt.NDArray[np.integer], bins: int = 15) -> float:
-    """Expected calibration error: the mean distance between confidence and accuracy.
-
-    Samples are put into equally wide bins of confidence, the probability of the predicted class; bin b holds
-    confidences in (b / bins, (b + 1) / bins]. The distances of the bins are averaged by their sizes.
-
-    Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
-    """
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
-    bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    distance = np.bincount(bin_of, weights=right - confidence, minlength=bins)
-    return float(np.abs(distance).sum() / len(labels))
+def ece(probabilities: Probabilities, labels: npt.NDArray[np.integer]) -> float:
+    """Expected calibration error, in 15 bins of confidence."""
+    return calibration_error(probabilities.max(axis=1), probabilities.argmax(axis=1) == labels)

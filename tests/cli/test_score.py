@@ -22,25 +22,6 @@ def test_nll_of_an_impossible_label_is_finite() -> None:
     assert score.nll(np.array([[1.0, 0.0]]), np.array([1])) == pytest.approx(-np.log(1e-12))
 
 
-def test_ece_of_one_sample_per_bin_is_the_mean_distance() -> None:
-    expected = (0.1 + 0.8 + 0.3 + 0.45) / 4
-    assert score.ece(PROBABILITIES, LABELS, bins=15) == pytest.approx(expected)
-
-
-def test_ece_compares_within_a_bin() -> None:
-    # Two bins of width 1/2: everything lies in the upper one, where confidence is 0.7375 and accuracy 0.75.
-    assert score.ece(PROBABILITIES, LABELS, bins=2) == pytest.approx(0.75 - 0.7375)
-
-
-def test_a_confidence_on_an_edge_belongs_to_the_bin_below() -> None:
-    on_the_edge = np.array([[0.5, 0.5, 0.0], [0.4, 0.6, 0.0]])
-    assert score.ece(on_the_edge, np.array([0, 0]), bins=2) == pytest.approx((0.5 + 0.6) / 2)
-
-
-def test_ece_of_certain_and_right_predictions_is_zero() -> None:
-    assert score.ece(np.eye(3), np.arange(3)) == 0.0
-
-
 class Certain:
     """A learner whose logits are (x, 0) of an image's only pixel x, and whose attack takes it away."""
 

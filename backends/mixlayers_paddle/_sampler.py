@@ -1,0 +1,69 @@
+"""Each image several times in an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sized
+
+import paddle
+from paddle.io import Sampler
+
+from mixlayers._repeats import Repeats
+from mixlayers_paddle._framework import PADDLE
+
+
+class RepeatedAugmentationSampler(Sampler):
+    """Repeated augmentation (Berman et al., arXiv:1902.05509): `BatchSampler(sampler=..., batch_size=64)`.
+
+    Each image comes `repeats` times, augmented anew by the data set each time, and an epoch stays as long as one
+    over the data set. An iteration is an epoch: each has its own order, a pure function of (seed, epoch).
+    `set_epoch` chooses the next one, on resuming for example; all processes must be in the same.
+
+    In one process the copies are neighbours in a batch: mix with `pairs=Apart(repeats)`, which pairs no image
+    with itself.
+
+    Args:
+        dataset: Anything that has a length N.
+        repeats: How often each image comes, >= 1.
+        num_replicas, rank: How many processes there are, and which this is; None: paddle.distributed's own.
+        shuffle: Whether each epoch has an order of its own.
+        seed: Equal in all processes.
+        round_to: None: ceil(N / num_replicas) indices a process. 256: floor(N // 256 * 256 / num_replicas), as in
+            DeiT and timm.
+
+    Raises:
+        ValueError: If an argument is out of its range, or `round_to` leaves no index.
+    """
+
+    def __init__(
+        self,
+        dataset: Sized,
+        repeats: int = 3,
+        *,
+        num_replicas: int | None = None,
+        rank: int | None = None,
+        shuffle: bool = True,
+        seed: int = 0,
+        round_to: int | None = None,
+    ) -> None:
+        super().__init__(dataset)
+        self.epoch = 0
+        self._repeats = Repeats(
+            dataset,
+            repeats=repeats,
+            rank=PADDLE.rank() if rank is None else rank,
+            world=paddle.distributed.get_world_size() if num_replicas is None else num_replicas,
+            shuffle=shuffle,
+            seed=seed,
+            round_to=round_to,
+        )
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next iteration; the ones after it follow."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        return iter(self._repeats.of_epoch(epoch).tolist())
+
+    def __len__(self) -> int:
+        return self._repeats.length

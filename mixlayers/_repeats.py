@@ -1,0 +1,86 @@
+"""Repeated augmentation: the order in which a process sees each image several times in an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from mixlayers._random import ORDER, stream
+
+
+def repeat_order(
+    order: npt.NDArray[np.int64],
+    *,
+    repeats: int = 3,
+    rank: int = 0,
+    world: int = 1,
+    round_to: int | None = None,
+) -> npt.NDArray[np.int64]:
+    """What one process sees when each index of an epoch's order comes several times in a row.
+
+    The repeated order is dealt to the processes in turn, so that with `world` >= `repeats` each copy goes to
+    another process; an epoch is still as long as one over the data set, and so sees about a `repeats`-th of it
+    (Berman et al., arXiv:1902.05509; Hoffer et al., CVPR 2020; DeiT's recipe has 3 repeats).
+
+    Args:
+        order: The epoch's order of the data set, int64 (N,), the same in every process.
+        repeats: How often each index comes, >= 1.
+        rank, world: The process's number, and how many there are.
+        round_to: None: ceil(N / world) indices a process. DeiT and timm have 256: N is first rounded down to a
+            multiple of it, and floored to a process.
+
+    Raises:
+        ValueError: If an argument is out of its range, or `round_to` leaves no index.
+    """
+    size = len(order)
+    if repeats < 1:
+        raise ValueError(f"repeats must be at least 1, got {repeats}: 1 is an ordinary epoch.")
+    if not 0 <= rank < world:
+        raise ValueError(f"rank must be in [0, world), got rank {rank} of world {world}.")
+    if size < 1:
+        raise ValueError("the data set is empty: an epoch needs one sample at least.")
+    length = -(-size // world) if round_to is None else size // round_to * round_to // world
+    if not length:
+        raise ValueError(
+            f"round_to={round_to} leaves none of {size} samples for each of {world} processes: use round_to=None."
+        )
+    dealt = np.arange(length) * world + rank
+    return order[dealt % (size * repeats) // repeats]
+
+
+class Repeats:
+    """Epochs of repeated indices for a data set: what every backend's sampler draws from.
+
+    Args:
+        dataset: Anything that has a length N.
+        repeats: How often each index comes.
+        rank, world: The process's number, and how many there are.
+        shuffle: Whether each epoch has an order of its own.
+        seed: The run's seed, equal in all processes.
+        round_to: See `repeat_order`.
+    """
+
+    def __init__(
+        self,
+        dataset: Sized,
+        *,
+        repeats: int,
+        rank: int,
+        world: int,
+        shuffle: bool,
+        seed: int,
+        round_to: int | None,
+    ) -> None:
+        self.size, self.shuffle, self.seed = len(dataset), shuffle, seed
+        self._deal = partial(repeat_order, repeats=repeats, rank=rank, world=world, round_to=round_to)
+        self.length = len(self.of_epoch(0))
+
+    def of_epoch(self, epoch: int) -> npt.NDArray[np.int64]:
+        """The indices of an epoch: a pure function of (seed, epoch)."""
+        order = np.arange(self.size, dtype=np.int64)
+        if self.shuffle:
+            order = stream(self.seed, 0, epoch, ORDER).permutation(order)
+        return self._deal(order)
