@@ -7,12 +7,13 @@ INSTALL := $(RUN) -m pip --disable-pip-version-check install -qq
 READY := $(VENV)/.ready
 UNFINISHED := $(VENV)/.unfinished
 OLD_NUMPY := 1.26
+VISION := .venv-vision
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench
+.PHONY: help setup demo test test-vision lint bench race docs release
 
 help:    ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY)    ## make .venv with every pinned package; the other targets do it by themselves
 
@@ -22,14 +23,32 @@ demo: $(READY)    ## train on data that ships with the packages and compare the 
 test: lint    ## run the linters, then the tests
 	$(RUN) -m pytest
 
+test-vision: $(VISION)/.ready    ## run the tests beside torchvision, timm and fastai, in .venv-vision (6 GB)
+	OMP_NUM_THREADS=2 $(VISION)/bin/python -m pytest tests/vision
+
 lint: $(READY)    ## check style, types and who imports whom
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
 	$(RUN) -m mypy
 	$(VENV)/bin/lint-imports --no-logo
 
+docs: $(READY)    ## build the documentation, build/docs/index.html
+	$(RUN) -m sphinx -q -W --keep-going -b html docs build/docs
+
+release: docs    ## build the wheel and the source archive into dist, and try the wheel alone
+	$(RUN) -m build --no-isolation --outdir dist
+	$(RUN) -m pytest -q tests/test_wheel.py
+
 bench: $(READY)    ## time the overhead of mixing
 	@set -e; for script in benchmarks/*.py; do echo "$$script"; $(RUN) $$script; done
+
+RACE := --out docs/race.json --page docs/peers.md --picture docs/pictures/race.png
+
+race: $(READY) $(VISION)/.peers    ## check and time other libraries' mixing; PADDLECLAS=checkout adds its operators
+	@set -e; for python in $(VISION)/bin/python $(RUN); do \
+		$$python benchmarks/conformance.py --out docs/peers.json --page docs/peers.md >/dev/null; done
+	$(VISION)/bin/python benchmarks/race.py $(RACE) >/dev/null
+	$(RUN) benchmarks/race.py --parts paddle $(RACE)
 
 # A .venv whose set-up was broken off, or whose Python no longer runs, is made anew; any other is brought up to date.
 ifneq ($(shell { $(RUN) -c 'print("runs")'; } 2>/dev/null),runs)
@@ -53,7 +72,23 @@ $(READY): requirements-dev.txt pyproject.toml
 	@$(INSTALL) --no-deps --target $(VENV)/numpy-$(OLD_NUMPY) numpy==$(OLD_NUMPY).4 || \
 		$(call fail,could not install the older NumPy that tests run the core on)
 	@$(INSTALL) --no-deps --no-build-isolation --editable . || $(call fail,could not install mixlayers itself)
-	@problems=$$($(RUN) -m pip check | grep -v -e '^No broken' -e '^mlxtend .* requires pandas'); \
+	@problems=$$($(RUN) -m pip check | grep -v -e '^No broken' -e '^mlxtend .* requires pandas' -e '^pyts .* requires '); \
 		[ -z "$$problems" ] || { echo "$$problems"; $(call fail,the installed packages do not fit together); }
 	@rm $(UNFINISHED)
 	@touch $(READY)
+
+# The opt-in lane has packages that ask for torchvision, which does not fit the CPU build of PyTorch in .venv.
+$(VISION)/.ready: tests/vision/requirements.txt pyproject.toml
+	@echo "set-up: making $(VISION), 6 GB, several minutes"
+	@$(VISION)/bin/python -m pip --version >/dev/null 2>&1 || { rm -rf $(VISION); $(PYTHON) -m venv $(VISION); } || \
+		$(call fail,$(PYTHON) cannot make a virtual environment; is its venv module installed?)
+	@$(VISION)/bin/python -m pip --disable-pip-version-check install -qq --requirement tests/vision/requirements.txt || \
+		$(call fail,could not install tests/vision/requirements.txt)
+	@$(VISION)/bin/python -m pip --disable-pip-version-check install -qq --no-deps --no-build-isolation --editable . || \
+		$(call fail,could not install mixlayers itself in $(VISION))
+	@touch $@
+
+$(VISION)/.peers: $(VISION)/.ready benchmarks/peers/requirements.txt
+	@$(VISION)/bin/python -m pip --disable-pip-version-check install -qq --no-deps \
+		--requirement benchmarks/peers/requirements.txt || $(call fail,could not install the peers)
+	@touch $@

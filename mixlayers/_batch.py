@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import count
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from mixlayers._framework import Framework, as_class_indices
 from mixlayers._lam import Lam
 from mixlayers._method import Method
 from mixlayers._plan import MixPlan, joint_share
+from mixlayers._replace import Replace
 from mixlayers._target import MixedTarget
 from mixlayers._tree import leaves, tree_map
 
@@ -34,9 +35,9 @@ def mix_batch(
     """What every backend's `mix` does."""
     framework.check_mixing()
     size = batch_size(framework, x, batch_dim)
-    labels = class_indices(framework, target) if method.needs_labels else None
+    labels, near = host_labels(framework, method, target)
     number = next(_STEPS) if step is None else step
-    plan = method.plan(step=number, batch_size=size, seed=seed, rank=rank, labels=labels)
+    plan = method.plan(step=number, batch_size=size, seed=seed, rank=rank, labels=labels, near=near)
     check_length(framework, target, size)
     if plan.place is None:
         return x, MixedTarget(target, one_hot=framework.one_hot)
@@ -45,27 +46,33 @@ def mix_batch(
     if not shares:
         raise ValueError(no_float_input(framework, x))
     partner, s = partner_and_share(framework, target, joint_share(shares), partners)
-    return mixed, MixedTarget(target, partner, s, plan, framework.one_hot)
+    mixed_target = MixedTarget(target, partner, s, plan, framework.one_hot)
+    mixed_target.lie(framework, shares, channel_dim)
+    return mixed, mixed_target
 
 
 def mix_tree(
     framework: Framework, tree: Any, plan: MixPlan, partners: Any, batch_dim: int, channel_dim: int
-) -> tuple[Any, list[tuple[Lam, int]]]:
+) -> tuple[Any, list[tuple[Lam, Sequence[int]]]]:
     """Mix the floating-point tensors of a container whose batch axis has the plan's size.
 
     Returns:
         The container with mixed tensors, everything else passed on; and for each mixed tensor the partner's
-        share with the number of elements per sample.
+        share with its shape, batch axis first.
     """
-    shares: list[tuple[Lam, int]] = []
+    shares: list[tuple[Lam, Sequence[int]]] = []
 
     def mix_leaf(x: Any) -> Any:
         if not can_mix(framework, x, plan.batch_size, batch_dim):
             return x
         feature = framework.move_axis(x, batch_dim, 0) if batch_dim else x
         how = plan.blend(feature.shape, channel_dim)
-        shares.append((how.s, prod(feature.shape[1:])))
-        mixed = framework.blend(feature, how, partners)
+        shares.append((how.s, tuple(feature.shape)))
+        mixed = (
+            framework.replace(feature, how)
+            if isinstance(how, Replace)
+            else framework.blend(feature, how, partners)
+        )
         return framework.move_axis(mixed, 0, batch_dim) if batch_dim else mixed
 
     return tree_map(mix_leaf, tree), shares
@@ -105,6 +112,20 @@ def check_length(framework: Framework, target: Any, size: int) -> None:
                 f"the input has {size} samples, but the target has shape {tuple(y.shape)}: "
                 "pass one target per sample, batch axis first."
             )
+
+
+def host_labels(
+    framework: Framework, method: Method, target: Any
+) -> tuple[npt.NDArray[np.int64] | None, dict[str, npt.NDArray[Any]] | None]:
+    """What a method's pairs need of the labels, on the host: class indices, values to be near by."""
+    labels = class_indices(framework, target) if method.needs_classes else None
+    if "label" not in method.near:
+        return labels, None
+    if not framework.is_tensor(target):
+        raise ValueError(
+            f'pairs=Near("label", ...) needs a tensor (N,) or (N, D) as the target, got {type(target).__name__}.'
+        )
+    return labels, {"label": framework.to_numpy(target)}
 
 
 def class_indices(framework: Framework, target: Any) -> npt.NDArray[np.int64]:

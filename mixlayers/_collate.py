@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from mixlayers._arrays import COLLATED
 from mixlayers._batch import mix_batch
 from mixlayers._framework import Framework
 from mixlayers._method import Method
@@ -44,8 +46,11 @@ class BaseCollate(ABC):
     def __call__(self, samples: Sequence[Any]) -> tuple[Any, Any]:
         """Collate a list of (x, label) and mix it."""
         x, labels = self._collate(list(samples))
+        framework = self.framework
+        if framework.is_tensor(x) and not framework.is_float(x):  # bytes, perhaps, which NumPy rounds rightly
+            framework, x, labels = COLLATED, framework.to_numpy(x), framework.to_numpy(labels)
         mixed, target = mix_batch(
-            self.framework,
+            framework,
             x,
             labels,
             self.method,
@@ -56,7 +61,12 @@ class BaseCollate(ABC):
             channel_dim=1,
         )
         self._step += 1
-        return mixed, target.soft(self.num_classes, self.smoothing)
+        soft = target.soft(self.num_classes, self.smoothing)
+        return (mixed, soft) if framework is self.framework else (self._tensor(mixed), self._tensor(soft))
+
+    def _tensor(self, array: npt.NDArray[Any]) -> Any:
+        """The framework's tensor of an array."""
+        return array
 
     def _stream_seed(self) -> int:
         worker = self._worker()

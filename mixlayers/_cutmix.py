@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from mixlayers._lam import Lam, draw_lam
-from mixlayers._masks import Blocks, Box
+from mixlayers._masks import Box
 from mixlayers._method import MixingMethod, check_alpha
 from mixlayers._pairs import Permutation
+from mixlayers._plan import Recipe
 
 
 @dataclass(frozen=True, repr=False)
@@ -23,6 +25,8 @@ class CutMix(MixingMethod):
         correct_lam: False gives the label the nominal share, as timm's option of that name.
     """
 
+    partial: ClassVar[bool] = True
+
     alpha: float = 1.0
     correct_lam: bool = True
 
@@ -30,7 +34,5 @@ class CutMix(MixingMethod):
         super().__post_init__()
         check_alpha(self.alpha)
 
-    def draw(
-        self, rng: np.random.Generator, perm: Permutation, place: str
-    ) -> tuple[Lam, Box | Blocks | None]:
+    def draw(self, rng: np.random.Generator, perm: Permutation, place: str) -> tuple[Lam, Recipe | None]:
         return 0.0, Box(draw_lam(rng, self.alpha, perm, self.lam_per))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from mixlayers._lam import Lam
 from mixlayers._pairs import Permutation
 from mixlayers._plan import Blend
+from mixlayers._replace import Replace
 
 
 class Framework(ABC):
@@ -38,6 +40,18 @@ class Framework(ABC):
     def move_axis(self, x: Any, source: int, destination: int) -> Any:
         """A view of x with one axis moved."""
 
+    def maximum(self, x: Any, y: Any) -> Any:
+        """The larger one, element by element, of numbers. Only padding masks need it."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def concatenate(self, parts: Sequence[Any]) -> Any:
+        """Tensors one after the other, along their first axis."""
+
+    @abstractmethod
+    def full(self, size: int, value: float, beside: Any) -> Any:
+        """float32 (size,), all of one value, on the device of the tensor beside it."""
+
     @abstractmethod
     def to_numpy(self, x: Any) -> npt.NDArray[Any]:
         """A tensor's values on the host."""
@@ -53,6 +67,10 @@ class Framework(ABC):
     @abstractmethod
     def blend(self, x: Any, how: Blend, partners: Any) -> Any:
         """Carry out a blend on one feature, batch axis first, out of place."""
+
+    @abstractmethod
+    def replace(self, x: Any, how: Replace) -> Any:
+        """Replace parts of one feature, batch axis first, out of place; the rest is scaled."""
 
     @abstractmethod
     def share(self, s: Lam, beside: Any) -> Any:

@@ -44,13 +44,20 @@ class Box:
         span = []
         for axis, size in enumerate(spatial):
             half = (size * (1.0 - lam) ** (1.0 / len(spatial))).astype(np.int64) // 2
-            centre = rng.integers(0, size, size=len(lam))
-            start, stop = np.maximum(centre - half, 0), np.minimum(centre + half, size)
+            start, stop = centred(rng, half, size)
             position = np.arange(size)
             inside = (position >= start[:, None]) & (position < stop[:, None])
             mask &= inside.reshape(len(lam), 1, *(size if a == axis else 1 for a in range(len(spatial))))
             span.append(slice(int(start[0]), int(stop[0])))
         return mask, None if isinstance(self.lam, np.ndarray) else (slice(None), slice(None), *span)
+
+
+def centred(
+    rng: np.random.Generator, half: npt.NDArray[np.int64], size: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Start and stop of spans of `2 * half` around uniform centres, clipped to [0, size): CutMix's and Cutout's."""
+    centre = rng.integers(0, size, size=len(half))
+    return np.maximum(centre - half, 0), np.minimum(centre + half, size)
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ class Blocks:
             rate = rate_for_portion(self.portion, tuple(spatial), sizes)
         else:
             rate = seed_rate(self.gamma, spatial, sizes)
-        seeds = _bernoulli(rng, rate, channels * math.prod(spatial))
+        seeds = bernoulli(rng, rate, channels * math.prod(spatial))
         return dilate(seeds, (channels, *spatial), sizes)[None], None
 
 
@@ -106,7 +113,7 @@ def rate_for_portion(portion: float, spatial: tuple[int, ...], sizes: tuple[int,
     return (low + high) / 2
 
 
-def _bernoulli(rng: np.random.Generator, rate: float, size: int) -> npt.NDArray[np.int64]:
+def bernoulli(rng: np.random.Generator, rate: float, size: int) -> npt.NDArray[np.int64]:
     """The positions of the ones in a Bernoulli field, drawn as geometric gaps between them."""
     if not 0.0 < rate < 1.0:
         return np.arange(size if rate >= 1.0 else 0)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import ClassVar, get_args
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from mixlayers._lam import Lam, LamPer
-from mixlayers._masks import Blocks, Box
-from mixlayers._pairs import Pairs, Permutation, draw_pairs
-from mixlayers._plan import MixPlan
+from mixlayers._pairs import Apart, Near, Pairs, Permutation, draw_pairs
+from mixlayers._plan import MixPlan, Recipe
 from mixlayers._random import stream
 
 
@@ -39,9 +38,24 @@ class Method:
         return any(leaf.hidden_layers for leaf in self.leaves)
 
     @property
+    def has_partners(self) -> bool:
+        """Whether any step mixes samples; else no labels are needed (DropBlock, Erasing)."""
+        return any(leaf.has_partners for leaf in self.leaves)
+
+    @property
     def needs_labels(self) -> bool:
         """Whether the partners depend on the labels."""
+        return self.needs_classes or "label" in self.near
+
+    @property
+    def needs_classes(self) -> bool:
+        """Whether the partners depend on the labels' classes."""
         return any(leaf.pairs in ("different_class", "same_class") for leaf in self.leaves)
+
+    @property
+    def near(self) -> frozenset[str]:
+        """By what partners are near each other in any step: "length", "label"."""
+        return frozenset(leaf.pairs.by for leaf in self.leaves if isinstance(leaf.pairs, Near))
 
     def plan(
         self,
@@ -52,6 +66,7 @@ class Method:
         seed: int = 0,
         rank: int = 0,
         labels: npt.NDArray[np.integer] | None = None,
+        near: Mapping[str, npt.NDArray[Any]] | None = None,
     ) -> MixPlan:
         """Draw the plan of one step.
 
@@ -61,6 +76,7 @@ class Method:
             places: Candidate places; one is drawn uniformly. Input methods ignore it.
             seed, rank: The run's seed and the process's rank.
             labels: Class indices (N,), for the class policies of `pairs`.
+            near: For `pairs=Near(...)`: "length", whole numbers (N,), or "label", (N,) or (N, D).
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
@@ -71,7 +87,10 @@ class Method:
             return MixPlan(seed, rank, step, method=repr(self), place=None, perm=perm)
         place = places[int(rng.integers(len(places)))] if method.hidden_layers else "input"
         mutual = method.lam_per == "pair"
-        perm = draw_pairs(rng, batch_size, method.pairs, labels, mutual=mutual)
+        if method.has_partners:
+            perm = draw_pairs(rng, batch_size, method.pairs, labels, near, mutual=mutual)
+        else:
+            perm = np.arange(batch_size, dtype=np.int64)
         lam, recipe = method.draw(rng, perm, place)
         return MixPlan(
             seed,
@@ -94,16 +113,19 @@ class MixingMethod(Method):
     Attributes:
         prob: Probability that a step mixes at all, in (0, 1].
         lam_per: One lam for the "batch", for every "pair" of mutual partners, or for every "sample".
-        pairs: Who mixes with whom: "random", "derangement", "different_class" or "same_class".
+        pairs: Who mixes with whom: "random", "derangement", "different_class", "same_class", `Near(...)`
+            or `Apart(distance)`.
     """
 
     hidden_layers: ClassVar[bool] = False
+    has_partners: ClassVar[bool] = True  # whether it mixes samples, and so their labels
+    partial: ClassVar[bool] = False  # whether it mixes under a mask, a part of the features
     correct_lam = True  # CutMix makes it a field
     loss_scale = 1.0  # PatchUp makes it a field
 
     prob: float = 1.0
     lam_per: LamPer = "batch"
-    pairs: Pairs = "random"
+    pairs: Pairs | Near | Apart = "random"
 
     def __post_init__(self) -> None:
         check_fraction("prob", self.prob, "leave the method out to never mix.")
@@ -111,9 +133,10 @@ class MixingMethod(Method):
             ("lam_per", self.lam_per, get_args(LamPer)),
             ("pairs", self.pairs, get_args(Pairs)),
         ):
-            if value not in allowed:
+            if value not in allowed and not (name == "pairs" and isinstance(value, Near | Apart)):
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}.")
-        if self.lam_per == "pair" and self.needs_labels:
+        mutual = self.lam_per == "pair"
+        if mutual and (self.needs_classes or self.near or isinstance(self.pairs, Apart)):
             raise ValueError(
                 f"lam_per='pair' makes partners mutual, which pairs={self.pairs!r} cannot promise: "
                 "use lam_per='sample', or pairs='random'."
@@ -126,9 +149,7 @@ class MixingMethod(Method):
         changed = [f"{name}={told[name]!r}" for name, default in shared.items() if told[name] != default]
         return f"{type(self).__name__}({', '.join(own + changed)})"
 
-    def draw(
-        self, rng: np.random.Generator, perm: Permutation, place: str
-    ) -> tuple[Lam, Box | Blocks | None]:
+    def draw(self, rng: np.random.Generator, perm: Permutation, place: str) -> tuple[Lam, Recipe | None]:
         """Draw lam and the mask's recipe for the place."""
         raise NotImplementedError
 

@@ -9,15 +9,18 @@ from typing import Any, TypeVar
 
 from mixlayers._batch import check_length
 from mixlayers._errors import MixingError
+from mixlayers._history import History
 from mixlayers._layers import Layers, named_places
 from mixlayers._loss import mixed_loss
 from mixlayers._method import Method
 from mixlayers._mixup import ManifoldMixup
+from mixlayers._padding import Padding
 from mixlayers._plan import MixPlan
 from mixlayers._scope import Scope
 from mixlayers._session import Session
 from mixlayers._steps import Module, Steps
 from mixlayers._target import MixedTarget
+from mixlayers._token_masks import Mask, Share, masked_modules
 
 AnyMixer = TypeVar("AnyMixer")
 
@@ -46,6 +49,15 @@ class BaseMixer(Steps[Module]):
         rank: The process's number; None: the framework's own. Equal ranks draw equal plans.
         batch_dim: Axis that holds the batch, in the input and the layers.
         channel_dim: 1 or -1: where CutMix and PatchUp find channels, the batch axis being first.
+        mask: Name of the argument by which the model and its layers take the padding mask, (N, T) or
+            (N, 1, 1 or T, T), or lengths (N,); or several names. In a mixed step what runs after the mixed
+            place sees a position as real if either sample has a token there. A bool or whole number that is
+            true means a real position, but an ignored one where the name ends in "padding_mask", as in
+            PyTorch; `{"name": "real"}` or "ignored" says it. A float mask is added to attention scores.
+        share: What the label's share counts. "tokens": the real tokens in each blend, by the mask.
+
+    Attributes:
+        history: What each mixed forward did (layer, lam, share), and how often each layer was mixed.
 
     Raises:
         ValueError: If the layers match nothing, or the model is already wrapped.
@@ -63,6 +75,8 @@ class BaseMixer(Steps[Module]):
         rank: int | None = None,
         batch_dim: int = 0,
         channel_dim: int = 1,
+        mask: Mask = None,
+        share: Share = "features",
     ) -> None:
         self.method = ManifoldMixup() if method is None else method
         self.batch_dim, self.channel_dim = batch_dim, channel_dim
@@ -75,12 +89,18 @@ class BaseMixer(Steps[Module]):
         self._implicit = False
         self._audited = not self.method.hidden
         self._start_afresh()
+        self._padding = Padding(self, mask, share)
+        modules = {"": self._inner(model), **self._named_layers(model)}
+        masked = masked_modules(self._padding.meanings, modules) if self._padding.meanings else {}
+        self._padding.model_takes = masked.get("", {})
         places = named_places(self.method, layers, self._named_layers(model))
         if example is not None and not self._audited:
             places = self._audited_places(places, partial(self._audit, model, *call_of(example)))
             self._audited = True
         self._attach(model, places)
         self._hook_model(model)
+        for name, taken in masked.items():
+            self._hook_mask(modules[name], name, taken)
 
     @property
     def step(self) -> int:
@@ -112,8 +132,8 @@ class BaseMixer(Steps[Module]):
         """
         if self.method.needs_labels:
             raise ValueError(
-                f"{self.method!r} pairs by class and needs the labels when the model is called, but a criterion "
-                "gets them afterwards: use model(x, target=labels) or `with mixer(labels):`."
+                f"{self.method!r} pairs by class or label and needs the labels when the model is called, but a "
+                "criterion gets them afterwards: use model(x, target=labels) or `with mixer(labels):`."
             )
         self._implicit = True
         return mixed_loss(criterion, self)
@@ -148,8 +168,9 @@ class BaseMixer(Steps[Module]):
         return f"Mixer({self.method!r}, places={self.places}, step={self.step})"
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copied or pickled mixer starts with the next forward."""
-        return {**vars(self), "scope": None, "_given": None, "_moved": None, "_busy": False}
+        """A copied or pickled mixer starts with the next forward, and with no history: it has mixed nothing yet."""
+        fresh = {"scope": None, "_given": None, "_moved": None, "_busy": False, "history": History()}
+        return {**vars(self), **fresh}
 
 
 def call_of(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -8,9 +8,9 @@ from typing import ClassVar
 import numpy as np
 
 from mixlayers._lam import Lam, draw_lam
-from mixlayers._masks import Blocks, Box
 from mixlayers._method import MixingMethod, check_alpha
 from mixlayers._pairs import Permutation
+from mixlayers._plan import Recipe
 
 
 @dataclass(frozen=True, repr=False)
@@ -29,9 +29,7 @@ class Mixup(MixingMethod):
         super().__post_init__()
         check_alpha(self.alpha)
 
-    def draw(
-        self, rng: np.random.Generator, perm: Permutation, place: str
-    ) -> tuple[Lam, Box | Blocks | None]:
+    def draw(self, rng: np.random.Generator, perm: Permutation, place: str) -> tuple[Lam, Recipe | None]:
         return draw_lam(rng, self.alpha, perm, self.lam_per), None
 
 

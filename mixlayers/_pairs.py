@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +13,70 @@ Pairs = Literal["random", "derangement", "different_class", "same_class"]
 Permutation = npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Near:
+    """Partners that are near each other in length or in label: `Mixup(2.0, pairs=Near("label", 0.5))`.
+
+    Each sample is a partner once, and where values are dense (many samples within a bandwidth), a partner's
+    distance is about Normal(0, bandwidth). Where they are sparse, partners are nearer or farther, as the batch has
+    them: at the ends of the values, and across gaps, they must be. Values of one number are ordered twice, each
+    time with noise, and equal ranks are matched. For labels of several numbers, permutations are drawn with
+    probability ~ exp(-sum of squared distances / (2 bandwidth^2)), approximately, by Metropolis exchanges.
+
+    "label" pairs as C-Mixup does (Yao et al., "C-Mixup: Improving Generalization in Regression", NeurIPS 2022),
+    which however draws each partner on its own, with replacement, by a Gaussian kernel of that bandwidth (there
+    over the whole training set too): some samples are then many others' partner, others nobody's.
+
+    The values are read on the host in each mixed step: on a GPU that waits for the labels or the mask.
+
+    Attributes:
+        by: "length": real tokens; needs the padding mask (`mask=`). "label": regression targets (N,) or (N, D).
+        bandwidth: Standard deviation of the distance, > 0, in tokens or in the label's unit.
+    """
+
+    by: Literal["length", "label"]
+    bandwidth: float
+
+    def __post_init__(self) -> None:
+        if self.by not in ("length", "label"):
+            raise ValueError(f"Near: by must be 'length' or 'label', got {self.by!r}.")
+        if not 0.0 < self.bandwidth < float("inf"):
+            raise ValueError(
+                f"Near: bandwidth must be > 0 and finite, got {self.bandwidth}: it is how far partners may be "
+                "apart, in the values' unit; for partners of any distance use pairs='random'."
+            )
+
+
+@dataclass(frozen=True)
+class Apart:
+    """Partners that are at least a distance apart in the batch, for batches in which neighbours belong together.
+
+    `RepeatedAugmentationSampler` on one process puts the copies of an image next to each other: mixed by
+    `Mixup(0.8, pairs=Apart(3))`, none of three copies meets another. Of a batch of fewer than 2 * distance samples
+    those in the middle have no partner so far away, and keep to themselves. Random otherwise, though not quite uniform
+    over all such permutations.
+
+    Attributes:
+        distance: Least distance of i and perm[i], >= 1; for the sampler its `repeats`.
+    """
+
+    distance: int
+
+    def __post_init__(self) -> None:
+        distance: object = self.distance
+        if not isinstance(distance, int) or distance < 1:
+            raise ValueError(
+                f"Apart: distance must be a whole number of at least 1, got {distance!r}: for the copies of "
+                "repeated augmentation it is their number."
+            )
+
+
 def draw_pairs(
     rng: np.random.Generator,
     size: int,
-    pairs: Pairs = "random",
+    pairs: Pairs | Near | Apart = "random",
     labels: npt.NDArray[np.integer] | None = None,
+    near: Mapping[str, npt.NDArray[Any]] | None = None,
     *,
     mutual: bool = False,
 ) -> Permutation:
@@ -27,13 +88,18 @@ def draw_pairs(
         pairs: "random": any permutation (one fixed point on average, as published). "derangement": nobody
             is their own partner (a batch of one aside). "different_class": no partner shares the label,
             as far as the labels allow it: if one class holds more than half of the batch, its surplus
-            meets itself. "same_class": partners share the label.
+            meets itself. "same_class": partners share the label. Or `Near`, `Apart`.
         labels: Class indices, (N,), for the two class policies.
+        near: The values for `Near`, by its `by`, (N,) or (N, D).
         mutual: Partners are each other's partner (perm is its own inverse); an odd one out keeps itself.
 
     Raises:
-        ValueError: If a class policy gets no labels, or labels of another length.
+        ValueError: If a policy gets no labels or values, or some of another length, or that are not finite.
     """
+    if isinstance(pairs, Near):
+        return _near(rng, size, pairs, None if near is None else near.get(pairs.by))
+    if isinstance(pairs, Apart):
+        return _apart(rng, size, pairs.distance)
     if pairs in ("different_class", "same_class"):
         if labels is None:
             raise ValueError(
@@ -82,6 +148,70 @@ def _different_class(rng: np.random.Generator, labels: npt.NDArray[np.integer]) 
     shift = int(rng.integers(largest, max(largest, size - largest) + 1))
     perm = np.empty(size, dtype=np.int64)
     perm[order] = np.roll(order, -shift)
+    return perm
+
+
+def _apart(rng: np.random.Generator, size: int, distance: int, sweeps: int = 16) -> Permutation:
+    """A turn of the batch, or of its two ends, in which random partners then change places, many at once."""
+    perm = np.arange(size, dtype=np.int64)
+    if size >= 2 * distance:
+        perm = np.roll(perm, -int(rng.integers(distance, size - distance + 1)))
+    elif size > distance:
+        perm[:-distance], perm[distance:] = perm[distance:].copy(), perm[:-distance].copy()
+    even = size - size % 2
+    for _ in range(sweeps):
+        order = rng.permutation(size)[:even]
+        i, j = order[0::2], order[1::2]
+        kept = np.minimum(np.abs(i - perm[j]), np.abs(j - perm[i])) >= distance
+        i, j = i[kept], j[kept]
+        perm[i], perm[j] = perm[j], perm[i]
+    return perm
+
+
+def _near(rng: np.random.Generator, size: int, pairs: Near, values: npt.NDArray[Any] | None) -> Permutation:
+    if values is None:
+        raise ValueError(
+            f"pairs={pairs!r} needs each sample's {pairs.by} when the step is planned, got none: "
+            + (
+                "use model(x, target=labels) or `with mixer(labels):`."
+                if pairs.by == "label"
+                else "wrap the model with mask=..., the name of its padding mask, or plan with near={'length': ...}."
+            )
+        )
+    if values.ndim not in (1, 2) or len(values) != size or not np.isfinite(values).all():
+        raise ValueError(
+            f"pairs={pairs!r} needs finite values of shape ({size},) or ({size}, D), got shape {values.shape}"
+            f"{'' if np.isfinite(values).all() else ' with nan or inf'}."
+        )
+    points = values.reshape(size, -1) / pairs.bandwidth
+    if points.shape[1] > 1:
+        return _exchanged(rng, points)
+    perm = np.empty(size, dtype=np.int64)
+    # the difference of two noises has the variance of one bandwidth
+    first, second = (np.argsort(points[:, 0] + rng.normal(scale=0.5**0.5, size=size)) for _ in range(2))
+    perm[first] = second
+    return perm
+
+
+def _exchanged(rng: np.random.Generator, points: npt.NDArray[np.float64], sweeps: int = 200) -> Permutation:
+    """A permutation of law exp(-sum |points - points[perm]|^2 / 2): exchanges of partners, many at once.
+
+    Args:
+        rng: The step's stream.
+        points: (N, D), in bandwidths.
+        sweeps: How often each sample offers its partner to another that is near it in some direction.
+    """
+    size, dimensions = points.shape
+    perm, even = np.arange(size), size - size % 2
+    for _ in range(sweeps):
+        along = points @ rng.normal(size=dimensions) / dimensions**0.5
+        order = np.argsort(along + rng.normal(size=size))[size - even :][:even]
+        i, j = order[0::2], order[1::2]
+        # |p_i - q_j|^2 + |p_j - q_i|^2 - |p_i - q_i|^2 - |p_j - q_j|^2 = 2 (p_i - p_j) . (q_i - q_j)
+        rise = ((points[i] - points[j]) * (points[perm[i]] - points[perm[j]])).sum(1)
+        kept = np.log1p(-rng.random(len(i))) < -rise
+        i, j = i[kept], j[kept]
+        perm[i], perm[j] = perm[j], perm[i]
     return perm
 
 

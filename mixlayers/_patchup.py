@@ -11,6 +11,7 @@ from mixlayers._lam import Lam, draw_lam
 from mixlayers._masks import Blocks, Box
 from mixlayers._method import MixingMethod, check_alpha, check_fraction
 from mixlayers._pairs import Permutation
+from mixlayers._plan import Recipe
 
 
 @dataclass(frozen=True, repr=False)
@@ -32,6 +33,7 @@ class PatchUp(MixingMethod):
     """
 
     hidden_layers: ClassVar[bool] = True
+    partial: ClassVar[bool] = True
 
     mode: Literal["hard", "soft"] = "hard"
     gamma: float | None = None
@@ -64,9 +66,7 @@ class PatchUp(MixingMethod):
             )
         check_alpha(self.alpha)
 
-    def draw(
-        self, rng: np.random.Generator, perm: Permutation, place: str
-    ) -> tuple[Lam, Box | Blocks | None]:
+    def draw(self, rng: np.random.Generator, perm: Permutation, place: str) -> tuple[Lam, Recipe | None]:
         if place == "input":
             return 0.0, Box(draw_lam(rng, 1.0, perm, self.lam_per))
         lam = 0.0 if self.mode == "hard" else draw_lam(rng, self.alpha, perm, self.lam_per)

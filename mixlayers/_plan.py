@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Final
 
 import numpy as np
@@ -12,6 +13,9 @@ import numpy.typing as npt
 from mixlayers._lam import Lam
 from mixlayers._masks import Blocks, Box, Mask, Span
 from mixlayers._random import MASK, stream
+from mixlayers._replace import DroppedBlocks, ErasedBoxes, Replace
+
+Recipe = Box | Blocks | DroppedBlocks | ErasedBoxes
 
 FORMAT: Final = 1
 """Version of a plan's dict; raised whenever an old dict would no longer draw the same step."""
@@ -62,21 +66,27 @@ class MixPlan:
     place: str | None
     perm: npt.NDArray[np.int64]
     lam: Lam = 1.0
-    recipe: Box | Blocks | None = None
+    recipe: Recipe | None = None
     correct_lam: bool = True
     loss_scale: float = 1.0
 
     @property
     def batch_size(self) -> int:
+        """N."""
         return len(self.perm)
 
-    def blend(self, shape: Sequence[int], channel_dim: int = 1) -> Blend:
+    @property
+    def mixes(self) -> bool:
+        """Whether the step mixes samples; a clean one does not, nor one that drops or erases."""
+        return self.place is not None and not isinstance(self.recipe, DroppedBlocks | ErasedBoxes)
+
+    def blend(self, shape: Sequence[int], channel_dim: int = 1) -> Blend | Replace:
         """Bring the plan to a feature's shape.
 
         The mask comes from the step's own stream, so equal shapes get equal masks at every call.
 
         Args:
-            shape: The feature's, batch axis first: (N, C, *spatial), or (N, *spatial, C).
+            shape: The feature's, batch axis first: `(N, C, *spatial)`, or `(N, *spatial, C)`.
             channel_dim: 1 or -1, where C is. Only masks look at it.
 
         Raises:
@@ -94,7 +104,11 @@ class MixPlan:
             raise ValueError(f"a mask needs a feature of shape (N, C, ...), got shape {tuple(shape)}.")
         last = channel_dim == -1
         channels, spatial = (shape[-1], shape[1:-1]) if last else (shape[1], shape[2:])
-        mask, box = self.recipe.draw(stream(self.seed, self.rank, self.step, MASK), channels, spatial)
+        rng = stream(self.seed, self.rank, self.step, MASK)
+        if isinstance(self.recipe, DroppedBlocks | ErasedBoxes):
+            replaced = self.recipe.draw(rng, shape[0], channels, spatial)
+            return replaced.channels_last() if last else replaced
+        mask, box = self.recipe.draw(rng, channels, spatial)
         covered: Any = mask.reshape(len(mask), -1).mean(axis=1) if len(mask) > 1 else mask.mean()
         if isinstance(self.recipe, Box) and not self.correct_lam:
             covered = 1.0 - self.recipe.lam
@@ -102,6 +116,35 @@ class MixPlan:
             mask = np.ascontiguousarray(np.moveaxis(mask, 1, -1))
             box = None if box is None else (box[0], *box[2:], box[1])
         return Blend(self.perm, self.lam, mask, box, _partner_share(self.lam, covered))
+
+    def share_map(self, shape: Sequence[int], spatial: Sequence[int], channel_dim: int = 1) -> Lam:
+        """The partner's share at each point, for labels that have a point for each part of the feature.
+
+        Args:
+            shape: The mixed feature's, batch axis first.
+            spatial: The labels' own resolution; the mask is brought to it by nearest neighbours.
+            channel_dim: As of `blend`.
+
+        Returns:
+            float32, `(1 or N, *spatial)`, the mean over the feature's channels; without a mask as `blend` has it.
+
+        Raises:
+            ValueError: If the labels have another number of spatial axes.
+        """
+        how = self.blend(shape, channel_dim)
+        if isinstance(how, Replace) or how.mask is None:
+            return how.s
+        covered = how.mask.mean(axis=channel_dim, dtype=np.float32)
+        if covered.ndim - 1 != len(spatial):
+            raise ValueError(
+                f"a mask over {covered.ndim - 1} spatial axes cannot be brought to labels of shape "
+                f"(N, {', '.join(map(str, spatial))})."
+            )
+        for axis, (size, own) in enumerate(zip(spatial, covered.shape[1:], strict=True), start=1):
+            covered = covered.take(np.arange(size) * own // size, axis)
+        give = np.asarray(1.0 - self.lam, dtype=np.float32)
+        shares: npt.NDArray[np.float32] = give.reshape((-1,) + (1,) * len(spatial)) * covered
+        return shares
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON can hold it."""
@@ -151,10 +194,16 @@ class MixPlan:
         return plan
 
 
-def joint_share(shares: Sequence[tuple[Lam, int]]) -> Lam:
+Shares = Sequence[tuple[Lam, Sequence[int]]]
+"""The partner's share in each mixed feature, and the feature's shape, batch axis first."""
+
+
+def joint_share(shares: Shares) -> Lam:
     """The mean of w over several features: their shares, weighted by their elements per sample."""
-    total = sum(elements for _, elements in shares)
-    return shares[0][0] if len(shares) == 1 else sum(s * (elements / total) for s, elements in shares)
+    if len(shares) == 1:
+        return shares[0][0]
+    elements = [prod(shape[1:]) for _, shape in shares]
+    return sum(s * (own / sum(elements)) for (s, _), own in zip(shares, elements, strict=True))
 
 
 def _partner_share(lam: Lam, covered: Any) -> Lam:
@@ -164,6 +213,8 @@ def _partner_share(lam: Lam, covered: Any) -> Lam:
 
 
 def _to_json(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(value)
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
@@ -171,14 +222,18 @@ def _from_json(value: Any) -> Any:
     return np.asarray(value, dtype=np.float32) if isinstance(value, list) else value
 
 
-_RECIPES: Final = {"Box": Box, "Blocks": Blocks}
+_RECIPES: Final[dict[str, Any]] = {kind.__name__: kind for kind in (Box, Blocks, DroppedBlocks, ErasedBoxes)}
 
 
-def _recipe_to_dict(recipe: Box | Blocks) -> dict[str, Any]:
+def _recipe_to_dict(recipe: Recipe) -> dict[str, Any]:
     return {"kind": type(recipe).__name__, **{name: _to_json(value) for name, value in vars(recipe).items()}}
 
 
-def _recipe_from_dict(data: Mapping[str, Any]) -> Box | Blocks:
-    arguments = {name: _from_json(value) for name, value in data.items() if name != "kind"}
-    recipe: Box | Blocks = _RECIPES[data["kind"]](**arguments)
+def _recipe_from_dict(data: Mapping[str, Any]) -> Recipe:
+    arguments = {
+        name: _from_json(value) if name == "lam" else tuple(value) if isinstance(value, list) else value
+        for name, value in data.items()
+        if name != "kind"
+    }
+    recipe: Recipe = _RECIPES[data["kind"]](**arguments)
     return recipe

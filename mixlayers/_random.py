@@ -16,7 +16,7 @@ PLAN: Final = 0
 MASK: Final = 1
 """Purpose of the stream that draws masks, once the feature's shape is known."""
 
-AUGMENT: Final = 2
+AUGMENT: Final = 3
 """Purpose of the stream that draws one image's augmentation; its step is the epoch, its rank the image's index."""
 
 ORDER: Final = 2

@@ -55,6 +55,22 @@ def partner_share(shape: tuple[int, ...], lam: Any, mask: Array | None = None) -
     return covered * (1.0 - np.broadcast_to(lam, (len(w),)))
 
 
+def token_share(lengths: Array, perm: Array, lam: Any) -> Array:
+    """The partner's share of the real tokens in each blend, (N,).
+
+    Args:
+        lengths: Real tokens of each sample, (N,).
+        perm: Partners, (N,).
+        lam: Share of the original sample: a float, or (N,).
+    """
+    lams = np.broadcast_to(np.asarray(lam, dtype=np.float64), (len(lengths),))
+    shares = np.zeros(len(lengths))
+    for i, partner in enumerate(perm):
+        own, theirs = lams[i] * lengths[i], (1.0 - lams[i]) * lengths[partner]
+        shares[i] = theirs / (own + theirs) if own + theirs else 0.0
+    return shares
+
+
 def soft_target(y: Array, perm: Array, s: Any, num_classes: int, smoothing: float = 0.0) -> Array:
     """`(1 - s) * one_hot(y) + s * one_hot(y[perm])`, smoothed, (N, num_classes).
 
@@ -81,3 +97,41 @@ def cross_entropy(logits: Array, target: Array) -> float:
     shifted = logits - logits.max(axis=1, keepdims=True)
     logs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return float(-(target * logs).sum(axis=1).mean())
+
+
+def replace(x: Array, mask: Array, partner: Array, scale: float) -> Array:
+    """`partner` under the mask, `scale * x` elsewhere: DropBlock and erasing.
+
+    Args:
+        x: (N, ...).
+        mask: bool, broadcastable to x.
+        partner: Broadcastable to x.
+        scale: Factor of what is kept.
+    """
+    where, other = np.broadcast_to(mask, x.shape), np.broadcast_to(partner, x.shape)
+    replaced = x.copy()
+    for index in np.ndindex(x.shape):
+        replaced[index] = other[index] if where[index] else scale * x[index]
+    return replaced
+
+
+def replace_backward(gradient: Array, mask: Array, scale: float) -> Array:
+    """The gradient with respect to x of `replace(x, ...)`."""
+    return np.where(mask, 0.0, gradient * scale)
+
+
+def drop_block(corners: Array, sizes: tuple[int, ...]) -> Array:
+    """Where DropBlock drops.
+
+    Args:
+        corners: bool, (planes, *free): whether a block begins there, for each place where one fits.
+        sizes: The block's sides.
+
+    Returns:
+        bool, (planes, *spatial).
+    """
+    spatial = (free + side - 1 for free, side in zip(corners.shape[1:], sizes, strict=True))
+    dropped = np.zeros((len(corners), *spatial), dtype=np.bool_)
+    for plane, *first in np.argwhere(corners):
+        dropped[(plane, *(slice(f, f + side) for f, side in zip(first, sizes, strict=True)))] = True
+    return dropped

@@ -6,7 +6,7 @@ when features and labels would part.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from mixlayers._errors import MixingError
 from mixlayers._lam import Lam
 from mixlayers._method import Method
-from mixlayers._plan import MixPlan, joint_share
+from mixlayers._plan import MixPlan, Shares, joint_share
 from mixlayers._target import MixedTarget
 
 
@@ -28,6 +28,7 @@ class Session:
         plan: The plan of the last forward, kept until the next one, since activation checkpointing runs
             layers again in backward. None if that forward was not to be mixed.
         s: The partner's share in the last forward.
+        shares: That in each mixed feature.
         target: The target that goes with the plan, once the forward is over.
         running: Whether a forward is in progress.
     """
@@ -45,10 +46,15 @@ class Session:
         self.running = False
         self.s: Lam = 0.0
         self._replayed: MixPlan | None = None
-        self._shares: Sequence[tuple[Lam, int]] = ()
+        self.shares: Shares = ()
         self._seen_in_backward = False
 
-    def begin(self, batch_size: int, labels: npt.NDArray[np.integer] | None = None) -> MixPlan:
+    def begin(
+        self,
+        batch_size: int,
+        labels: npt.NDArray[np.integer] | None = None,
+        near: Mapping[str, npt.NDArray[Any]] | None = None,
+    ) -> MixPlan:
         """Start a mixed forward: draw its plan.
 
         Raises:
@@ -62,6 +68,7 @@ class Session:
             seed=self.seed,
             rank=self.rank(),
             labels=labels,
+            near=near,
         )
         self.step += 1
         self.plan, self.running = plan, True
@@ -80,8 +87,24 @@ class Session:
             own: The forward's plan, where it is known; else it is the one whose gradient arrived last.
         """
         self.plan = (self._replayed or self.plan) if own is None else own[0]
-        self.running, self._shares = self.plan is not None, ()
+        self.running, self.shares = self.plan is not None, ()
         return self.plan
+
+    @property
+    def fired(self) -> bool:
+        """Whether the running forward has been mixed."""
+        return bool(self.shares)
+
+    @property
+    def idle(self) -> bool:
+        """Whether neither the last forward nor one that is recomputed was to be mixed."""
+        return self.plan is None and self._replayed is None
+
+    def acting(self, *, in_backward: bool, own: tuple[MixPlan | None] | None = None) -> MixPlan | None:
+        """The plan of the forward that a call belongs to, which may be a recomputed one; see `plan_at`."""
+        if in_backward and not self.running:
+            return (self._replayed or self.plan) if own is None else own[0]
+        return self.plan if self.running else None
 
     def plan_at(
         self, place: str, *, in_backward: bool, own: tuple[MixPlan | None] | None = None
@@ -96,32 +119,30 @@ class Session:
         Raises:
             MixingError: If the place was mixed before in this forward.
         """
-        plan = self.plan if self.running else None
-        if in_backward and not self.running:
-            plan = (self._replayed or self.plan) if own is None else own[0]
+        plan = self.acting(in_backward=in_backward, own=own)
         if plan is None or plan.place != place:
             return None
-        if self.running and self._shares:
-            self._fail(
+        if self.running and self.shares:
+            self.fail(
                 f"the layer {place!r} ran twice in one forward, so it would be mixed twice",
                 "choose a layer that runs once; audit(model, example) lists them",
             )
         return plan
 
-    def mixed(self, place: str, shares: Sequence[tuple[Lam, int]]) -> None:
-        """The place was mixed: the partner's share and the elements per sample, tensor by tensor.
+    def mixed(self, place: str, shares: Shares) -> None:
+        """The place was mixed: the partner's share and the shape, tensor by tensor.
 
         Raises:
             MixingError: If there was no tensor to mix.
         """
         if not shares:
             size = self.plan.batch_size if self.plan is not None else None
-            self._fail(
+            self.fail(
                 f"the output of {place!r} has no floating-point tensor with {size} samples on its batch axis",
                 "choose another layer (audit(model, example) lists them), or give the batch axis as batch_dim=",
             )
         if self.running:
-            self._shares = shares
+            self.shares = shares
 
     def end(self, hint: str = "") -> Lam:
         """Finish a forward; returns the partner's share s.
@@ -134,13 +155,13 @@ class Session:
         """
         self.running = False
         if self.plan is not None and self.plan.place is not None:
-            if not self._shares:
-                self._fail(
+            if not self.shares:
+                self.fail(
                     f"the planned layer {self.plan.place!r} did not run in this forward, so only the labels "
                     "would be mixed",
                     "choose layers that always run; audit(model, example) lists them" + hint,
                 )
-            self.s = joint_share(self._shares)
+            self.s = joint_share(self.shares)
         return self.s
 
     def owe(self, target: MixedTarget, *, seen_in_backward: bool) -> None:
@@ -179,13 +200,14 @@ class Session:
 
     def _check_used(self, target: MixedTarget) -> None:
         if target.mixed and not target.used:
-            self._fail(
+            self.fail(
                 f"the features were mixed at {target.layer!r}, but no loss used the mixed target",
                 "compute the loss with cross_entropy(output, target), target.blend(...) or "
                 "criterion = mixer.loss(...); a trainer with a loss of its own (label smoothing, "
                 "a model called with labels=) bypasses them",
             )
 
-    def _fail(self, what: str, way_out: str) -> NoReturn:
+    def fail(self, what: str, way_out: str) -> NoReturn:
+        """Refuse the step."""
         self.forget()
         raise MixingError(f"{what}: {way_out}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -11,15 +11,18 @@ from mixlayers._audit import Audit
 from mixlayers._batch import (
     batch_size,
     check_length,
-    class_indices,
+    host_labels,
     mix_tree,
     no_float_input,
     partner_and_share,
 )
 from mixlayers._errors import MixingError
 from mixlayers._framework import Framework
+from mixlayers._history import History
 from mixlayers._lam import Lam
 from mixlayers._layers import INPUT, auto_layers, warn_untrue
+from mixlayers._method import Method
+from mixlayers._padding import Padding
 from mixlayers._plan import MixPlan
 from mixlayers._scope import Scope
 from mixlayers._session import Session
@@ -35,6 +38,7 @@ class Steps(ABC, Generic[Module]):
     """The part of a mixer that hooks call, and what it asks of a backend."""
 
     framework: ClassVar[Framework]
+    method: Method
 
     @abstractmethod
     def _check_wrappable(self, model: Module) -> None:
@@ -43,6 +47,10 @@ class Steps(ABC, Generic[Module]):
     @abstractmethod
     def _named_layers(self, model: Module) -> Mapping[str, Module]:
         """The model's modules by name, without the model itself."""
+
+    def _inner(self, model: Module) -> Module:
+        """The model itself, where what is wrapped is a compiled container of it."""
+        return model
 
     @abstractmethod
     def _training(self, model: Module) -> bool:
@@ -55,6 +63,10 @@ class Steps(ABC, Generic[Module]):
     @abstractmethod
     def _hook_layer(self, layer: Module, name: str) -> None:
         """Have `_at` called with each output of the layer."""
+
+    def _hook_mask(self, layer: Module, name: str, places: Mapping[str, int]) -> None:
+        """Have the padding's `before` and `after` called around each call of a module that takes masks."""
+        raise NotImplementedError
 
     @abstractmethod
     def _hook_gradient(self, x: Any, target: MixedTarget) -> None:
@@ -71,11 +83,13 @@ class Steps(ABC, Generic[Module]):
     _session: Session
     batch_dim: int
     channel_dim: int
+    _padding: Padding
     _rule: str
     _implicit: bool
     _audited: bool
 
     def _start_afresh(self) -> None:
+        self.history = History()
         self.scope: Scope | None = None
         self._given: tuple[Any] | None = None  # what came as target= in the running forward
         self._moved: tuple[MixPlan, Any] | None = None
@@ -90,12 +104,14 @@ class Steps(ABC, Generic[Module]):
     def _partner_and_share(self, target: Any, s: Lam) -> tuple[Any, Any]:
         """`target[perm]` and the share, on the target's device, for the last forward's plan."""
         plan = self._session.plan
-        if plan is None or plan.place is None:
+        if plan is None or not plan.mixes:
             return target, 0.0
         return partner_and_share(self.framework, target, s, self._partners(plan))
 
     def _mixed_target(self, y: Any, s: Lam, plan: MixPlan | None) -> MixedTarget:
-        return MixedTarget(y, *self._partner_and_share(y, s), plan, self.framework.one_hot)
+        target = MixedTarget(y, *self._partner_and_share(y, s), plan, self.framework.one_hot)
+        target.lie(self.framework, self._session.shares, self.channel_dim)
+        return target
 
     def _audited_places(self, places: tuple[str, ...] | None, run: Callable[[], Audit]) -> tuple[str, ...]:
         """Choose the places, or check those that were named; once, with three samples in eval mode."""
@@ -109,7 +125,8 @@ class Steps(ABC, Generic[Module]):
             return places  # they were named: every step still checks what it mixes
         finally:
             self._busy = False
-        warn_untrue(report, chosen)
+        if self.method.has_partners:  # elsewhere labels follow nothing
+            warn_untrue(report, chosen)
         return chosen
 
     def _attach(self, model: Module, places: tuple[str, ...] | None) -> None:
@@ -124,6 +141,7 @@ class Steps(ABC, Generic[Module]):
             return args, kwargs
         self.framework.check_forward(model)
         self._entered = True
+        self._padding.begin()
         self._given = None
         if "target" in kwargs:
             kwargs = dict(kwargs)
@@ -136,38 +154,47 @@ class Steps(ABC, Generic[Module]):
         if plan is None or plan.place != INPUT:
             return args, kwargs
         inputs = {name: value for name, value in kwargs.items() if name not in _LABEL_NAMES}
-        (args, mixed), shares = self._mix((args, inputs), plan)
+        (rest, mixed), shares = self._mix(self._padding.apart(args, inputs), plan)
         if not shares:
             raise ValueError(no_float_input(self.framework, (args, inputs)))
         self._session.mixed(INPUT, shares)
-        return args, {**kwargs, **mixed}
+        at = self._padding.model_takes.values()
+        return tuple(args[i] if i in at else x for i, x in enumerate(rest)), {**kwargs, **mixed}
 
     def _begin(self, model: Module, args: Any, kwargs: Any) -> MixPlan | None:
         """Draw the plan of a forward that is to be mixed."""
         if self.scope is not None:
             self.scope.enter_forward(self._given)
         given = (self.scope.target.y,) if self.scope is not None else self._given
-        if not (
-            self._training(model) and self.framework.grad_enabled() and (given is not None or self._implicit)
-        ):
+        asked = given is not None or self._implicit or not self.method.has_partners
+        if not (asked and self._training(model) and self.framework.grad_enabled()):
             self._session.begin_clean()
             return None
         self.framework.check_mixing()
         size = batch_size(self.framework, (args, kwargs), self.batch_dim)
         if given is not None:
             check_length(self.framework, given[0], size)
-        labels = None
-        if given is not None and self._session.method.needs_labels:
-            labels = class_indices(self.framework, given[0])
+        labels, near = None, None
+        method = self._session.method
+        if given is not None:
+            labels, near = host_labels(self.framework, method, given[0])
+        if "length" in method.near:
+            near = {**(near or {}), "length": self._padding.lengths(args, kwargs)}
+        self._padding.warn_of_unnamed(name for name, value in kwargs.items() if value is not None)
         if not self._audited:
             known = self._session.places
             places = self._audited_places(known, partial(self._audit, model, args, kwargs))
             self._audited = True
             if known is None:
                 self._attach(model, places)
-        return self._session.begin(size, labels)
+        return self._session.begin(size, labels, near)
 
     def _at(self, place: str, output: Any) -> Any:
+        mixed = self._at_parts(place, (output, self.batch_dim))
+        return None if mixed is None else mixed[0]
+
+    def _at_parts(self, place: str, *parts: tuple[Any, int]) -> list[Any] | None:
+        """Mix what a layer returned, part by part, each with its own batch axis; None: nothing to mix."""
         if self._busy:
             return None
         again = self.framework.in_backward()
@@ -176,9 +203,19 @@ class Steps(ABC, Generic[Module]):
         plan = self._session.plan_at(place, in_backward=again, own=self._segment_plan() if again else None)
         if plan is None:
             return None
-        mixed, shares = self._mix(output, plan)
-        self._session.mixed(place, shares)
-        return mixed
+        mixed, shares = zip(*(self._mix(part, plan, batch_dim) for part, batch_dim in parts), strict=True)
+        self._session.mixed(place, [share for part in shares for share in part])
+        return list(mixed)
+
+    def acting_plan(self) -> MixPlan | None:
+        """The plan of the forward that a call of a layer belongs to. For the padding."""
+        if self._busy or self._session.idle:
+            return None
+        again = self.framework.in_backward()
+        plan = self._session.acting(in_backward=again, own=self._segment_plan() if again else None)
+        if not again:
+            self._note_plan(plan)
+        return plan
 
     def _note_plan(self, plan: MixPlan | None) -> None:
         """Let the recomputed segments around this call know which forward they belong to."""
@@ -200,9 +237,12 @@ class Steps(ABC, Generic[Module]):
                 notes.setdefault(self._session, known)
         return known
 
-    def _mix(self, tree: Any, plan: MixPlan) -> tuple[Any, list[tuple[Lam, int]]]:
+    def _mix(
+        self, tree: Any, plan: MixPlan, batch_dim: int | None = None
+    ) -> tuple[Any, list[tuple[Lam, Sequence[int]]]]:
         self.framework.check_mixing()
-        return mix_tree(self.framework, tree, plan, self._partners(plan), self.batch_dim, self.channel_dim)
+        axis = self.batch_dim if batch_dim is None else batch_dim
+        return mix_tree(self.framework, tree, plan, self._partners(plan), axis, self.channel_dim)
 
     def _leave(self, output: Any) -> Any:
         if self._busy:
@@ -213,16 +253,22 @@ class Steps(ABC, Generic[Module]):
             return output
         s, plan = self._session.end(self._not_run_hint()), self._session.plan
         again = self.framework.in_backward()
+        if plan is not None and not again:
+            self.history.add(plan, s)
+        if plan is not None and plan.place is not None:
+            by_tokens = self._padding.end(plan)
+            s = self._session.s = s if by_tokens is None else by_tokens
         # a forward that is recomputed in backward has settled its scope's target before
         scope = None if again else self.scope
         if scope is not None:
             target = scope.target
             target.settle(*self._partner_and_share(target.y, s), plan)
+            target.lie(self.framework, self._session.shares, self.channel_dim)
         elif given is not None:
             target = self._mixed_target(given[0], s, plan)
         else:  # the labels come later, with the loss
             target = MixedTarget(None, None, s, plan)
-        if target.mixed and not again:
+        if plan is not None and plan.place is not None and not again:
             self._watch(output, target)
         return (output, target) if given is not None else output
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mixlayers._errors import MixingError
-from mixlayers._plan import MixPlan
+from mixlayers._plan import MixPlan, Shares
+
+if TYPE_CHECKING:
+    from mixlayers._framework import Framework
 
 
 class MixedTarget:
@@ -29,6 +32,7 @@ class MixedTarget:
         one_hot: Callable[[Any, int], Any] | None = None,
     ) -> None:
         self._y, self._one_hot = y, one_hot
+        self._lies: tuple[Framework, Shares, int] | None = None
         self.used = False
         self.settle(partner, s, plan)
 
@@ -37,10 +41,14 @@ class MixedTarget:
         self._partner, self._s, self.plan = partner, s, plan
         self.loss_scale = 1.0 if plan is None else plan.loss_scale
 
+    def lie(self, framework: Framework, shares: Shares, channel_dim: int) -> None:
+        """Say what was mixed, so that labels with a point for each part of it can follow a mask. For backends."""
+        self._lies = framework, shares, channel_dim
+
     @property
     def mixed(self) -> bool:
-        """Whether the step mixed anything."""
-        return self.plan is not None and self.plan.place is not None
+        """Whether the step mixed anything, the labels included."""
+        return self.plan is not None and self.plan.mixes
 
     @property
     def y(self) -> Any:
@@ -76,7 +84,7 @@ class MixedTarget:
             )
         return self._s
 
-    def blend(self, f: Callable[[Any], Any]) -> Any:
+    def blend(self, f: Callable[[Any], Any], *, dense: bool = False) -> Any:
         """`(1 - s) * f(y) + s * f(partner)`: a loss, a metric, anything that is a function of the target.
 
         Equal to the function of the mixed target for every f that is affine in it: cross-entropy, smoothed
@@ -86,15 +94,28 @@ class MixedTarget:
         Args:
             f: Takes a target like `y`. Where lam is drawn per sample it must return one value per sample,
                 (N, ...), for example by `reduction="none"`; take the mean afterwards.
+            dense: For labels that have a point for each part of what was mixed, such as (N, H, W): f returns a
+                value for each point, (N, H, W), and each is blended by the share there. Where the step mixed
+                under a mask (CutMix, PatchUp), the labels must follow it so; elsewhere it changes nothing.
 
         Raises:
-            ValueError: If lam is per sample and f returns a scalar, or another number of values.
+            ValueError: If lam is per sample and f returns a scalar, or another number of values; if labels
+                with points are blended under a mask without `dense`.
         """
         self.used = True
         s = self._share()
         if not self.mixed:
             return f(self._y)
+        masked = self.plan is not None and self.plan.recipe is not None
+        if masked and not dense and getattr(self._y, "ndim", 0) > 2:
+            raise ValueError(
+                f"the step mixed under a mask, so labels of shape {tuple(self._y.shape)} must follow it point by "
+                'point: target.blend(f, dense=True), with an f of one value a point (reduction="none").'
+            )
         first, second = f(self._y), f(self._partner)
+        if masked and dense:
+            s = self._share_map(first)
+            return (1.0 - s) * first + s * second
         if getattr(s, "ndim", 0):
             shape = tuple(getattr(first, "shape", ()))
             if shape[:1] != tuple(s.shape):
@@ -105,6 +126,16 @@ class MixedTarget:
                 )
             s = s.reshape((-1,) + (1,) * (len(shape) - 1))
         return (1.0 - s) * first + s * second
+
+    def _share_map(self, values: Any) -> Any:
+        """The partner's share at each point of some values, (1 or N, ...)."""
+        if self._lies is None or self.plan is None or len(self._lies[1]) != 1:
+            raise ValueError(
+                "dense=True needs to know the one feature that was mixed: blend the target of a mixed step, whose "
+                "place has one tensor."
+            )
+        framework, ((_, shape),), channel_dim = self._lies
+        return framework.share(self.plan.share_map(shape, values.shape[1:], channel_dim), values)
 
     def soft(self, num_classes: int, smoothing: float = 0.0) -> Any:
         """The mixed target as probabilities, (N, num_classes), rows summing to one.

@@ -22,12 +22,12 @@ class Call:
     """What one call of a layer left behind.
 
     Attributes:
-        output: The marked output; it keeps its nodes alive.
+        parts: The marked output, part by part, with each part's batch axis; it keeps its nodes alive.
         nodes: Handles of the gradient nodes of its tensors that can be mixed, as they were when the layer
             returned: `marked += residual` puts another in their place. None if gradients were not recorded.
     """
 
-    output: Any
+    parts: Sequence[tuple[Any, int]]
     nodes: Sequence[Hashable]
 
 
@@ -128,7 +128,7 @@ def report(
     dominating = on_every_path(graph.below, ROOT, sources)
     points = []
     for name in (*calls, *(name for name in layers if name not in calls)):
-        shape, reason = _verdict(framework, calls.get(name, []), graph, dominating, sources, size, batch_dim)
+        shape, reason = _verdict(framework, calls.get(name, []), graph, dominating, sources, size)
         layer = layers[name]
         points.append(Point(name, layer.kind, shape, not reason, reason, layer.weighted, layer.leaf))
     float_input = not lookups and any(can_mix(framework, x, size, batch_dim) for x in leaves(given))
@@ -143,18 +143,17 @@ def _verdict(
     dominating: Set[int],
     sources: Set[int],
     size: int,
-    batch_dim: int,
 ) -> tuple[tuple[int, ...] | None, str]:
     """The feature's shape, and why the layer is not a true mixing point ("" if it is)."""
     if not calls:
         return None, "never called"
-    everything = [x for x in leaves(calls[0].output) if framework.is_tensor(x)]
-    tensors = [x for x in everything if can_mix(framework, x, size, batch_dim)]
+    parts = [(x, axis) for part, axis in calls[0].parts for x in leaves(part)]
+    tensors = [x for x, axis in parts if can_mix(framework, x, size, axis)]
     shape = tuple(tensors[0].shape) if tensors else None
     if len(calls) > 1:
         return shape, f"called {len(calls)} times in one forward"
     if shape is None:
-        others = [tuple(x.shape) for x in everything if framework.is_float(x)]
+        others = [tuple(x.shape) for x, _ in parts if framework.is_tensor(x) and framework.is_float(x)]
         return None, f"no batch axis (shape {others[0]})" if others else "no floating-point output"
     if not calls[0].nodes:
         return shape, UNSEEN

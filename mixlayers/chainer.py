@@ -23,6 +23,7 @@ from mixlayers_chainer import cross_entropy as cross_entropy
 from mixlayers_chainer import get_mixer as get_mixer
 from mixlayers_chainer import iebn_parameters as iebn_parameters
 from mixlayers_chainer import mix as mix
+from mixlayers_chainer import mix_detection as mix_detection
 from mixlayers_chainer import revert_iebn as revert_iebn
 from mixlayers_chainer import unwrap as unwrap
 from mixlayers_chainer import wrap as wrap
@@ -44,6 +45,7 @@ __all__ = [
     "get_mixer",
     "iebn_parameters",
     "mix",
+    "mix_detection",
     "revert_iebn",
     "unwrap",
     "wrap",

@@ -18,6 +18,7 @@ from mixlayers_paddle import from_official_state_dict as from_official_state_dic
 from mixlayers_paddle import get_mixer as get_mixer
 from mixlayers_paddle import iebn_parameters as iebn_parameters
 from mixlayers_paddle import mix as mix
+from mixlayers_paddle import mix_detection as mix_detection
 from mixlayers_paddle import revert_iebn as revert_iebn
 from mixlayers_paddle import to_official_state_dict as to_official_state_dict
 from mixlayers_paddle import unwrap as unwrap
@@ -42,6 +43,7 @@ __all__ = [
     "get_mixer",
     "iebn_parameters",
     "mix",
+    "mix_detection",
     "revert_iebn",
     "to_official_state_dict",
     "unwrap",

@@ -16,6 +16,7 @@ from mixlayers_torch import cross_entropy as cross_entropy
 from mixlayers_torch import get_mixer as get_mixer
 from mixlayers_torch import iebn_parameters as iebn_parameters
 from mixlayers_torch import mix as mix
+from mixlayers_torch import mix_detection as mix_detection
 from mixlayers_torch import revert_iebn as revert_iebn
 from mixlayers_torch import to_official_state_dict as to_official_state_dict
 from mixlayers_torch import unwrap as unwrap
@@ -38,6 +39,7 @@ __all__ = [
     "get_mixer",
     "iebn_parameters",
     "mix",
+    "mix_detection",
     "revert_iebn",
     "to_official_state_dict",
     "unwrap",

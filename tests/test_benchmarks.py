@@ -1,4 +1,4 @@
-"""The benchmarks run, and write what results.md is made from. Nothing here looks at a time."""
+"""The benchmarks run, and write what docs/results.md is made from. Nothing here looks at a time."""
 
 import json
 import os
@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "backends")))}
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     out = tmp_path_factory.mktemp("bench") / "results.json"
     environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "backends"))),
+        **ENVIRONMENT,
         "GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=1073741824",  # else the blend runs in a second process too
     }
     command = [sys.executable, "benchmarks/mixing.py", "--tiny", "--threads", "1", "--out", str(out)]
@@ -47,3 +47,12 @@ def test_every_promise_has_its_row(results: dict[str, list[dict[str, object]]]) 
 def test_rivals_are_shown(results: dict[str, list[dict[str, object]]]) -> None:
     for row in results["rows"]:
         assert bool(row["rivals"]) == (row["part"] in ("blend", "step"))
+
+
+def test_two_processes_take_turns_and_one_writes(tmp_path: Path) -> None:
+    out = tmp_path / "results.json"
+    command = [sys.executable, "benchmarks/distributed.py", "--tiny", "--out", str(out)]
+    subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True, timeout=240)
+    results = json.loads(out.read_text(encoding="utf-8"))
+    assert [row["part"] for row in results["rows"]] == ["DDP step"] * 3 + ["DDP own part"] * 3
+    assert {row["limit"] for row in results["rows"]} == {1.03} and results["threads"] == 1

@@ -25,12 +25,12 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 MODULES = [
     name
-    for package in ("mixlayers", "mixlayers_torch", "mixlayers_paddle", "mixlayers_chainer")
+    for package in ("mixlayers", *sorted(path.name for path in (ROOT / "backends").glob("mixlayers_*")))
     for name in (
         package,
         *(found.name for found in pkgutil.walk_packages(import_module(package).__path__, f"{package}.")),
     )
-    if not name.endswith("__main__")
+    if not name.endswith(("__main__", "trainers.fastai"))  # fastai is in the lane of `make test-vision`
 ]
 BLOCK = re.compile(
     r"^(?:<!-- not run: (?P<reason>.+) -->\n+)?"

@@ -9,6 +9,7 @@ from mixlayers_chainer._collate import MixCollate as MixCollate
 from mixlayers_chainer._convert import convert_iebn as convert_iebn
 from mixlayers_chainer._convert import iebn_parameters as iebn_parameters
 from mixlayers_chainer._convert import revert_iebn as revert_iebn
+from mixlayers_chainer._detection import mix_detection as mix_detection
 from mixlayers_chainer._iebn import IEBN as IEBN
 from mixlayers_chainer._iebn_sync import MultiNodeIEBN as MultiNodeIEBN
 from mixlayers_chainer._loss import binary_cross_entropy as binary_cross_entropy
@@ -39,6 +40,7 @@ __all__ = [
     "get_mixer",
     "iebn_parameters",
     "mix",
+    "mix_detection",
     "revert_iebn",
     "unwrap",
     "wrap",

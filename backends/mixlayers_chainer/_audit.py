@@ -95,7 +95,7 @@ class _Mark(Hook):
         marked = tree_map(lambda x: F.identity(x) if self._traced(x) else x, output)
         own = mixable(link, marked)
         nodes = [x.node for x in leaves(own) if self._traced(x)]
-        self.calls.setdefault(self.name, []).append(Call(own, nodes))
+        self.calls.setdefault(self.name, []).append(Call([(own, self.batch_dim)], nodes))
         return marked
 
     def _traced(self, x: Any) -> bool:

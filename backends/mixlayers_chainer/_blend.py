@@ -13,6 +13,7 @@ from chainer import FunctionNode, Variable, backend
 from mixlayers._lam import Lam
 from mixlayers._pairs import Permutation, inverse
 from mixlayers._plan import Blend
+from mixlayers._replace import Replace
 
 Array = Any
 """A NumPy, CuPy or ChainerX array."""
@@ -68,6 +69,21 @@ def blend(x: Variable | Array, how: Blend, partners: Partners) -> Variable | Arr
     with chainer.using_device(device):
         rule = _Rule(perm, inverted, keep, 1.0 - keep, mask, how.box)
     return _apply(x, rule)
+
+
+def replace(x: Variable | Array, how: Replace) -> Variable | Array:
+    """The partner under the mask, `scale * x` elsewhere, out of place, in x's dtype and on its device.
+
+    Args:
+        x: Feature, batch axis first, floating point or complex; an array gives an array.
+        how: The plan, brought to x's shape.
+    """
+    device = device_of(x)
+    with chainer.using_device(device):
+        partner = device.send(how.partner.astype(x.dtype))
+        kept = x if how.scale == 1.0 else x * how.scale
+        replaced = F.where(device.send(how.mask), partner, kept)
+    return replaced if isinstance(x, Variable) else replaced.array
 
 
 def share_on(s: Lam, device: backend.Device) -> float | Array:

@@ -8,17 +8,18 @@ import chainer
 import numpy as np
 from chainer.dataset import Converter, concat_examples
 
-from mixlayers._arrays import NUMPY
+from mixlayers._arrays import COLLATED
 from mixlayers._collate import BaseCollate
 
 
 class MixCollate(BaseCollate, Converter):
     """A converter that mixes: `StandardUpdater(iterator, optimizer, MixCollate(CutMix(), num_classes=10))`.
 
-    Batches come as `(x, soft_targets)` on the updater's device, with float32 targets of shape
-    (N, num_classes), which `F.softmax_cross_entropy` takes as they are; for the accuracy pass
-    `L.Classifier(..., accfun=mixlayers.chainer.accuracy)`. Any batch size will do. Mixing is done by NumPy,
-    before anything is sent to a device.
+    Batches come as `(x, soft_targets)` on the updater's device, with float32 targets of shape (N,
+    num_classes), which `F.softmax_cross_entropy` takes as they are; for the accuracy pass `L.Classifier(...,
+    accfun=mixlayers.chainer.accuracy)`. Any batch size will do. uint8 images are blended in float32 and
+    rounded to the nearest; other integers are refused. Mixing is done by NumPy, before anything is sent to a
+    device.
 
     Args:
         method: An input method, for example Mixup(0.2) or CutMix().
@@ -28,7 +29,7 @@ class MixCollate(BaseCollate, Converter):
         smoothing: Label smoothing epsilon in [0, 1).
     """
 
-    framework = NUMPY
+    framework = COLLATED
 
     def __call__(self, batch: Any, device: Any = None) -> Any:
         """Put a list of (x, label) together, mix it, and send it to the device."""

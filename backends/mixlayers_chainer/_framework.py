@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from multiprocessing import current_process
 from types import FrameType
 from typing import Any
@@ -19,7 +20,8 @@ from mixlayers._framework import Framework, check_columns
 from mixlayers._lam import Lam
 from mixlayers._pairs import Permutation
 from mixlayers._plan import Blend
-from mixlayers_chainer._blend import Array, Partners, blend, device_of, share_on
+from mixlayers._replace import Replace
+from mixlayers_chainer._blend import Array, Partners, blend, device_of, replace, share_on
 
 _SEGMENTS = frozenset({Forget.forward.__code__, Forget.backward.__code__})
 _REPLICAS = ParallelUpdater.update_core.__code__
@@ -44,8 +46,13 @@ class Chainer(Framework):
             return F.moveaxis(x, source, destination)
         return backend.get_array_module(x).moveaxis(x, source, destination)
 
-    def maximum(self, x: Variable | Array, y: Variable | Array) -> Variable | Array:
-        return F.maximum(x, y) if isinstance(x, Variable) else backend.get_array_module(x).maximum(x, y)
+    def concatenate(self, parts: Sequence[Variable | Array]) -> Variable | Array:
+        if any(isinstance(part, Variable) for part in parts):
+            return F.concat(list(parts), axis=0)
+        return backend.get_array_module(parts[0]).concatenate(list(parts))
+
+    def full(self, size: int, value: float, beside: Variable | Array) -> Array:
+        return device_of(beside).send(np.full(size, value, np.float32))
 
     def to_numpy(self, x: Variable | Array) -> np.ndarray[Any, Any]:
         return backend.CpuDevice().send(chainer.as_array(x))
@@ -61,6 +68,9 @@ class Chainer(Framework):
 
     def blend(self, x: Variable | Array, how: Blend, partners: Partners) -> Variable | Array:
         return blend(x, how, partners)
+
+    def replace(self, x: Variable | Array, how: Replace) -> Variable | Array:
+        return replace(x, how)
 
     def share(self, s: Lam, beside: Variable | Array) -> float | Array:
         return share_on(s, device_of(beside))

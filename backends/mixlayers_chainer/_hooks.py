@@ -64,8 +64,19 @@ class Place(Hook):
         self.mixer, self.name = mixer, name
 
     def after(self, link: Link, output: Any) -> Any:
-        mixed = self.mixer._at(self.name, mixable(link, output))
+        if isinstance(link, NStepRNNBase):
+            self._refuse_steps()
+            return output
+        mixed = self.mixer._at(self.name, output)
         return output if mixed is None else mixed
+
+    def _refuse_steps(self) -> None:
+        plan = self.mixer.acting_plan()
+        if plan is not None and plan.place == self.name:
+            self.mixer._session.fail(
+                f"{self.name!r} returns sequences of several lengths and states with another batch axis",
+                "mix before it, or after it in a link that returns (N, ...), such as the last layer's hy[-1]",
+            )
 
 
 class Backward(FunctionHook):

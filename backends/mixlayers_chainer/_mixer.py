@@ -13,6 +13,7 @@ from mixlayers import Method, MixedTarget
 from mixlayers._audit import Audit
 from mixlayers._layers import Layers
 from mixlayers._mixer import BaseMixer
+from mixlayers._token_masks import Mask, Share
 from mixlayers_chainer._audit import audit_call
 from mixlayers_chainer._framework import CHAINER
 from mixlayers_chainer._hooks import Around, Backward, Place, check_wrappable, hook, named_layers
@@ -34,7 +35,14 @@ class Mixer(BaseMixer[Link]):
         rank: int | None = None,
         batch_dim: int = 0,
         channel_dim: int = 1,
+        mask: Mask = None,
+        share: Share = "features",
     ) -> None:
+        if mask:
+            raise ValueError(
+                f"mask={mask!r}: Chainer's links take no padding masks, so none can travel with the mixed features: "
+                "mix where sequences are features of one length, (N, ...), such as after pooling."
+            )
         super().__init__(
             model,
             method,
@@ -44,6 +52,8 @@ class Mixer(BaseMixer[Link]):
             rank=rank,
             batch_dim=batch_dim,
             channel_dim=channel_dim,
+            mask=mask,
+            share=share,
         )
 
     @property

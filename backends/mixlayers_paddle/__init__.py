@@ -5,6 +5,7 @@ from mixlayers_paddle._collate import MixCollate as MixCollate
 from mixlayers_paddle._convert import convert_iebn as convert_iebn
 from mixlayers_paddle._convert import iebn_parameters as iebn_parameters
 from mixlayers_paddle._convert import revert_iebn as revert_iebn
+from mixlayers_paddle._detection import mix_detection as mix_detection
 from mixlayers_paddle._iebn import IEBN as IEBN
 from mixlayers_paddle._iebn import IEBN1D as IEBN1D
 from mixlayers_paddle._iebn import IEBN2D as IEBN2D
@@ -42,6 +43,7 @@ __all__ = [
     "get_mixer",
     "iebn_parameters",
     "mix",
+    "mix_detection",
     "revert_iebn",
     "to_official_state_dict",
     "unwrap",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import paddle
@@ -15,7 +16,7 @@ from mixlayers._mixer import call_of
 from mixlayers._tree import leaves, tree_map
 from mixlayers._verdicts import Call, Layer, output_tensors, read_graph, report
 from mixlayers_paddle._framework import PADDLE
-from mixlayers_paddle._hooks import has_state
+from mixlayers_paddle._hooks import joined, parts_of
 
 _SAMPLES = 3
 _LOOK_UP = "EmbeddingGradNode"
@@ -41,30 +42,41 @@ def audit(model: nn.Layer, example: Any, *, batch_dim: int = 0) -> Audit:
     return audit_call(model, *call_of(example), batch_dim)
 
 
-def audit_call(model: nn.Layer, args: tuple[Any, ...], kwargs: dict[str, Any], batch_dim: int) -> Audit:
-    """`audit` for one call of the model."""
+def audit_call(
+    model: nn.Layer,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    batch_dim: int,
+    masks: Sequence[Any] = (),
+) -> Audit:
+    """`audit` for one call of the model, whose padding masks are no features."""
     PADDLE.check_mixing()
     _check_unwatched()
     size = batch_size(PADDLE, (args, kwargs), batch_dim)
-    args, kwargs = tree_map(lambda leaf: _probe(leaf, size, batch_dim), (args, kwargs))
+    args, kwargs = tree_map(lambda leaf: _probe(leaf, size, batch_dim, masks), (args, kwargs))
     size = min(size, _SAMPLES)
     names = {layer: name for name, layer in model.named_sublayers()}
     seen: dict[str, list[Call]] = {}
     made: dict[int, Any] = {}  # the nodes that layers of their own look up with, and their indices
 
-    def batched(x: Any) -> bool:
-        return can_mix(PADDLE, x, size, batch_dim) and not x.stop_gradient
+    def traced(x: Any, axis: int) -> bool:
+        return can_mix(PADDLE, x, size, axis) and not x.stop_gradient
+
+    def own_node(axis: int, x: Any) -> Any:
+        return x.clone() if traced(x, axis) else x
 
     def mark(layer: nn.Layer, inputs: Any, output: Any) -> Any:
         if not layer._sub_layers:
             _note_look_up(made, inputs, output, size, batch_dim)
-        marked = tree_map(lambda x: x.clone() if batched(x) else x, output)
-        own = marked[0] if has_state(layer) else marked
-        # the nodes are taken now: `marked.add_(residual)` would put another in their place
-        nodes = [x.grad_fn.node_ptr() for x in leaves(own) if batched(x)]
-        alive = [x.grad_fn for x in leaves(own) if batched(x)]
-        seen.setdefault(names[layer], []).append(Call((own, alive), nodes))
-        return marked
+        parts, alive = [], []
+        for part, axis in parts_of(layer, output, batch_dim):
+            marked = tree_map(partial(own_node, axis), part)
+            parts.append((marked, axis))
+            # the nodes are taken now: `marked.add_(residual)` would put another in their place
+            alive += [x.grad_fn for x in leaves(marked) if traced(x, axis)]
+        call = Call([*parts, (alive, 0)], [node.node_ptr() for node in alive])
+        seen.setdefault(names[layer], []).append(call)
+        return joined(layer, [part for part, _ in parts])
 
     handles = [layer.register_forward_post_hook(mark) for layer in names]
     try:
@@ -113,12 +125,12 @@ def _layer(layer: nn.Layer) -> Layer:
     return Layer(type(layer).__name__, weighted, leaf=not layer._sub_layers)
 
 
-def _probe(leaf: Any, size: int, batch_dim: int) -> Any:
+def _probe(leaf: Any, size: int, batch_dim: int, masks: Sequence[Any]) -> Any:
     """A few samples of a tensor, as a leaf of the autograd graph."""
     if not isinstance(leaf, Tensor) or leaf.ndim <= batch_dim or leaf.shape[batch_dim] != size:
         return leaf
     few = paddle.slice(leaf.detach(), [batch_dim], [0], [min(size, _SAMPLES)]).clone()
-    few.stop_gradient = not PADDLE.is_float(few)
+    few.stop_gradient = not PADDLE.is_float(few) or any(leaf is mask for mask in masks)
     return few
 
 

@@ -12,6 +12,7 @@ from paddle import Tensor
 from mixlayers._lam import Lam
 from mixlayers._pairs import Permutation, inverse
 from mixlayers._plan import Blend
+from mixlayers._replace import Replace
 
 
 class Partners:
@@ -58,6 +59,18 @@ def blend(x: Tensor, how: Blend, partners: Partners) -> Tensor:
     if isinstance(keep, np.ndarray):
         keep = paddle.to_tensor(keep, place=x.place).astype(x.dtype).reshape([-1] + [1] * (x.ndim - 1))
     return _Rule(perm, inverted, keep, 1.0 - keep, mask, how.box)(x)
+
+
+def replace(x: Tensor, how: Replace) -> Tensor:
+    """The partner under the mask, `scale * x` elsewhere, out of place, in x's dtype and place.
+
+    Args:
+        x: Feature, batch axis first, floating point or complex.
+        how: The plan, brought to x's shape.
+    """
+    mask = paddle.to_tensor(how.mask, place=x.place)
+    partner = paddle.to_tensor(how.partner, place=x.place).astype(x.dtype)
+    return paddle.where(mask, partner, x if how.scale == 1.0 else x * how.scale)
 
 
 @dataclass(frozen=True)

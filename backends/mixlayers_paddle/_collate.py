@@ -9,7 +9,7 @@ from paddle import Tensor
 from paddle.io import get_worker_info
 from paddle.io.dataloader.collate import default_collate_fn
 
-from mixlayers._arrays import NUMPY
+from mixlayers._arrays import COLLATED
 from mixlayers._collate import BaseCollate
 from mixlayers._tree import tree_map
 
@@ -19,8 +19,9 @@ class MixCollate(BaseCollate):
 
     Batches come as `(x, soft_targets)`, NumPy arrays of which the DataLoader makes tensors, with float32
     targets of shape (N, num_classes) for `nn.CrossEntropyLoss(soft_label=True)`. Any batch size will do.
-    Worker processes draw differently, and differently in each epoch, from the seed that the DataLoader gives
-    them (`numpy.random.seed` decides it).
+    uint8 images are blended in float32 and rounded to the nearest; other integers are refused. Worker
+    processes draw differently, and differently in each epoch, from the seed that the DataLoader gives them
+    (`numpy.random.seed` decides it).
 
     Args:
         method: An input method, for example Mixup(0.2) or CutMix().
@@ -30,7 +31,7 @@ class MixCollate(BaseCollate):
         smoothing: Label smoothing epsilon in [0, 1).
     """
 
-    framework = NUMPY  # Paddle's own operators can hang in a worker that was forked after they ran
+    framework = COLLATED  # Paddle's own operators can hang in a worker that was forked after they ran
 
     def _collate(self, samples: list[Any]) -> tuple[Any, Any]:
         x, labels = default_collate_fn(samples)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from types import FrameType
 from typing import Any
@@ -18,7 +19,8 @@ from mixlayers._framework import Framework, check_columns
 from mixlayers._lam import Lam
 from mixlayers._pairs import Permutation
 from mixlayers._plan import Blend
-from mixlayers_paddle._blend import Partners, blend, share_on
+from mixlayers._replace import Replace
+from mixlayers_paddle._blend import Partners, blend, replace, share_on
 
 _BACKWARD = frozenset(
     inspect.unwrap(f).__code__ for f in (Tensor.backward, paddle.autograd.backward, paddle.grad)
@@ -55,6 +57,12 @@ class Paddle(Framework):
     def maximum(self, x: Tensor, y: Tensor) -> Tensor:
         return paddle.maximum(x, y)
 
+    def concatenate(self, parts: Sequence[Tensor]) -> Tensor:
+        return paddle.concat(list(parts))
+
+    def full(self, size: int, value: float, beside: Tensor) -> Tensor:
+        return paddle.full([size], value, "float32")._to(beside.place)
+
     def to_numpy(self, x: Tensor) -> np.ndarray[Any, Any]:
         return x.detach().numpy()
 
@@ -69,6 +77,9 @@ class Paddle(Framework):
 
     def blend(self, x: Tensor, how: Blend, partners: Partners) -> Tensor:
         return blend(x, how, partners)
+
+    def replace(self, x: Tensor, how: Replace) -> Tensor:
+        return replace(x, how)
 
     def share(self, s: Lam, beside: Tensor) -> float | Tensor:
         return share_on(s, beside.place)

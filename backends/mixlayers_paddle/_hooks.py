@@ -6,6 +6,7 @@ Paddle's own handles hold weak references, which cannot be copied: a hook rememb
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import paddle
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from mixlayers._session import Session
     from mixlayers._target import MixedTarget
     from mixlayers_paddle._mixer import Mixer
+
+
+_STACKED = nn.layer.rnn.RNNBase
+_RECURRENT = (_STACKED, nn.RNN, nn.BiRNN)
 
 
 class Hook:
@@ -64,10 +69,32 @@ class Place(Hook):
         self.number = layer.register_forward_post_hook(self)._hook_id
 
     def __call__(self, layer: nn.Layer, args: Any, output: Any) -> Any:
-        if has_state(layer):
-            mixed = self.mixer._at(self.name, output[0])
-            return None if mixed is None else (mixed, *output[1:])
-        return self.mixer._at(self.name, output)
+        mixed = self.mixer._at_parts(self.name, *parts_of(layer, output, self.mixer.batch_dim))
+        return None if mixed is None else joined(layer, mixed)
+
+
+class Masked(Hook):
+    """Before the forward of a layer that takes a padding mask: the mask that fits the mixed features."""
+
+    def __init__(self, layer: nn.Layer, mixer: Mixer, name: str, places: Mapping[str, int]) -> None:
+        self.mixer, self.name, self.places = mixer, name, places
+        self.number = layer.register_forward_pre_hook(self, with_kwargs=True)._hook_id
+
+    def __call__(self, layer: nn.Layer, args: Any, kwargs: Any = None) -> Any:
+        if kwargs is None:  # paddle.jit.save calls hooks by itself, in the older way
+            return None
+        return self.mixer._padding.before(self.name, self.places, args, kwargs)
+
+
+class Unmasked(Hook):
+    """After that forward."""
+
+    def __init__(self, layer: nn.Layer, mixer: Mixer, name: str) -> None:
+        self.mixer, self.name = mixer, name
+        self.number = layer.register_forward_post_hook(self)._hook_id
+
+    def __call__(self, layer: nn.Layer, args: Any, output: Any) -> None:
+        self.mixer._padding.after(self.name)
 
 
 class Backward:
@@ -80,9 +107,18 @@ class Backward:
         self.session.backward_begins(self.target)
 
 
-def has_state(layer: nn.Layer) -> bool:
-    """Whether the layer is recurrent and returns, after its output, a state with the batch on another axis."""
-    return isinstance(layer, nn.layer.rnn.RNNBase)
+def parts_of(layer: nn.Layer, output: Any, batch_dim: int) -> list[tuple[Any, int]]:
+    """What a layer returned, with the batch axis of each part: a recurrent layer's state has one of its own."""
+    if not isinstance(layer, _RECURRENT):
+        return [(output, batch_dim)]
+    features, state = output
+    # states are stacked, layer upon layer, but for those of RNN and BiRNN, which are their cells'
+    return [(features, 1 if layer.time_major else 0), (state, int(isinstance(layer, _STACKED)))]
+
+
+def joined(layer: nn.Layer, parts: list[Any]) -> Any:
+    """The output again."""
+    return tuple(parts) if isinstance(layer, _RECURRENT) else parts[0]
 
 
 def find_mixer(model: nn.Layer) -> Mixer | None:

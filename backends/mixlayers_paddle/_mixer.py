@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from paddle import Tensor, nn
@@ -11,7 +12,7 @@ from mixlayers._audit import Audit
 from mixlayers._mixer import BaseMixer
 from mixlayers_paddle._audit import audit_call
 from mixlayers_paddle._framework import PADDLE
-from mixlayers_paddle._hooks import Backward, Enter, Leave, Place, check_wrappable
+from mixlayers_paddle._hooks import Backward, Enter, Leave, Masked, Place, Unmasked, check_wrappable
 
 
 class Mixer(BaseMixer[nn.Layer]):
@@ -35,8 +36,12 @@ class Mixer(BaseMixer[nn.Layer]):
     def _hook_layer(self, layer: nn.Layer, name: str) -> None:
         Place(layer, self, name)
 
+    def _hook_mask(self, layer: nn.Layer, name: str, places: Mapping[str, int]) -> None:
+        Masked(layer, self, name, places)
+        Unmasked(layer, self, name)
+
     def _hook_gradient(self, x: Tensor, target: MixedTarget) -> None:
         x.register_hook(Backward(self._session, target))
 
     def _audit(self, model: nn.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Audit:
-        return audit_call(model, args, kwargs, self.batch_dim)
+        return audit_call(model, args, kwargs, self.batch_dim, self._padding.of_call(args, kwargs))

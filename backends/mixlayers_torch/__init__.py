@@ -5,6 +5,7 @@ from mixlayers_torch._collate import MixCollate as MixCollate
 from mixlayers_torch._convert import convert_iebn as convert_iebn
 from mixlayers_torch._convert import iebn_parameters as iebn_parameters
 from mixlayers_torch._convert import revert_iebn as revert_iebn
+from mixlayers_torch._detection import mix_detection as mix_detection
 from mixlayers_torch._iebn import IEBN1d as IEBN1d
 from mixlayers_torch._iebn import IEBN2d as IEBN2d
 from mixlayers_torch._iebn import IEBN3d as IEBN3d
@@ -38,6 +39,7 @@ __all__ = [
     "get_mixer",
     "iebn_parameters",
     "mix",
+    "mix_detection",
     "revert_iebn",
     "to_official_state_dict",
     "unwrap",

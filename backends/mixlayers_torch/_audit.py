@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from mixlayers._mixer import call_of
 from mixlayers._tree import leaves, tree_map
 from mixlayers._verdicts import Call, Layer, output_tensors, read_graph, report
 from mixlayers_torch._framework import TORCH
+from mixlayers_torch._hooks import joined, parts_of
 
 _SAMPLES = 3
 
@@ -38,28 +40,41 @@ def audit(model: nn.Module, example: Any, *, batch_dim: int = 0) -> Audit:
     return audit_call(model, *call_of(example), batch_dim)
 
 
-def audit_call(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], batch_dim: int) -> Audit:
-    """`audit` for one call of the model."""
+def audit_call(
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    batch_dim: int,
+    masks: Sequence[Any] = (),
+) -> Audit:
+    """`audit` for one call of the model, whose padding masks are no features."""
     size = batch_size(TORCH, (args, kwargs), batch_dim)
-    args, kwargs = tree_map(lambda leaf: _probe(leaf, size, batch_dim), (args, kwargs))
+    args, kwargs = tree_map(lambda leaf: _probe(leaf, size, batch_dim, masks), (args, kwargs))
     size = min(size, _SAMPLES)
     names = {module: name for name, module in model.named_modules() if name}
     seen: dict[str, list[Call]] = {}
 
+    def traced(x: Any, axis: int) -> bool:
+        return can_mix(TORCH, x, size, axis) and x.requires_grad
+
+    def own_node(axis: int, x: Any) -> Any:
+        return x.clone() if traced(x, axis) else x
+
     def mark(module: nn.Module, _: Any, output: Any) -> Any:
-        marked = tree_map(
-            lambda x: x.clone() if can_mix(TORCH, x, size, batch_dim) and x.requires_grad else x, output
-        )
-        own = marked[0] if isinstance(module, nn.RNNBase) else marked  # its state has the batch elsewhere
-        # the nodes are taken now: `marked += residual` would put another in their place
-        nodes = [x.grad_fn for x in leaves(own) if can_mix(TORCH, x, size, batch_dim) and x.requires_grad]
-        seen.setdefault(names[module], []).append(Call(own, nodes))
-        return marked
+        parts, nodes = [], []
+        for part, axis in parts_of(module, output, batch_dim):
+            marked = tree_map(partial(own_node, axis), part)
+            parts.append((marked, axis))
+            # the nodes are taken now: `marked += residual` would put another in their place
+            nodes += [x.grad_fn for x in leaves(marked) if traced(x, axis)]
+        seen.setdefault(names[module], []).append(Call(parts, nodes))
+        return joined(module, [part for part, _ in parts])
 
     handles = [module.register_forward_hook(mark) for module in names]
     try:
-        # the innermost hooks on saved tensors win: an activation checkpoint around the model sees none of these
-        unseen = torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x)
+        # the innermost hooks on saved tensors win: an activation checkpoint around the model sees none of these;
+        # detached, since a node that holds its own output would never be freed, nor the model with it
+        unseen = torch.autograd.graph.saved_tensors_hooks(Tensor.detach, lambda x: x)
         with _undisturbed(model, args), torch.enable_grad(), unseen:
             output = model(*args, **kwargs)
     finally:
@@ -82,28 +97,35 @@ def _below(node: Any) -> list[Any]:
     return [after for after, _ in node.next_functions if after is not None]
 
 
-def _probe(leaf: Any, size: int, batch_dim: int) -> Any:
+def _probe(leaf: Any, size: int, batch_dim: int, masks: Sequence[Any]) -> Any:
     """A few samples of a tensor, as a leaf of the autograd graph."""
     if not isinstance(leaf, Tensor) or leaf.ndim <= batch_dim or leaf.shape[batch_dim] != size:
         return leaf
     few = leaf.detach().narrow(batch_dim, 0, min(size, _SAMPLES)).clone()
-    return few.requires_grad_() if few.is_floating_point() or few.is_complex() else few
+    is_feature = TORCH.is_float(few) and all(leaf is not mask for mask in masks)
+    return few.requires_grad_() if is_feature else few
 
 
 @contextmanager
 def _undisturbed(model: nn.Module, inputs: Any) -> Iterator[None]:
-    """Eval mode, module by module, with the global random state kept."""
+    """Eval mode, module by module, with the global random state kept, and autocast's copies of weights not.
+
+    FSDP2 would take those copies' gradients a step too late: it expects them to be made in the step's own forward.
+    """
     modes = [(module, module.training) for module in model.modules()]
     devices = {
         leaf.device for leaf in leaves(inputs) if isinstance(leaf, Tensor) and leaf.device.type == "cuda"
     }
+    cached = torch.is_autocast_cache_enabled()
     fork = torch.random.fork_rng([device for device in devices if torch.cuda.is_available()])
     try:
         for module, _ in modes:
             module.training = False
+        torch.set_autocast_cache_enabled(False)
         with fork:
             yield
     finally:
+        torch.set_autocast_cache_enabled(cached)
         for module, mode in modes:
             module.training = mode
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy.typing as npt
+import torch
 from torch import Tensor
 from torch.utils.data import default_collate, get_worker_info
 
@@ -14,9 +16,10 @@ from mixlayers_torch._framework import TORCH
 class MixCollate(BaseCollate):
     """A `collate_fn` that mixes: `DataLoader(data, collate_fn=MixCollate(CutMix(), num_classes=10))`.
 
-    Batches come as `(x, soft_targets)`, with float32 targets of shape (N, num_classes) that
-    `F.cross_entropy` takes as they are. Any batch size will do. Worker processes draw differently, and
-    differently in each epoch, from the seed that the DataLoader gives them (`torch.manual_seed` decides it).
+    Batches come as `(x, soft_targets)`, with float32 targets of shape (N, num_classes) that `F.cross_entropy`
+    takes as they are. Any batch size will do. uint8 images are blended in float32 and rounded to the nearest;
+    other integers are refused. Worker processes draw differently, and differently in each epoch, from the
+    seed that the DataLoader gives them (`torch.manual_seed` decides it).
 
     Args:
         method: An input method, for example Mixup(0.2) or CutMix().
@@ -31,6 +34,9 @@ class MixCollate(BaseCollate):
     def _collate(self, samples: list[Any]) -> tuple[Tensor, Tensor]:
         x, labels = default_collate(samples)
         return x, labels
+
+    def _tensor(self, array: npt.NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array)
 
     def _worker(self) -> tuple[int, ...] | None:
         worker = get_worker_info()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from mixlayers._framework import Framework, check_columns
 from mixlayers._lam import Lam
 from mixlayers._pairs import Permutation
 from mixlayers._plan import Blend
-from mixlayers_torch._blend import Partners, blend, share_on
+from mixlayers._replace import Replace
+from mixlayers_torch._blend import Partners, blend, replace, share_on
 
 
 class Torch(Framework):
@@ -35,6 +37,12 @@ class Torch(Framework):
     def maximum(self, x: Tensor, y: Tensor) -> Tensor:
         return torch.maximum(x, y)
 
+    def concatenate(self, parts: Sequence[Tensor]) -> Tensor:
+        return torch.cat(list(parts))
+
+    def full(self, size: int, value: float, beside: Tensor) -> Tensor:
+        return beside.new_full((size,), value, dtype=torch.float32)
+
     def to_numpy(self, x: Tensor) -> np.ndarray[Any, Any]:
         return x.detach().cpu().numpy()
 
@@ -49,6 +57,9 @@ class Torch(Framework):
 
     def blend(self, x: Tensor, how: Blend, partners: Partners) -> Tensor:
         return blend(x, how, partners)
+
+    def replace(self, x: Tensor, how: Replace) -> Tensor:
+        return replace(x, how)
 
     def share(self, s: Lam, beside: Tensor) -> float | Tensor:
         return share_on(s, beside.device)

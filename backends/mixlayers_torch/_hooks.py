@@ -5,11 +5,13 @@ Instances of module-level classes, not closures, so that a deepcopied or pickled
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch._compile import _disable_dynamo
+from torch.nn.utils.rnn import PackedSequence
 
 from mixlayers._mixer import check_signature, check_unwrapped
 from mixlayers_torch._traced import mix_traced
@@ -58,16 +60,40 @@ class Place:
             how = self.mixer.traced
             if how is None or self.name not in how.group:
                 return None
-            if isinstance(output, Tensor) and output.is_floating_point():
+            if isinstance(output, Tensor) and output.is_floating_point() and not how.replaced:
                 return mix_traced(output, self.name, how, self.mixer.batch_dim)
             return eagerly(self._mix, layer, output)
         return self._mix(layer, output)
 
     def _mix(self, layer: nn.Module, output: Any) -> Any:
-        if isinstance(layer, nn.RNNBase):  # its state has the batch on another axis
-            mixed = self.mixer._at(self.name, output[0])
-            return None if mixed is None else (mixed, *output[1:])
-        return self.mixer._at(self.name, output)
+        mixed = self.mixer._at_parts(self.name, *parts_of(layer, output, self.mixer.batch_dim))
+        return None if mixed is None else joined(layer, mixed)
+
+
+class Masked:
+    """Before the forward of a module that takes a padding mask: the mask that fits the mixed features."""
+
+    def __init__(self, layer: nn.Module, mixer: Mixer, name: str, places: Mapping[str, int]) -> None:
+        self.mixer, self.name, self.places = mixer, name, places
+        self.handle = layer.register_forward_pre_hook(self, with_kwargs=True)
+
+    def __call__(self, layer: nn.Module, args: Any, kwargs: Any) -> Any:
+        if torch.compiler.is_dynamo_compiling():
+            return eagerly(self.mixer._padding.before, self.name, self.places, args, kwargs)
+        return self.mixer._padding.before(self.name, self.places, args, kwargs)
+
+
+class Unmasked:
+    """After that forward."""
+
+    def __init__(self, layer: nn.Module, mixer: Mixer, name: str) -> None:
+        self.mixer, self.name = mixer, name
+        self.handle = layer.register_forward_hook(self)
+
+    def __call__(self, layer: nn.Module, args: Any, output: Any) -> None:
+        if torch.compiler.is_dynamo_compiling():
+            return eagerly(self.mixer._padding.after, self.name)
+        return self.mixer._padding.after(self.name)
 
 
 class Backward:
@@ -78,6 +104,29 @@ class Backward:
 
     def __call__(self, gradient: Tensor) -> None:
         self.session.backward_begins(self.target)
+
+
+def parts_of(layer: nn.Module, output: Any, batch_dim: int) -> list[tuple[Any, int]]:
+    """What a layer returned, with the batch axis of each part: a recurrent layer's state has one of its own."""
+    if not isinstance(layer, nn.RNNBase):
+        return [(output, batch_dim)]
+    features, state = output
+    if isinstance(features, Tensor) and features.ndim < 3:  # without a batch
+        return [((), 0), ((), 0)]
+    return [(features, 0 if layer.batch_first else 1), (state, 1)]
+
+
+def joined(layer: nn.Module, parts: list[Any]) -> Any:
+    """The output again."""
+    return tuple(parts) if isinstance(layer, nn.RNNBase) else parts[0]
+
+
+def holds_packed(tree: Any) -> bool:
+    """Whether a container holds a PackedSequence, which is a tuple of its own kind."""
+    if isinstance(tree, PackedSequence):
+        return True
+    items = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, tuple | list) else ()
+    return any(holds_packed(item) for item in items)
 
 
 @_disable_dynamo
@@ -101,7 +150,7 @@ def remove_hooks(model: nn.Module, mixer: Mixer) -> None:
     """Take all hooks of the mixer off the model."""
     for module in model.modules():
         for hook in (*module._forward_pre_hooks.values(), *module._forward_hooks.values()):
-            if isinstance(hook, Enter | Leave | Place) and hook.mixer is mixer:
+            if isinstance(hook, Enter | Leave | Place | Masked | Unmasked) and hook.mixer is mixer:
                 hook.handle.remove()
 
 

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 from torch import Tensor, nn
 
-from mixlayers import MixedTarget
+from mixlayers import MixedTarget, MixPlan
 from mixlayers._audit import Audit
 from mixlayers._mixer import BaseMixer
 from mixlayers_torch._audit import audit_call
 from mixlayers_torch._framework import TORCH
-from mixlayers_torch._hooks import Backward, Enter, Leave, Place, check_wrappable, original
+from mixlayers_torch._hooks import (
+    Backward,
+    Enter,
+    Leave,
+    Masked,
+    Place,
+    Unmasked,
+    check_wrappable,
+    holds_packed,
+    original,
+)
 from mixlayers_torch._traced import STALE, Traced, forget_graphs
 
 
@@ -47,8 +58,31 @@ class Mixer(BaseMixer[nn.Module]):
     def _named_layers(self, model: nn.Module) -> dict[str, nn.Module]:
         return {name: module for name, module in original(model).named_modules() if name}
 
+    def _inner(self, model: nn.Module) -> nn.Module:
+        return original(model)
+
     def _training(self, model: nn.Module) -> bool:
         return model.training
+
+    def _mix(self, tree: Any, plan: MixPlan, batch_dim: int | None = None) -> tuple[Any, Any]:
+        if holds_packed(tree):
+            self._refuse_packed(f"at {plan.place!r}")
+        return super()._mix(tree, plan, batch_dim)
+
+    def _begin(self, model: nn.Module, args: Any, kwargs: Any) -> MixPlan | None:
+        try:
+            return super()._begin(model, args, kwargs)
+        except ValueError:
+            if holds_packed((args, kwargs)):
+                self._refuse_packed("as the model's input")
+            raise
+
+    def _refuse_packed(self, where: str) -> NoReturn:
+        self._session.fail(
+            f"a PackedSequence {where} has no batch axis, and its samples end at different steps",
+            "mix before packing or after pad_packed_sequence: put either into a module of its own, inside the "
+            "wrapped model, and name it in layers=",
+        )
 
     def _hook_model(self, model: nn.Module) -> None:
         Enter(model, self)
@@ -57,8 +91,13 @@ class Mixer(BaseMixer[nn.Module]):
     def _hook_layer(self, layer: nn.Module, name: str) -> None:
         Place(layer, self, name)
 
+    def _hook_mask(self, layer: nn.Module, name: str, places: Mapping[str, int]) -> None:
+        Masked(layer, self, name, places)
+        Unmasked(layer, self, name)
+
     def _hook_gradient(self, x: Tensor, target: MixedTarget) -> None:
         x.register_hook(Backward(self._session, target))
 
     def _audit(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Audit:
-        return audit_call(original(model), args, kwargs, self.batch_dim)
+        masks = self._padding.of_call(args, kwargs)
+        return audit_call(original(model), args, kwargs, self.batch_dim, masks)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from math import prod
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from mixlayers._errors import MixingError
 from mixlayers._layers import INPUT
 from mixlayers._plan import MixPlan
+from mixlayers._replace import Replace
 from mixlayers_torch._blend import to_device
 
 if TYPE_CHECKING:
@@ -41,11 +41,13 @@ class Traced:
         mixer: By which name the graph asks for the mixer.
         group: The layers among which it mixes.
         masked: Whether under a mask.
+        replaced: Whether there are no partners (DropBlock, Erasing): that is done outside of the graph.
     """
 
     mixer: str
     group: tuple[str, ...]
     masked: bool
+    replaced: bool = False
 
     @classmethod
     def of(cls, mixer: Mixer, plan: MixPlan | None) -> Traced | None:
@@ -57,7 +59,7 @@ class Traced:
         hidden = [place for place in mixer.places or () if place != INPUT]
         size = -(-len(hidden) // _most_groups())
         first = hidden.index(plan.place) // size * size
-        return cls(key, tuple(hidden[first : first + size]), plan.recipe is not None)
+        return cls(key, tuple(hidden[first : first + size]), plan.recipe is not None, not plan.mixes)
 
 
 def forget_graphs(model: nn.Module) -> None:
@@ -107,7 +109,9 @@ def decide(feature: Tensor, mixer: str, place: str, masked: bool) -> list[Tensor
             f"the graph that was compiled for {place!r} is of another method: compile the model again."
         )
     how = plan.blend(feature.shape, own.channel_dim)
-    session.mixed(place, [(how.s, prod(feature.shape[1:]))])
+    if isinstance(how, Replace):
+        raise MixingError(f"{plan.method} is not for graphs: it is done outside of them.")
+    session.mixed(place, [(how.s, tuple(feature.shape))])
     perm, inverted = own._partners(plan).on(feature.device)
     keep = np.broadcast_to(np.asarray(how.lam), (plan.batch_size,))
     where = np.ones((1,) * feature.ndim, dtype=bool)

@@ -9,6 +9,7 @@ from torch import nn
 from mixlayers import Method
 from mixlayers._layers import Layers
 from mixlayers._mixer import attached
+from mixlayers._token_masks import Mask, Share
 from mixlayers_torch._hooks import find_mixer, remove_hooks
 from mixlayers_torch._mixer import Mixer
 
@@ -25,6 +26,8 @@ def wrap(
     rank: int | None = None,
     batch_dim: int = 0,
     channel_dim: int = 1,
+    mask: Mask = None,
+    share: Share = "features",
 ) -> Model:
     """Make a model mix: afterwards `output, target = model(images, target=labels)`.
 
@@ -40,6 +43,8 @@ def wrap(
         rank=rank,
         batch_dim=batch_dim,
         channel_dim=channel_dim,
+        mask=mask,
+        share=share,
     )
     return model
 

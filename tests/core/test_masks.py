@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import maximum_filter
 
-from mixlayers._masks import Blocks, Box, _bernoulli, dilate, expected_portion, rate_for_portion, seed_rate
+from mixlayers._masks import Blocks, Box, bernoulli, dilate, expected_portion, rate_for_portion, seed_rate
 
 spatials = st.lists(st.integers(1, 12), min_size=0, max_size=3).map(tuple)
 seeds = st.integers(0, 2**32)
@@ -59,14 +59,14 @@ def test_portion_is_solved_for(portion, spatial):
     )
 
 
-def test_gaps_draw_a_bernoulli_field():
+def test_gaps_draw_abernoulli_field():
     rng, rate, size = np.random.default_rng(0), 0.07, 50
     counts = np.zeros(size)
     for _ in range(4000):
-        counts[_bernoulli(rng, rate, size)] += 1
+        counts[bernoulli(rng, rate, size)] += 1
     assert np.abs(counts / 4000 - rate).max() < 5 * math.sqrt(rate / 4000)
-    assert len(_bernoulli(rng, 0.0, size)) == 0
-    assert np.array_equal(_bernoulli(rng, 1.0, size), np.arange(size))
+    assert len(bernoulli(rng, 0.0, size)) == 0
+    assert np.array_equal(bernoulli(rng, 1.0, size), np.arange(size))
 
 
 @given(

@@ -99,5 +99,5 @@ def test_the_shape_must_fit_the_plan():
 
 
 def test_several_features_share_by_their_elements():
-    assert joint_share([(0.5, 3), (0.1, 1)]) == pytest.approx(0.4)
+    assert joint_share([(0.5, (2, 3)), (0.1, (2, 1))]) == pytest.approx(0.4)
     assert joint_share([(0.3, 7)]) == 0.3

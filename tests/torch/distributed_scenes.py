@@ -18,15 +18,16 @@ from mixlayers.torch import convert_iebn, cross_entropy, get_mixer, wrap
 from mixlayers_torch._iebn_sync import SyncIEBN
 
 STEPS = 4
+SAVED = 2
 PLACES = ["input", "one", "two"]
 
 
 class Part(nn.Module):
     """A layer that may be recomputed in the backward pass."""
 
-    def __init__(self, width: int, recompute: bool) -> None:
+    def __init__(self, layer: nn.Module, recompute: bool) -> None:
         super().__init__()
-        self.linear, self.recompute = nn.Linear(width, width), recompute
+        self.layer, self.recompute = layer, recompute
 
     def forward(self, x: Tensor) -> Tensor:
         if self.recompute:
@@ -34,14 +35,15 @@ class Part(nn.Module):
         return self._own(x)
 
     def _own(self, x: Tensor) -> Tensor:
-        return torch.relu(self.linear(x))
+        return torch.relu(self.layer(x))
 
 
 class Net(nn.Module):
     def __init__(self, recompute: bool = False) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.one, self.two, self.head = Part(6, recompute), Part(6, recompute), nn.Linear(6, 3)
+        self.one, self.two = Part(nn.Linear(6, 6), recompute), Part(nn.Linear(6, 6), recompute)
+        self.head = nn.Linear(6, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.two(self.one(x)))
@@ -123,7 +125,7 @@ def ddp_compiled(rank: int, folder: str) -> dict[str, Any]:
 
 def sharded(recompute: bool = False) -> nn.Module:
     model = Net(recompute)
-    mesh = init_device_mesh("cpu", (2,))
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
     for part in (model.one, model.two, model):
         fully_shard(part, mesh=mesh)
     return model
@@ -147,33 +149,55 @@ def fsdp_checkpointed(rank: int, folder: str) -> dict[str, Any]:
     return {"lams": train(model, rank), "state": full(model)}
 
 
-def fsdp_resumed(rank: int, folder: str) -> dict[str, Any]:
-    """Two steps, a checkpoint, and the rest by other objects."""
+Run = tuple[nn.Module, torch.optim.Optimizer]
+
+
+def start() -> Run:
+    model = wrap(sharded(), ManifoldMixup(), PLACES)
+    return model, optimiser_of(model)
+
+
+def state_of(run: Run) -> dict[str, Any]:
+    own, momenta = get_state_dict(*run)
+    return {"model": own, "optimiser": momenta, "mixer": get_mixer(run[0]).state_dict()}
+
+
+def load(run: Run, path: str) -> None:
+    state = state_of(run)
+    dcp.load(state, checkpoint_id=path)
+    set_state_dict(*run, model_state_dict=state["model"], optim_state_dict=state["optimiser"])
+    get_mixer(run[0]).load_state_dict(state["mixer"])
+
+
+def go_on(run: Run, rank: int, first: int, last: int) -> list[float]:
+    model, optimiser = run
     lams = []
-
-    def start() -> tuple[nn.Module, torch.optim.Optimizer, dict[str, Any]]:
-        model = wrap(sharded(), ManifoldMixup(), PLACES)
-        optimiser = optimiser_of(model)
-        own, momenta = get_state_dict(model, optimiser)
-        return model, optimiser, {"model": own, "optimiser": momenta, "mixer": get_mixer(model).state_dict()}
-
-    model, optimiser, _ = start()
-    for step in range(STEPS):
-        if step == 2:
-            own, momenta = get_state_dict(model, optimiser)
-            state = {"model": own, "optimiser": momenta, "mixer": get_mixer(model).state_dict()}
-            dcp.save(state, checkpoint_id=f"{folder}/dcp")
-            model, optimiser, state = start()
-            dcp.load(state, checkpoint_id=f"{folder}/dcp")
-            set_state_dict(
-                model, optimiser, model_state_dict=state["model"], optim_state_dict=state["optimiser"]
-            )
-            get_mixer(model).load_state_dict(state["mixer"])
+    for step in range(first, last):
         step_of(model, rank, step)
         lams.append(float(get_mixer(model).last.lam))
         optimiser.step()
         optimiser.zero_grad()
-    return {"lams": lams, "state": full(model)}
+    return lams
+
+
+def fsdp_resumed(rank: int, folder: str) -> dict[str, Any]:
+    """Two steps, a checkpoint, and the rest by other objects."""
+    first, second = start(), start()
+    lams = go_on(first, rank, 0, SAVED)
+    dcp.save(state_of(first), checkpoint_id=f"{folder}/dcp")
+    load(second, f"{folder}/dcp")
+    return {"lams": lams + go_on(second, rank, SAVED, STEPS), "state": full(second[0])}
+
+
+def resume(rank: int, folder: str, world: int) -> None:
+    """What each of any number of processes does with the checkpoint that two have saved."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet{world}", rank=rank, world_size=world)
+    run = start()
+    load(run, f"{folder}/dcp")
+    result = {"lams": go_on(run, rank, SAVED, STEPS), "state": full(run[0])}
+    torch.save(result, f"{folder}/{world}.{rank}.pt")
+    dist.destroy_process_group()
 
 
 def patchup_in_images(rank: int, folder: str) -> dict[str, Any]:
@@ -217,11 +241,3 @@ SCENES: list[Callable[[int, str], dict[str, Any]]] = [
     ddp, ddp_wrapped_afterwards, ddp_accumulating, ddp_same_plans, ddp_compiled, fsdp, fsdp_wrapped_before,
     fsdp_checkpointed, fsdp_resumed, patchup_in_images, iebn_joint,
 ]  # fmt: skip
-
-
-def work(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    results = {scene.__name__: scene(rank, folder) for scene in SCENES}
-    torch.save(results, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()

@@ -1,0 +1,121 @@
+"""What is replaced by a constant or by noise, not by a partner: DropBlock's blocks and erased boxes.
+
+A recipe (`DroppedBlocks`, `ErasedBoxes`) belongs to the plan; what it replaces is drawn once the feature's shape is
+known. Labels stay.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from mixlayers._erasing import Cutout, Erase, RandomErasing
+from mixlayers._masks import Mask, bernoulli, dilate, seed_rate
+
+
+@dataclass(frozen=True)
+class Replace:
+    """A plan brought to one feature's shape: the partner under the mask, `scale * x` elsewhere.
+
+    Attributes:
+        mask: bool, broadcastable to the feature with its batch axis first.
+        partner: float32, the same.
+        scale: Factor of what is kept.
+    """
+
+    s: ClassVar[float] = 0.0  # the label's share of anything else
+
+    mask: Mask
+    partner: npt.NDArray[np.float32]
+    scale: float = 1.0
+
+    def channels_last(self) -> Replace:
+        """The same for a feature (N, *spatial, C)."""
+        mask = np.ascontiguousarray(np.moveaxis(self.mask, 1, -1))
+        return Replace(mask, np.moveaxis(self.partner, 1, -1), self.scale)
+
+
+@dataclass(frozen=True)
+class DroppedBlocks:
+    """DropBlock: random blocks of zeros inside the map, drawn for each sample.
+
+    Attributes:
+        drop: The paper's 1 - keep_prob, in (0, 1).
+        block_size: Side of a block; clipped to the map.
+        couple_channels: Whether all channels of a sample drop the same blocks.
+    """
+
+    drop: float
+    block_size: int
+    couple_channels: bool = False
+
+    def draw(self, rng: np.random.Generator, size: int, channels: int, spatial: Sequence[int]) -> Replace:
+        """Draw for a feature (size, channels, *spatial)."""
+        if self.couple_channels and not spatial:
+            raise ValueError(
+                "couple_channels=True drops whole samples of a feature of shape (N, C): leave it out, or choose a "
+                "layer whose output has spatial axes."
+            )
+        sizes = tuple(min(self.block_size, side) for side in spatial)
+        planes = 1 if self.couple_channels else channels
+        rate = seed_rate(self.drop, spatial, sizes)
+        free = (size * planes, *(side - block + 1 for side, block in zip(spatial, sizes, strict=True)))
+        plane, *first = np.unravel_index(bernoulli(rng, rate, math.prod(free)), free)
+        seeds = (start + (block - 1) // 2 for start, block in zip(first, sizes, strict=True))
+        flat = np.ravel_multi_index((plane, *seeds), (size * planes, *spatial))
+        mask = dilate(flat, (size * planes, *spatial), sizes).reshape(size, planes, *spatial)
+        kept = mask.size - int(np.count_nonzero(mask))
+        nothing = np.zeros((1,) * mask.ndim, dtype=np.float32)
+        return Replace(mask, nothing, mask.size / max(kept, 1))
+
+
+@dataclass(frozen=True)
+class ErasedBoxes:
+    """RandomErasing's or Cutout's boxes, drawn for each sample.
+
+    Attributes:
+        p, scale, ratio, value, count: As of RandomErasing.
+        size: The side of Cutout's squares, instead of scale and ratio.
+    """
+
+    p: float
+    scale: tuple[float, float]
+    ratio: tuple[float, float]
+    value: tuple[float, ...] | str
+    count: tuple[int, int]
+    size: int | None = None
+
+    def draw(self, rng: np.random.Generator, size: int, channels: int, spatial: Sequence[int]) -> Replace:
+        """Draw for a batch (size, channels, *spatial)."""
+        if len(spatial) != 2:
+            raise ValueError(
+                f"Erasing needs images or maps (N, C, H, W), got {len(spatial)} spatial axes: use DropBlock, which "
+                "takes any number."
+            )
+        noisy = isinstance(self.value, str)
+        mask = np.zeros((size, 1, *spatial), dtype=np.bool_)
+        partner = np.zeros((size, channels, *spatial) if noisy else (1, 1, 1, 1), dtype=np.float32)
+        if not noisy:
+            partner = Erase(0, 0, 0, 0, self.value).partner((channels, 0, 0), floating=True)[None]
+        height, width = spatial
+        for i in range(size):
+            for box in self._boxes(rng, (height, width)):
+                at = (slice(box.top, box.top + box.height), slice(box.left, box.left + box.width))
+                mask[i, 0][at] = True
+                if noisy:
+                    noise = box.partner((channels, box.height, box.width), floating=True)
+                    partner[i][(slice(None), *at)] = noise
+        return Replace(mask, partner.astype(np.float32))
+
+    def _boxes(self, rng: np.random.Generator, spatial: tuple[int, int]) -> tuple[Any, ...]:
+        if self.size is None:
+            return RandomErasing(self.p, self.scale, self.ratio, self.value, self.count).draw(rng, spatial)
+        if rng.random() >= self.p:
+            return ()
+        count = int(rng.integers(self.count[0], self.count[1] + 1))
+        return Cutout(self.size, count, self.value).draw(rng, spatial)

@@ -1,0 +1,1 @@
+"""Mixing in other people's trainers: one module for each trainer, which alone imports it."""

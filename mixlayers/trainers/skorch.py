@@ -1,0 +1,107 @@
+"""Mixing in skorch: `NeuralNetClassifier(..., callbacks=[("mixing", Mixing())])`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from skorch import NeuralNet
+from skorch.callbacks import Callback
+
+from mixlayers import ManifoldMixup, Method
+from mixlayers._layers import Layers
+from mixlayers._loss import MixedLoss
+from mixlayers.torch import Mixer, unwrap
+from mixlayers.trainers._watch import Watch
+
+
+class Mixing(Callback):  # type: ignore[misc]  # skorch has no types
+    """Mixes the module in training batches, and blends the criterion to match; never in validation or predict.
+
+    Its arguments are parameters as scikit-learn knows them, so `GridSearchCV` can search over
+    `callbacks__mixing__alpha`, `callbacks__mixing__method` or `callbacks__mixing__layers`.
+
+    The history gets `mixing_lam` per training batch, the original sample's share in the label; per epoch
+    `mixed_<layer>`, how many batches were mixed there (`mixed_clean`: nowhere), and `mixing_batch_count`, the
+    number of the next plan. From the latter a training that goes on (`partial_fit`, `warm_start`, or skorch's
+    `Checkpoint` and `LoadInitState`, which save and load the history) draws the plans of an uninterrupted one.
+
+    Args:
+        method: What to do in each batch, by default ManifoldMixup(alpha=2).
+        alpha: Used in place of the method's own alpha, where it is given.
+        layers: Where a hidden method may mix, by the names in the module; as for `Mixer`.
+        seed, batch_dim, channel_dim: As for `Mixer`.
+    """
+
+    def __init__(
+        self,
+        method: Method | None = None,
+        alpha: float | None = None,
+        layers: Layers = "auto",
+        seed: int = 0,
+        batch_dim: int = 0,
+        channel_dim: int = 1,
+    ) -> None:
+        self.method = method
+        self.alpha = alpha
+        self.layers = layers
+        self.seed = seed
+        self.batch_dim = batch_dim
+        self.channel_dim = channel_dim
+
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Attach to the module and the criterion."""
+        self._detach(net)  # what an error left behind
+        self.wrapped_, self.plain_ = net.module_, net.criterion_
+        self.mixer_ = Mixer(
+            net.module_,
+            self._method(),
+            self.layers,
+            seed=self.seed,
+            batch_dim=self.batch_dim,
+            channel_dim=self.channel_dim,
+        )
+        self.watch_ = Watch(
+            self.mixer_, "module_, in the net's infer", "wrap the module that infer calls by hand"
+        )
+        net.criterion_ = self.mixer_.loss(net.criterion_)
+
+    def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Go on from the history's last epoch."""
+        if len(net.history) > 1 and "mixing_batch_count" in net.history[-2]:
+            self.mixer_.load_state_dict({"step": net.history[-2]["mixing_batch_count"]})
+
+    def on_batch_end(self, net: NeuralNet, training: bool = False, **kwargs: Any) -> None:
+        """Record the step's lam; raise if training goes on without mixing."""
+        if training and self.watch_.after_batch():
+            net.history.record_batch("mixing_lam", self.watch_.lam)
+            net.history.record("mixing_batch_count", self.mixer_.step)
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Record the epoch's batches by layer."""
+        for layer, count in self.watch_.counts().items():
+            net.history.record(f"mixed_{layer}", count)
+        self.watch_.new_epoch()
+
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Leave module and criterion as they were."""
+        self._detach(net)
+
+    def _method(self) -> Method:
+        method = ManifoldMixup() if self.method is None else self.method
+        if self.alpha is None:
+            return method
+        if not hasattr(method, "alpha"):
+            raise ValueError(
+                f"alpha={self.alpha} was given, but {method!r} has none: search over method instead."
+            )
+        changed: Method = replace(method, alpha=self.alpha)  # type: ignore[type-var]  # a dataclass
+        return changed
+
+    def _detach(self, net: NeuralNet) -> None:
+        if not hasattr(self, "mixer_"):
+            return
+        unwrap(self.wrapped_)
+        if isinstance(net.criterion_, MixedLoss):  # else there is a new one
+            net.criterion_ = self.plain_
+        del self.mixer_, self.wrapped_, self.plain_, self.watch_
