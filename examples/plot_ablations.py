@@ -1,0 +1,159 @@
+"""Which layers, how much: Manifold Mixup's two choices
+======================================================
+
+Few-label networks trained with Manifold Mixup at other sets of layers, and with other alphas. `--full` runs what
+docs/evidence/ablations.md reports; without it the run takes seconds and ranks nothing.
+"""
+
+import numpy as np
+import torch
+from evidence import Claim, Figure, Job, Record, Run, Study, figure, main, of, spread, table
+from evidence.networks import parts, pictures, trained
+
+from mixlayers import ManifoldMixup
+from mixlayers.cli.score import accuracy, ece, nll
+from mixlayers.cli.torch_side import predict
+
+DEFAULT = "input, layer1, layer2"
+QUICK = {
+    "data": "mnist5k",
+    "labels": [10],
+    "sets": ["none", DEFAULT],
+    "alphas": [0.2],
+    "steps": 40,
+    "tested": 500,
+    "seeds": 1,
+}
+FULL = {
+    "data": "mnist5k",
+    "labels": [20],
+    "sets": [
+        "none",
+        "input",
+        "layer1",
+        "layer2",
+        "layer3",
+        "input, layer1",
+        DEFAULT,
+        "input, layer1, layer2, layer3",
+    ],
+    "alphas": [0.1, 0.2, 1.0, 4.0],
+    "steps": 200,
+    "tested": 4000,
+    "seeds": 3,
+}
+
+
+def jobs(settings: Job, seed: int) -> list[Job]:
+    """Every set at alpha 2, every other alpha at the default set."""
+    cases = [(layers, 2.0) for layers in settings["sets"]] + [
+        (DEFAULT, alpha) for alpha in settings["alphas"]
+    ]
+    return [
+        {"labels": n, "layers": layers, "alpha": alpha} for n in settings["labels"] for layers, alpha in cases
+    ]
+
+
+def work(job: Job, settings: Job) -> Run:
+    data = pictures(settings["data"])
+    rows = parts(data, job["labels"], job["seed"], settings["tested"])
+    layers = () if job["layers"] == "none" else tuple(job["layers"].split(", "))
+    method = ManifoldMixup(job["alpha"]) if layers else None
+    network = trained(method, layers, data, rows, job["seed"], settings["steps"])
+    chances, labels = predict(network, torch.from_numpy(data.images[rows.test])), data.labels[rows.test]
+    return {
+        "accuracy": accuracy(chances, labels),
+        "nll": nll(chances, labels),
+        "ece": ece(chances, labels),
+    }
+
+
+def alphas(settings: Job) -> list[float]:
+    return sorted({2.0, *settings["alphas"]})
+
+
+def tables(record: Record) -> str:
+    """Accuracy, its gain over plain training with the same seed, NLL and calibration error."""
+    settings = record["settings"]
+    found = []
+    for n in settings["labels"]:
+        plain = of(record["runs"], "accuracy", labels=n, layers="none")
+        cases = {
+            "layers (alpha 2)": [(layers, layers, 2.0) for layers in settings["sets"]],
+            f"alpha ({DEFAULT})": [(f"{alpha:g}", DEFAULT, alpha) for alpha in alphas(settings)],
+        }
+        for head, lines in cases.items():
+            rows = []
+            for title, layers, alpha in lines:
+                own = {
+                    key: of(record["runs"], key, labels=n, layers=layers, alpha=alpha)
+                    for key in ("accuracy", "nll", "ece")
+                }
+                gain = spread(own["accuracy"] - plain, 1, 100.0)
+                rows.append(
+                    [
+                        title,
+                        spread(own["accuracy"], 1, 100.0),
+                        gain,
+                        spread(own["nll"], 3),
+                        spread(own["ece"], 1, 100.0),
+                    ]
+                )
+            title = f"{n} labels per class, {settings['seeds']} seeds"
+            found.append(table(title, [head, "accuracy %", "gain", "NLL", "ECE %"], rows))
+    return "\n\n".join(found)
+
+
+def claims(record: Record) -> list[Claim]:
+    runs, settings = record["runs"], record["settings"]
+    found = [("Every network does better than guessing.", all(run["accuracy"] > 0.15 for run in runs))]
+    if settings["steps"] < FULL["steps"]:
+        return found
+
+    def mean(layers: str, n: int) -> float:
+        return float(of(runs, "accuracy", labels=n, layers=layers, alpha=2.0).mean())
+
+    return [
+        *found,
+        (
+            "Mixing at one of the input, layer1 and layer2 is more accurate than plain training.",
+            all(mean(DEFAULT, n) > mean("none", n) for n in settings["labels"]),
+        ),
+        (
+            "It is also more accurate than mixing at the input alone.",
+            all(mean(DEFAULT, n) > mean("input", n) for n in settings["labels"]),
+        ),
+    ]
+
+
+def draw(record: Record) -> Figure:
+    """Gain in accuracy of every seed, its mean as a bar; left the sets, right the alphas."""
+    settings = record["settings"]
+    n = settings["labels"][0]
+    plain = of(record["runs"], "accuracy", labels=n, layers="none")
+    sets = [(layers.replace(", ", "\n"), layers, 2.0) for layers in settings["sets"] if layers != "none"]
+    fig = figure(10.0, 4.6)
+    left, right = fig.subplots(1, 2, sharey=True, width_ratios=(1.4, 1))
+    for axes, cases in (
+        (left, sets),
+        (right, [(f"{alpha:g}", DEFAULT, alpha) for alpha in alphas(settings)]),
+    ):
+        for place, (_, layers, alpha) in enumerate(cases):
+            gain = 100 * (of(record["runs"], "accuracy", labels=n, layers=layers, alpha=alpha) - plain)
+            axes.bar(place, gain.mean(), 0.7, color="#7FC9B3", edgecolor="#009E73")
+            axes.plot(np.full(len(gain), place), gain, "o", color="#00513B", markersize=4)
+        axes.axhline(0.0, color="#333333", linewidth=0.8)
+        axes.set_xticks(range(len(cases)), [case[0] for case in cases], fontsize=10)
+        axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    left.set_ylabel("gain in accuracy over plain, points", fontsize=11)
+    left.set_title("where it mixes (alpha 2)", loc="left", fontsize=12)
+    right.set_title(f"alpha ({DEFAULT})", loc="left", fontsize=12)
+    return fig
+
+
+STUDY = Study("ablations", QUICK, FULL, jobs, work, tables, claims, draw)
+
+if __name__ == "__main__":
+    main(STUDY)
