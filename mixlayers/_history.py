@@ -27,7 +27,8 @@ class MixRecord(NamedTuple):
         layer: Where it mixed: "input", a layer's name, or None for a clean step.
         lam: Share of the original sample under the mask, as in the plan; the batch's mean where it is
             drawn per sample or pair. 0.0 for CutMix and hard PatchUp, 1.0 for a clean step.
-        s: Share of the partner that the label got; the batch's mean. Under a mask, less than `1 - lam`.
+        s: Share of the partner that the label got; the batch's mean. Under a mask, less than `1 - lam`. With
+            share="tokens" it is the features' share: counting tokens would wait for the device.
     """
 
     step: int

@@ -35,6 +35,9 @@ class MixCollate(BaseCollate):
         x, labels = default_collate(samples)
         return x, labels
 
+    def _is_array(self, x: Tensor) -> bool:
+        return x.dtype is not torch.bfloat16
+
     def _tensor(self, array: npt.NDArray[Any]) -> Tensor:
         return torch.from_numpy(array)
 

@@ -90,7 +90,8 @@ class Mixing(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *step: Any) -> None:
         """Log the step's lam; raise if training goes on without mixing."""
-        if self._watch.after_batch():
+        # a call of log takes a millisecond and more, also where nothing is written
+        if self._watch.after_batch() and trainer._logger_connector.should_update_logs:
             pl_module.log("mixing/lam", self._watch.lam, on_step=True, on_epoch=False)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
