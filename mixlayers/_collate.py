@@ -47,9 +47,8 @@ class BaseCollate(ABC):
         """Collate a list of (x, label) and mix it."""
         x, labels = self._collate(list(samples))
         framework = self.framework
-        if framework.is_tensor(x) and self._is_array(
-            x
-        ):  # NumPy rounds bytes rightly, and pastes boxes in place
+        # NumPy rounds bytes rightly, and pastes boxes in place
+        if framework.is_tensor(x) and self._is_array(x):
             framework, x, labels = COLLATED, framework.to_numpy(x), framework.to_numpy(labels)
         mixed, target = mix_batch(
             framework,

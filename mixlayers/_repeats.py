@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Iterator, Sized
 from functools import partial
 
 import numpy as np
@@ -51,34 +51,50 @@ def repeat_order(
     return order[dealt % (size * repeats) // repeats]
 
 
-class Repeats:
-    """Epochs of repeated indices for a data set: what every backend's sampler draws from.
-
-    Args:
-        dataset: Anything that has a length N.
-        repeats: How often each index comes.
-        rank, world: The process's number, and how many there are.
-        shuffle: Whether each epoch has an order of its own.
-        seed: The run's seed, equal in all processes.
-        round_to: See `repeat_order`.
-    """
+class BaseSampler:
+    """What every backend's RepeatedAugmentationSampler does: it says what the arguments mean."""
 
     def __init__(
         self,
         dataset: Sized,
+        repeats: int = 3,
         *,
-        repeats: int,
-        rank: int,
-        world: int,
-        shuffle: bool,
-        seed: int,
-        round_to: int | None,
+        num_replicas: int | None = None,
+        rank: int | None = None,
+        shuffle: bool = True,
+        seed: int = 0,
+        round_to: int | None = None,
     ) -> None:
-        self.size, self.shuffle, self.seed = len(dataset), shuffle, seed
-        self._deal = partial(repeat_order, repeats=repeats, rank=rank, world=world, round_to=round_to)
-        self.length = len(self.of_epoch(0))
+        own, world = self._processes()
+        self.size, self.shuffle, self.seed, self.epoch = len(dataset), shuffle, seed, 0
+        self._deal = partial(
+            repeat_order,
+            repeats=repeats,
+            rank=own if rank is None else rank,
+            world=world if num_replicas is None else num_replicas,
+            round_to=round_to,
+        )
+        self._length = len(self._of_epoch(0))
 
-    def of_epoch(self, epoch: int) -> npt.NDArray[np.int64]:
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the next epoch; the ones after it follow."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._next().tolist())
+
+    def __len__(self) -> int:
+        return self._length
+
+    def _processes(self) -> tuple[int, int]:
+        """This process's number, and how many there are."""
+        return 0, 1
+
+    def _next(self) -> npt.NDArray[np.int64]:
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        return self._of_epoch(epoch)
+
+    def _of_epoch(self, epoch: int) -> npt.NDArray[np.int64]:
         """The indices of an epoch: a pure function of (seed, epoch)."""
         order = np.arange(self.size, dtype=np.int64)
         if self.shuffle:

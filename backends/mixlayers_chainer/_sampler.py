@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from chainer.iterators import OrderSampler
 
-from mixlayers._repeats import Repeats
+from mixlayers._repeats import BaseSampler
 
 _EPOCHS: Final = 10_000
 """How far to look for the epoch of a snapshot's order."""
 
 
-class RepeatedAugmentationSampler(OrderSampler):
+class RepeatedAugmentationSampler(BaseSampler, OrderSampler):
     """Repeated augmentation (Berman et al., arXiv:1902.05509): `SerialIterator(data, 64, order_sampler=...)`.
 
     Each image comes `repeats` times, augmented anew by the data set each time, and an epoch stays as long as one
@@ -28,7 +27,8 @@ class RepeatedAugmentationSampler(OrderSampler):
     Args:
         dataset: Anything that has a length N.
         repeats: How often each image comes, >= 1.
-        num_replicas, rank: How many processes there are, and which this is: a ChainerMN communicator's size and rank.
+        num_replicas, rank: How many processes there are, and which this is: a ChainerMN communicator's size and
+            rank; None: one process.
         shuffle: Whether each epoch has an order of its own.
         seed: Equal in all processes.
         round_to: None: ceil(N / num_replicas) indices a process. 256: floor(N // 256 * 256 / num_replicas), as in
@@ -38,55 +38,25 @@ class RepeatedAugmentationSampler(OrderSampler):
         ValueError: If an argument is out of its range, or `round_to` leaves no index.
     """
 
-    def __init__(
-        self,
-        dataset: Sized,
-        repeats: int = 3,
-        *,
-        num_replicas: int = 1,
-        rank: int = 0,
-        shuffle: bool = True,
-        seed: int = 0,
-        round_to: int | None = None,
-    ) -> None:
-        self.epoch = 0
-        self._repeats = Repeats(
-            dataset,
-            repeats=repeats,
-            rank=rank,
-            world=num_replicas,
-            shuffle=shuffle,
-            seed=seed,
-            round_to=round_to,
-        )
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the next order; the ones after it follow."""
-        self.epoch = epoch
-
     def __call__(self, current_order: npt.NDArray[Any], current_position: int) -> npt.NDArray[np.int64]:
         """The next epoch's order; the iterator calls it.
 
         Raises:
             ValueError: If the current order, a snapshot's, is of no epoch of this sampler.
         """
-        if self._repeats.shuffle and not self._follows(current_order):
+        if self.shuffle and not self._follows(current_order):
             self.epoch = self._epoch_after(current_order)
-        epoch, self.epoch = self.epoch, self.epoch + 1
-        return self._repeats.of_epoch(epoch)
-
-    def __len__(self) -> int:
-        return self._repeats.length
+        return self._next()
 
     def _follows(self, order: npt.NDArray[Any]) -> bool:
         """Whether the order is what an iterator has that was not resumed: none yet, or the last epoch's."""
         if np.array_equal(order, np.arange(len(order))):
             return True
-        return self.epoch > 0 and np.array_equal(order, self._repeats.of_epoch(self.epoch - 1))
+        return self.epoch > 0 and np.array_equal(order, self._of_epoch(self.epoch - 1))
 
     def _epoch_after(self, order: npt.NDArray[Any]) -> int:
         for epoch in range(_EPOCHS):
-            if np.array_equal(order, self._repeats.of_epoch(epoch)):
+            if np.array_equal(order, self._of_epoch(epoch)):
                 return epoch + 1
         raise ValueError(
             "the iterator's order is of no epoch of this sampler: resume with the same data set, seed, repeats, "

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sized
-
 import torch
 from torch.utils.data import Sampler
 
-from mixlayers._repeats import Repeats
+from mixlayers._repeats import BaseSampler
 from mixlayers_torch._framework import TORCH
 
 
-class RepeatedAugmentationSampler(Sampler[int]):
+class RepeatedAugmentationSampler(BaseSampler, Sampler[int]):
     """Repeated augmentation (Berman et al., arXiv:1902.05509): `DataLoader(data, sampler=...)`.
 
     Each image comes `repeats` times, augmented anew by the data set each time, and an epoch stays as long as one
@@ -34,38 +32,6 @@ class RepeatedAugmentationSampler(Sampler[int]):
         ValueError: If an argument is out of its range, or `round_to` leaves no index.
     """
 
-    def __init__(
-        self,
-        dataset: Sized,
-        repeats: int = 3,
-        *,
-        num_replicas: int | None = None,
-        rank: int | None = None,
-        shuffle: bool = True,
-        seed: int = 0,
-        round_to: int | None = None,
-    ) -> None:
-        if num_replicas is None:
-            ready = torch.distributed.is_available() and torch.distributed.is_initialized()
-            num_replicas = torch.distributed.get_world_size() if ready else 1
-        self.epoch = 0
-        self._repeats = Repeats(
-            dataset,
-            repeats=repeats,
-            rank=TORCH.rank() if rank is None else rank,
-            world=num_replicas,
-            shuffle=shuffle,
-            seed=seed,
-            round_to=round_to,
-        )
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the next iteration; the ones after it follow."""
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[int]:
-        epoch, self.epoch = self.epoch, self.epoch + 1
-        return iter(self._repeats.of_epoch(epoch).tolist())
-
-    def __len__(self) -> int:
-        return self._repeats.length
+    def _processes(self) -> tuple[int, int]:
+        ready = torch.distributed.is_available() and torch.distributed.is_initialized()
+        return TORCH.rank(), torch.distributed.get_world_size() if ready else 1
