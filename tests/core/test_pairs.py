@@ -8,7 +8,7 @@ from scipy import stats
 
 from mixlayers import Apart, Mixup, Near, OneOf
 from mixlayers._pairs import draw_pairs, inverse
-from mixlayers._repeats import Repeats
+from mixlayers._repeats import repeat_order
 
 sizes = st.integers(1, 40)
 seeds = st.integers(0, 2**32)
@@ -196,7 +196,7 @@ def test_partners_apart_are_anybody_else():
 
 
 def test_the_copies_of_repeated_augmentation_never_meet():
-    epoch = Repeats(range(100), repeats=3, rank=0, world=1, shuffle=True, seed=0, round_to=None).of_epoch(0)
+    epoch = repeat_order(rng(0).permutation(100), repeats=3)
     method = Mixup(pairs=Apart(3))
     for step, images in enumerate(np.split(epoch[:96], 3)):
         perm = method.plan(step=step, batch_size=32).perm
