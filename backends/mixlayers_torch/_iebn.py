@@ -106,10 +106,10 @@ class _IEBN(nn.Module):
         self._check_input_dim(input)
         factor = 0.0 if self.momentum is None else self.momentum
         tracking = self.training and self.track_running_stats
-        if tracking and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
+        if tracking and (seen := self.num_batches_tracked) is not None:
+            seen.add_(1)
             if self.momentum is None:
-                factor = 1.0 / float(self.num_batches_tracked)
+                factor = 1.0 / float(seen)
         kept = tracking or not self.training
         mean, var = (self.running_mean, self.running_var) if kept else (None, None)
         batch = self.training or (mean is None and var is None)

@@ -75,27 +75,31 @@ def plain(
 def _gated(
     x: Tensor, scaled: Tensor, bias: Tensor | None, weight_readjust: Tensor, bias_readjust: Tensor
 ) -> Tensor:
-    """`scaled * a + bias`."""
-    space = (1,) * (x.ndim - 2)
-    gap = x.flatten(2).mean(2) if space else x
-    a = torch.sigmoid(gap * weight_readjust + bias_readjust)  # addcmul would be slower to differentiate
-    y = scaled * a.view(*gap.shape, *space)
-    y = y if bias is None else y + bias.view(-1, *space)
+    """`scaled * a + bias`; addcmul would be slower to differentiate."""
+    space = tuple(range(2, x.ndim))
+
+    def wide(vector: Tensor) -> Tensor:
+        return vector.view(-1, *(1 for _ in space))
+
+    gap = x.mean(space, keepdim=True) if space else x
+    a = torch.sigmoid(gap * wide(weight_readjust) + wide(bias_readjust))
+    y = scaled * a
+    y = y if bias is None else y + wide(bias)
     return y if y.dtype is x.dtype else y.to(x.dtype)
 
 
 def _worth_it(x: Tensor, parameters: tuple[Tensor | None, ...], statistics: Statistics) -> bool:
     """Whether own kernels apply to x and are faster than PyTorch's own operations."""
-    if torch.compiler.is_compiling() or x.numel() < SMALL or type(x) is not Tensor:
+    if x.numel() < SMALL or torch.compiler.is_compiling() or type(x) is not Tensor:
         return False
     if torch._C._get_tracing_state() is not None or torch._C._functorch.peek_interpreter_stack() is not None:
         return False
     if torch.autograd.forward_ad._current_level >= 0:  # as with torch.func: PyTorch differentiates its own
         return False
-    others = [t for t in (*parameters, statistics.mean, statistics.var) if t is not None]
+    kind = torch.float32 if x.dtype in HALF else x.dtype
     return (
         x.device.type == "cpu"
-        and all(t.dtype is (torch.float32 if x.dtype in HALF else x.dtype) for t in others)
+        and all(t is None or t.dtype is kind for t in (*parameters, statistics.mean, statistics.var))
         and prod(x.shape[2:]) >= 8
         and (x.is_contiguous() or is_rows(x))
     )
