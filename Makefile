@@ -39,8 +39,9 @@ release: docs    ## build the wheel and the source archive into dist, and try th
 	$(RUN) -m build --no-isolation --outdir dist
 	$(RUN) -m pytest -q tests/test_wheel.py
 
-bench: $(READY)    ## time the overhead of mixing
-	@set -e; for script in benchmarks/*.py; do echo "$$script"; $(RUN) $$script; done
+# The commands are those of the page's headings.
+bench: $(READY) $(VISION)/.ready    ## time what mixing costs, an hour, and write docs/results.md
+	@sh -exc "$$(sed -n 's|^## .*`\(.*python benchmarks/.*\)`$$|\1 --record|p' docs/results.md | sed 's|^python|$(RUN)|')"
 
 RACE := --out docs/race.json --page docs/peers.md --picture docs/pictures/race.png
 
@@ -49,6 +50,7 @@ race: $(READY) $(VISION)/.peers    ## check and time other libraries' mixing; PA
 		$$python benchmarks/conformance.py --out docs/peers.json --page docs/peers.md >/dev/null; done
 	$(VISION)/bin/python benchmarks/race.py $(RACE) >/dev/null
 	$(RUN) benchmarks/race.py --parts paddle $(RACE)
+	$(RUN) benchmarks/stale.py --write
 
 # A .venv whose set-up was broken off, or whose Python no longer runs, is made anew; any other is brought up to date.
 ifneq ($(shell { $(RUN) -c 'print("runs")'; } 2>/dev/null),runs)

@@ -5,29 +5,32 @@
 Both do the very same operations, one image after another on one core, and take turns in one process; medians and
 quartiles of the ratios are shown. Promised: RandAugment is not slower than torchvision's. Aimed at: mixing while a
 batch is put together adds under 5 % to loading it (augmenting its images by RandAugment, and collating them). Where
-torchvision is not installed (it is in .venv-vision, from `make test-vision`) only our own times
-are shown.
+torchvision is not installed (it is in .venv-vision, from `make test-vision`) only our own times are shown.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from parts.timing import FULL, QUICK, TINY, Row, Scale, Spread, interleave, ratio, table
+import torch
+from parts.report import main
+from parts.timing import TINY, Row, Scale, Spread, interleave, ratio
 from PIL import Image
+from torch.utils.data import default_collate
 
+from mixlayers import CutMix, Mixup
 from mixlayers._policy_tables import RAND_AUGMENT, SIGNED
 from mixlayers.augment import Compose, Normalize, RandAugment, RandomHorizontalFlip, RandomResizedCrop, apply
+from mixlayers.torch import MixCollate
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def rand_augment_rows(images: Sequence[np.ndarray], rounds: int) -> list[Row]:
+def rand_augment_rows(scale: Scale) -> list[Row]:
     """RandAugment alone: PIL to PIL, and array to array."""
+    images = _images(scale)
     pictures = [Image.fromarray(image) for image in images]
     policy = RandAugment()
 
@@ -44,20 +47,22 @@ def rand_augment_rows(images: Sequence[np.ndarray], rounds: int) -> list[Row]:
             "torchvision PIL": lambda: theirs(pictures),
             "torchvision uint8": lambda: [np.array(x) for x in theirs([Image.fromarray(x) for x in images])],
         }
-    return _rows("RandAugment", work, rounds, limit=1.0)
+    return _rows("RandAugment", work, scale.rounds, limit=1.0)
 
 
-def recipe_rows(images: Sequence[np.ndarray], rounds: int) -> list[Row]:
+def recipe_rows(scale: Scale) -> list[Row]:
     """The whole recipe but for erasing, from a PIL image to a normalised array."""
+    images = _images(scale)
     side = len(images[0])
     pictures = [Image.fromarray(image) for image in images]
     ours = Compose([RandomResizedCrop(side), RandomHorizontalFlip(), RandAugment(), Normalize(MEAN, STD)])
     work: dict[str, Callable[[], object]] = {"PIL": lambda: [ours(image) for image in pictures]}
-    return _rows("crop, flip, RandAugment, Normalize", work, rounds)
+    return _rows("crop, flip, RandAugment, Normalize", work, scale.rounds)
 
 
-def draw_rows(images: Sequence[np.ndarray], rounds: int) -> list[Row]:
+def draw_rows(scale: Scale) -> list[Row]:
     """What drawing takes, and what doing the steps takes."""
+    images = _images(scale)
     policy, size = RandAugment(), images[0].shape[:2]
     pictures = [Image.fromarray(image) for image in images]
     plans = [policy.plan(size, index=index) for index in range(len(images))]
@@ -65,18 +70,12 @@ def draw_rows(images: Sequence[np.ndarray], rounds: int) -> list[Row]:
         "draw": lambda: [policy.plan(size, index=index) for index in range(len(images))],
         "apply": lambda: [apply(image, steps) for image, steps in zip(pictures, plans, strict=True)],
     }
-    return _rows("RandAugment's parts", work, rounds)
+    return _rows("RandAugment's parts", work, scale.rounds)
 
 
-def loader_rows(images: Sequence[np.ndarray], rounds: int) -> list[Row]:
+def loader_rows(scale: Scale) -> list[Row]:
     """Loading a batch, 8-bit and normalised, with and without mixing by the collate function."""
-    import torch
-    from torch.utils.data import default_collate
-
-    from mixlayers import CutMix, Mixup
-    from mixlayers.torch import MixCollate
-
-    torch.set_num_threads(1)
+    images = _images(scale)
     kinds = {
         "uint8": lambda image: torch.from_numpy(image.transpose(2, 0, 1).copy()),
         "float32": lambda image: torch.from_numpy(Normalize(MEAN, STD)(image)),
@@ -95,13 +94,18 @@ def loader_rows(images: Sequence[np.ndarray], rounds: int) -> list[Row]:
             "Mixup": lambda load=load: load(MixCollate(Mixup(), 10)),
             "CutMix": lambda load=load: load(MixCollate(CutMix(), 10)),
         }
-        times = interleave(work, rounds)
+        times = interleave(work, scale.rounds)
         rows.append(Row(part, "plain", "ms a batch", Spread.of([1000 * one for one in times["plain"]])))
         rows += [
             Row(part, name, "x plain", ratio(times[name], times["plain"]), limit=1.05)
             for name in ("Mixup", "CutMix")
         ]
     return rows
+
+
+def _images(scale: Scale) -> list[np.ndarray]:
+    count, side = (4, 16) if scale is TINY else (64, 224)
+    return list(np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8))
 
 
 def _rows(
@@ -123,9 +127,6 @@ def _torchvision(images: Sequence[np.ndarray]) -> Callable[[Sequence[Any]], list
         from torchvision.transforms import RandAugment as Theirs
     except ImportError:
         return None
-    import torch
-
-    torch.set_num_threads(1)
     theirs, drawn = Theirs(), torch.randint
     plans = [RandAugment().plan(image.shape[:2], index=index) for index, image in enumerate(images)]
     told = [
@@ -149,22 +150,7 @@ def _torchvision(images: Sequence[np.ndarray]) -> Callable[[Sequence[Any]], list
     return run
 
 
-def main() -> None:
-    """Run the parts and print the table."""
-    parser = argparse.ArgumentParser(description="Time the augmentation policies.")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds")
-    parser.add_argument("--tiny", action="store_true", help="toy sizes, to see that everything runs")
-    options = parser.parse_args()
-    scale: Scale = TINY if options.tiny else QUICK if options.quick else FULL
-    count, side = (4, 16) if options.tiny else (64, 224)
-    rng, load = np.random.default_rng(0), os.getloadavg()
-    images = list(rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8))
-    parts = (rand_augment_rows, recipe_rows, draw_rows, loader_rows)
-    print(table([row for part in parts for row in part(images, scale.rounds)]))
-    after = os.getloadavg()[0]
-    what = f"{count} images of {side}x{side}, load {load[0]:.2f} before and {after:.2f} after"
-    print(f"\n{what} on {os.cpu_count()} cores")
-
+PARTS = {"policy": rand_augment_rows, "recipe": recipe_rows, "draw": draw_rows, "loader": loader_rows}
 
 if __name__ == "__main__":
-    main()
+    main(PARTS, ("numpy", "pillow", "torch", "torchvision"), torch.set_num_threads)

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from parts.page import put
 from peers.adapters import Peer, seed_everything
 from peers.listed import PEERS
 from peers.own import tensors
-from peers.page import put
 
 from mixlayers.testing import check
 

@@ -10,24 +10,20 @@ of a plain one.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import sys
 import tempfile
 from collections.abc import Callable
-from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 import torch.nn.functional as F
+from parts.report import main
 from parts.resnet import ResNet18
 from parts.steps import CLASSES, Stub
-from parts.timing import FULL, QUICK, TINY, Row, Scale, Spread, interleave, ratio, table
+from parts.timing import Row, Scale, Spread, interleave, ratio
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -116,40 +112,14 @@ def measure(rank: int, folder: str, scale: Scale, threads: int) -> None:
     dist.destroy_process_group()
 
 
-def main() -> None:
-    """Run the processes, print the table, write the JSON."""
-    parser = argparse.ArgumentParser(description="Time what mixing costs under DistributedDataParallel.")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds")
-    parser.add_argument("--tiny", action="store_true", help="toy sizes, to see that everything runs")
-    parser.add_argument("--threads", type=int, default=1, help="of PyTorch, in each process (default: 1)")
-    parser.add_argument("--out", type=Path, help="write the results there as JSON")
-    options = parser.parse_args()
-    scale = TINY if options.tiny else QUICK if options.quick else FULL
-    begun, load = datetime.now(timezone.utc), os.getloadavg()
+def rows(scale: Scale) -> list[Row]:
+    """Run the processes; what the first one wrote."""
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(measure, args=(folder, scale, options.threads), nprocs=2)
-        rows = [
+        mp.spawn(measure, args=(folder, scale, torch.get_num_threads()), nprocs=2)
+        return [
             Row.from_dict(row) for row in json.loads(Path(folder, "rows.json").read_text(encoding="utf-8"))
         ]
-    taken = (datetime.now(timezone.utc) - begun).total_seconds()
-    results: dict[str, Any] = {
-        "torch": torch.__version__,
-        "threads": options.threads,
-        "load_before": load,
-        "load_after": os.getloadavg(),
-        "date": begun.isoformat(timespec="seconds"),
-        "seconds": taken,
-        "command": " ".join(["python", *sys.argv]),
-        "rows": [row.to_dict() for row in rows],
-    }
-    if options.out is not None:
-        options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    print(table(rows))
-    print(
-        f"\n2 processes of {options.threads} thread(s), load average {load[0]:.2f} before and "
-        f"{results['load_after'][0]:.2f} after on {os.cpu_count()} cores, {taken:.0f} s; torch {torch.__version__}"
-    )
 
 
 if __name__ == "__main__":
-    main()
+    main({"ddp": rows}, ("torch",), torch.set_num_threads)

@@ -8,32 +8,21 @@ the authors' code has it. Training is also timed where malloc does not map large
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
-from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
+from parts.report import main
 from parts.resnet import ResNet18
-from parts.timing import FULL, QUICK, TINY, Row, Scale, Spread, interleave, ratio, table
+from parts.timing import TINY, Row, Scale, Spread, interleave, ratio
 from torch import Tensor, nn
 
-import mixlayers
 from mixlayers_torch._iebn import IEBN2d
 
 LARGE = {(128, 64, 32, 32): 0.9, (64, 256, 16, 16): 0.9, (32, 64, 56, 56): 0.9}
 OTHERS = {(256, 512, 4, 4): 1.0, (100, 64, 8, 8): 1.0}
 SMALL = [(8, 3, 17, 13), (2, 16, 8, 8), (16, 32, 8, 8), (32, 64, 5, 5), (16, 16, 28, 28)]
 UNTUNED = [(128, 16, 32, 32), (16, 128, 28, 28), (64, 512, 7, 7)]
-KEEP_BLOCKS = "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296"
 
 
 class Published(nn.BatchNorm2d):
@@ -132,12 +121,11 @@ def _against(
     rounds = scale.rounds * (2 if scale.more else 1)
     times = interleave({name: work(kind(shape[1])) for name, kind in KINDS.items()}, rounds, many)
     plain = {"published": ratio(times["published"], times["BatchNorm"])}
-    malloc = "tuned" if "mmap_threshold" in os.environ.get("GLIBC_TUNABLES", "") else "default"
     what, ours = "x".join(map(str, shape)), ratio(times["ours"], times["BatchNorm"])
-    yield Row(part, what, "x BatchNorm", ours, plain, limit, malloc=malloc)
+    yield Row(part, what, "x BatchNorm", ours, plain, limit)
     if limit_published is not None:
         against = ratio(times["ours"], times["published"])
-        yield Row(part, what, "x published", against, {}, limit_published, malloc=malloc)
+        yield Row(part, what, "x published", against, {}, limit_published)
 
 
 def kept_rows(scale: Scale) -> Iterator[Row]:
@@ -201,50 +189,10 @@ PARTS = {
 }
 
 
-def main() -> None:
-    """Run the parts, print the table, write the JSON."""
-    parser = argparse.ArgumentParser(description="Time IEBN.")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds")
-    parser.add_argument("--tiny", action="store_true", help="toy sizes, to see that everything runs")
-    parser.add_argument("--threads", type=int, default=2, help="of PyTorch (default: 2)")
-    parser.add_argument("--out", type=Path, help="write the results there as JSON")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="run only these")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+def start(threads: int) -> None:
+    torch.set_num_threads(threads)
     torch.manual_seed(0)
-    scale = TINY if options.tiny else QUICK if options.quick else FULL
-    begun, load = datetime.now(timezone.utc), os.getloadavg()
-    rows: list[Row] = []
-    for name in options.parts:
-        for row in PARTS[name](scale):
-            print(row, file=sys.stderr, flush=True)  # as it goes; the table comes at the end
-            rows.append(row)
-        if name == "train" and scale.more and "mmap_threshold" not in os.environ.get("GLIBC_TUNABLES", ""):
-            rows += _with_blocks_kept(options.threads)
-    results: dict[str, Any] = {
-        "mixlayers": mixlayers.__version__, "torch": torch.__version__, "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}", "cores": os.cpu_count(), "threads": options.threads,
-        "glibc_tunables": os.environ.get("GLIBC_TUNABLES", ""), "load_before": load, "load_after": os.getloadavg(),
-        "date": begun.isoformat(timespec="seconds"), "command": " ".join(["python", *sys.argv]),
-        "seconds": (datetime.now(timezone.utc) - begun).total_seconds(), "rows": [row.to_dict() for row in rows],
-    }  # fmt: skip
-    if options.out is not None:
-        options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    print(table(rows))
-    print(
-        f"\n{options.threads} threads, load {load[0]:.2f} to {results['load_after'][0]:.2f}, {os.cpu_count()} cores"
-    )
-
-
-def _with_blocks_kept(threads: int) -> list[Row]:
-    """The same where malloc keeps large blocks; it reads this when a process starts."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "rows.json"
-        command = [sys.executable, __file__, "--parts", "train", "--threads", str(threads), "--out", str(out)]
-        environment = {**os.environ, "GLIBC_TUNABLES": KEEP_BLOCKS}
-        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
-        return [Row.from_dict(row) for row in json.loads(out.read_text(encoding="utf-8"))["rows"]]
 
 
 if __name__ == "__main__":
-    main()
+    main(PARTS, ("torch",), start, threads=2, tuned="train")

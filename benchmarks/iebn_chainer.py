@@ -8,16 +8,12 @@ by hand: L.BatchNormalization's output, scaled by an attention made of Chainer's
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from parts.timing import interleave, ratio
+from parts.report import main
+from parts.timing import TINY, Row, Scale, Spread, interleave, ratio
 
 from mixlayers_chainer._iebn import IEBN  # before Chainer, which it makes importable
 
@@ -67,37 +63,17 @@ def step(norm: chainer.Link, shape: tuple[int, ...], rng: np.random.Generator) -
     return run
 
 
-def main() -> None:
-    """Print the table, write the JSON."""
-    parser = argparse.ArgumentParser(description="Time Chainer's IEBN.")
-    parser.add_argument("--quick", action="store_true", help="the smallest shape, few rounds")
-    parser.add_argument("--out", type=Path, help="write the results there as JSON")
-    options = parser.parse_args()
-    rng, before, rows = np.random.default_rng(0), os.getloadavg(), []
-    print(f"| shape | BatchNormalization ms | IEBN, at most {LIMIT} | subclass |\n|---|---|---|---|")
-    for shape in SHAPES[-1:] if options.quick else SHAPES:
+def training_rows(scale: Scale) -> Iterator[Row]:
+    """Forward and backward in training; where --quick, the smallest shape."""
+    rng = np.random.default_rng(0)
+    for shape in [(4, 4, 8, 8)] if scale is TINY else SHAPES if scale.more else SHAPES[-1:]:
         work = {name: step(kind(shape[1]), shape, rng) for name, kind in KINDS.items()}
-        times = interleave(work, 5 if options.quick else 15, 1 if np.prod(shape) > 2**20 else 10)
-        base = times.pop("BatchNormalization")
-        ratios = {name: ratio(each, base) for name, each in times.items()}
-        milliseconds = 1e3 * float(np.median(base))
-        rows.append({"shape": shape, "batchnormalization_ms": milliseconds, "ratios": ratios})
-        print(f"| {shape} | {milliseconds:.1f} | {ratios['IEBN']} | {ratios['subclass']} |", flush=True)
-    facts: dict[str, Any] = {
-        "chainer": chainer.__version__,
-        "numpy": np.__version__,
-        "machine": platform.platform(),
-        "cores": os.cpu_count(),
-        "load_before": before,
-        "load_after": os.getloadavg(),
-        "glibc_tunables": os.environ.get("GLIBC_TUNABLES", ""),
-        "limit": LIMIT,
-    }
-    print(json.dumps(facts))
-    if options.out is not None:
-        plain = [row | {"ratios": {name: vars(each) for name, each in row["ratios"].items()}} for row in rows]
-        options.out.write_text(json.dumps(facts | {"rows": plain}, indent=1) + "\n", encoding="utf-8")
+        times = interleave(work, scale.rounds, 1 if np.prod(shape) > 2**20 else 10)
+        base, what = times.pop("BatchNormalization"), "x".join(map(str, shape))
+        yield Row("BatchNormalization", what, "ms", Spread.of([1e3 * one for one in base]))
+        ours, rival = (ratio(times[name], base) for name in ("IEBN", "subclass"))
+        yield Row("IEBN", what, "x BatchNormalization", ours, {"subclass": rival}, LIMIT)
 
 
 if __name__ == "__main__":
-    main()
+    main({"train": training_rows}, ("chainer", "numpy"))

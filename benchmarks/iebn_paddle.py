@@ -9,25 +9,18 @@ machine disturbs less. `formula` is IEBN2D with `fused = False`,
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
 from paddle.vision.models import resnet18
-from parts.timing import FULL, QUICK, TINY, Row, Scale, ratio, table
+from parts.report import main
+from parts.timing import TINY, Row, Scale, ratio
 
-import mixlayers
 from mixlayers import ManifoldMixup, Method, Mixup, PatchUp
 from mixlayers.paddle import IEBN2D, convert_iebn, cross_entropy, wrap
 
@@ -113,7 +106,7 @@ def training_rows(scale: Scale) -> Iterator[Row]:
         times = interleave({name: work(kind(shape[1])) for name, kind in KINDS.items()}, scale.rounds, many)
         rivals = {name: ratio(times[name], times["BatchNorm"]) for name in ("formula", "article")}
         what, ours = "x".join(map(str, shape)), ratio(times["ours"], times["BatchNorm"])
-        yield Row("train", what, "x BatchNorm", ours, rivals, limit, malloc=_malloc())
+        yield Row("train", what, "x BatchNorm", ours, rivals, limit)
 
 
 def step_rows(scale: Scale) -> Iterator[Row]:
@@ -144,51 +137,18 @@ def step_rows(scale: Scale) -> Iterator[Row]:
     for name in cases:
         if name != "plain":
             what, limit = f"{name}, ResNet-18, batch {batch}", None if name == "IEBN" else STEP_LIMIT
-            yield Row(
-                "step", what, "x plain", ratio(times[name], times["plain"]), {}, limit, malloc=_malloc()
-            )
-
-
-def _malloc() -> str:
-    return "tuned" if "mmap_threshold" in os.environ.get("GLIBC_TUNABLES", "") else "default"
+            yield Row("step", what, "x plain", ratio(times[name], times["plain"]), {}, limit)
 
 
 PARTS = {"train": training_rows, "step": step_rows}
 
 
-def main() -> None:
-    """Run the parts, print the table, write the JSON."""
-    parser = argparse.ArgumentParser(description="Time mixlayers.paddle.")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds")
-    parser.add_argument("--tiny", action="store_true", help="toy sizes, to see that everything runs")
-    parser.add_argument("--threads", type=int, default=1, help="of Paddle (default: 1)")
-    parser.add_argument("--out", type=Path, help="write the results there as JSON")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="run only these")
-    options = parser.parse_args()
+def start(threads: int) -> None:
     warnings.filterwarnings("ignore", "When training, we now always track")
     paddle.set_device("cpu")
-    paddle.set_flags({"FLAGS_paddle_num_threads": options.threads})
+    paddle.set_flags({"FLAGS_paddle_num_threads": threads})
     paddle.seed(0)
-    scale = TINY if options.tiny else QUICK if options.quick else FULL
-    begun, load, rows = datetime.now(timezone.utc), os.getloadavg(), []
-    for name in options.parts:
-        for row in PARTS[name](scale):
-            print(row, file=sys.stderr, flush=True)  # as it goes; the table comes at the end
-            rows.append(row)
-    results: dict[str, Any] = {
-        "mixlayers": mixlayers.__version__, "paddle": paddle.__version__, "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}", "cores": os.cpu_count(), "threads": options.threads,
-        "glibc_tunables": os.environ.get("GLIBC_TUNABLES", ""), "load_before": load, "load_after": os.getloadavg(),
-        "date": begun.isoformat(timespec="seconds"), "command": " ".join(["python", *sys.argv]),
-        "seconds": (datetime.now(timezone.utc) - begun).total_seconds(), "rows": [row.to_dict() for row in rows],
-    }  # fmt: skip
-    if options.out is not None:
-        options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    print(table(rows))
-    print(
-        f"\n{options.threads} threads, load {load[0]:.2f} to {results['load_after'][0]:.2f}, {os.cpu_count()} cores"
-    )
 
 
 if __name__ == "__main__":
-    main()
+    main(PARTS, ("paddlepaddle",), start)

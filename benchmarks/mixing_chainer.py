@@ -9,20 +9,18 @@ the largest feature by itself, forward and backward, and divides by the plain st
 
 from __future__ import annotations
 
-import argparse
-import os
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 import_module("mixlayers.chainer")  # before chainer, which it helps to be imported
 
-import chainer  # noqa: E402
 import chainer.functions as F  # noqa: E402
 import chainer.links as L  # noqa: E402
 import numpy as np  # noqa: E402
 from chainer import Chain, Variable  # noqa: E402
-from parts.timing import FULL, QUICK, TINY, Row, Scale, Spread, interleave, ratio, table  # noqa: E402
+from parts.report import main  # noqa: E402
+from parts.timing import Row, Scale, Spread, interleave, ratio  # noqa: E402
 
 from mixlayers import CutMix, ManifoldMixup, Method, PatchUp  # noqa: E402
 from mixlayers.chainer import Classifier  # noqa: E402
@@ -156,20 +154,5 @@ class BackwardAlone(Backward):
         self.y.backward()
 
 
-def main() -> None:
-    """Run the parts and print the table."""
-    parser = argparse.ArgumentParser(description="Time what mixing costs in Chainer.")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds")
-    parser.add_argument("--tiny", action="store_true", help="toy sizes, to see that everything runs")
-    options = parser.parse_args()
-    scale = TINY if options.tiny else QUICK if options.quick else FULL
-    load = os.getloadavg()
-    print(table([*step_rows(scale), *node_rows(scale)]))
-    print(
-        f"\nload average {load[0]:.2f} before and {os.getloadavg()[0]:.2f} after on {os.cpu_count()} cores; "
-        f"chainer {chainer.__version__}, numpy {np.__version__}. Median [quartiles]."
-    )
-
-
 if __name__ == "__main__":
-    main()
+    main({"step": step_rows, "node": node_rows}, ("chainer", "numpy"))

@@ -12,19 +12,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import sys
-from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
+from parts.page import put
+from parts.report import circumstances, code_of_parts, measured
 from parts.timing import FULL, QUICK, TINY, Row, Scale
 from peers.loading import import_rows, loader_rows, paddle_rows
 from peers.operations import memory_rows, operation_rows, scaling_rows
-from peers.page import put
 from peers.training import layer_rows, step_rows
 
 PARTS = {
@@ -38,37 +35,14 @@ PARTS = {
     "import": import_rows,
 }
 PACKAGES = (
-    "mixlayers", "torch", "numpy", "timm", "torchvision", "kornia", "keras", "fastai", "mixup", "torchbearer",
-    "paddlepaddle",
+    "torch", "numpy", "timm", "torchvision", "kornia", "keras", "fastai", "mixup", "torchbearer", "paddlepaddle",
 )  # fmt: skip
 
 
 def run(part: str, scale: Scale) -> dict[str, Any]:
-    """One part's rows, with what they were run on."""
-    begun, load = datetime.now(timezone.utc), os.getloadavg()[0]
-    rows = PARTS[part](scale)
-    return {
-        "date": begun.isoformat(timespec="seconds"),
-        "seconds": round((datetime.now(timezone.utc) - begun).total_seconds(), 1),
-        "load": [load, os.getloadavg()[0]],
-        "threads": torch.get_num_threads(),
-        "cores": os.cpu_count(),
-        "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "glibc_tunables": os.environ.get("GLIBC_TUNABLES", ""),
-        "versions": _versions(),
-        "command": " ".join(["python", *sys.argv]),
-        "rows": [row.to_dict() for row in rows],
-    }
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    """One part's rows, with what they were run on and by what code."""
+    found = measured(lambda: PARTS[part](scale), torch.get_num_threads(), PACKAGES)
+    return found | {"code": code_of_parts([PARTS[part]])}
 
 
 def table(parts: dict[str, dict[str, Any]]) -> str:
@@ -78,17 +52,9 @@ def table(parts: dict[str, dict[str, Any]]) -> str:
         row = Row.from_dict(data)
         rivals = "; ".join(f"{name} {spread.median:.3g}" for name, spread in row.rivals.items())
         lines.append(f"| {row.part}: {row.what} | {row.ours} | {row.unit} | {rivals} | {verdict(row)} |")
-    lines += ["", *(f"- {_circumstances(name, part)}" for name, part in parts.items())]
+    commands = {name: part["command"].partition(" --out")[0] for name, part in parts.items()}
+    lines += ["", *(f"- {name}: `{commands[name]}` on {circumstances(part)}" for name, part in parts.items())]
     return "\n".join(lines)
-
-
-def _circumstances(name: str, part: dict[str, Any]) -> str:
-    before, after = part["load"]
-    versions = ", ".join(f"{package} {version}" for package, version in part["versions"].items())
-    return (
-        f"{name}: `{part['command'].partition(' --out')[0]}` on {part['date'][:10]}, {part['threads']} threads, "
-        f"load {before:.1f} to {after:.1f} on {part['cores']} cores; {part['machine']}; {versions}"
-    )
 
 
 def verdict(row: Row) -> str:

@@ -9,21 +9,18 @@ time of a ResNet-18 step. Medians with quartiles.
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
-import os
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F
+from parts.report import main
 from parts.resnet import ResNet18
-from parts.timing import FULL, QUICK, TINY, Row, Scale, Spread, interleave, table
+from parts.timing import Row, Scale, Spread, interleave
 from skorch import NeuralNetClassifier
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -171,35 +168,12 @@ def real_step(scale: Scale) -> Callable[[], None]:
     return run
 
 
-def main() -> None:
-    """Run, print the table, write the JSON."""
-    parser = argparse.ArgumentParser(description="Time what the trainers' callbacks add to a step.")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds")
-    parser.add_argument("--tiny", action="store_true", help="toy sizes, to see that everything runs")
-    parser.add_argument("--threads", type=int, default=2, help="of PyTorch (default: 2)")
-    parser.add_argument("--out", type=Path, help="write the results there as JSON")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+def start(threads: int) -> None:
+    torch.set_num_threads(threads)
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
-    scale = TINY if options.tiny else QUICK if options.quick else FULL
-    load = os.getloadavg()
-    found = rows(scale)
-    results = {
-        "torch": torch.__version__,
-        "threads": options.threads,
-        "load_before": load,
-        "load_after": os.getloadavg(),
-        "rows": [row.to_dict() for row in found],
-    }
-    if options.out is not None:
-        options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    print(table(found))
-    print(
-        f"\n{options.threads} threads, load average {load[0]:.2f} on {os.cpu_count()} cores; median [quartiles]"
-    )
 
 
 if __name__ == "__main__":
-    main()
+    main({"callback": rows}, ("torch", "lightning", "skorch"), start, threads=2)

@@ -6,6 +6,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "backends"), str(Path(__file__).parent / "_extensions")]
 
+from gallery import HELPERS, RUN  # noqa: E402
+
 import mixlayers.chainer  # noqa: E402  # before chainer, which it helps to be imported
 
 project = "mixlayers"
@@ -19,10 +21,12 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_design",
     "sphinx_copybutton",
+    "sphinx_gallery.gen_gallery",
+    "gallery",
     "mathml",
 ]
-source_suffix = {".md": "markdown"}
-exclude_patterns = ["_extensions"]
+source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
+exclude_patterns = ["_extensions", "gallery/index.rst"]  # examples.md is the gallery's entry
 nitpicky = False
 
 myst_enable_extensions = ["colon_fence", "dollarmath", "deflist"]
@@ -42,3 +46,24 @@ html_title = "mixlayers"
 html_static_path: list[str] = []
 html_show_sourcelink = False
 html_copy_source = False
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "gallery",
+    "backreferences_dir": "gallery/backreferences",
+    "ignore_pattern": rf"^({'|'.join(HELPERS)})\.py$",
+    "filename_pattern": rf"/({'|'.join(RUN)})\.py$",
+    "within_subsection_order": "FileNameSortKey",
+    "minigallery_sort_order": "gallery.place",
+    "abort_on_example_error": True,
+    "run_stale_examples": True,  # an example that did not change may fail by what did
+    "reset_argv": "gallery.arguments",
+    "image_scrapers": ("matplotlib", "gallery.figures"),
+    "default_thumb_file": str(ROOT / "docs" / "pictures" / "example.svg"),
+    "remove_config_comments": True,
+    "notebook_extensions": set(),
+    "download_all_examples": False,
+    "write_computation_times": False,
+    "min_reported_time": 3600,
+    "show_signature": False,
+}

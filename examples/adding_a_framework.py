@@ -1,8 +1,10 @@
-"""Mixing for a framework that mixlayers does not know: HIPS autograd, whose models are plain functions.
+"""Mixing for a framework that mixlayers does not know
+===================================================
 
-What the core asks of a framework is `mixlayers._framework.Framework`. autograd traces NumPy's arrays, so the few
-operations that differ are below; then every method, pair policy and kind of target works. A network of two layers
-learns scikit-learn's digits with Manifold Mixup, and the gradient through the mix is compared with finite differences.
+The framework is HIPS autograd, whose models are plain functions. What the core asks of a framework is
+`mixlayers._framework.Framework`. autograd traces NumPy's arrays, so the few operations that differ are below; then
+every method, pair policy and kind of target works. A network of two layers learns scikit-learn's digits with Manifold
+Mixup, and the gradient through the mix is compared with finite differences.
 """
 
 import autograd.numpy as anp
@@ -15,6 +17,9 @@ from sklearn.datasets import load_digits
 from mixlayers import ManifoldMixup, MixedTarget
 from mixlayers._arrays import NumPy
 from mixlayers._batch import mix_batch
+
+# %%
+# Five operations differ from NumPy's own.
 
 
 class Autograd(NumPy):
@@ -36,6 +41,10 @@ class Autograd(NumPy):
 
     def replace(self, x, how):
         return anp.where(how.mask, how.partner, how.scale * x)
+
+
+# %%
+# A model that is a function has no layers to hook: its author calls `mix` where it should mix.
 
 
 def mix(x, target, method, step):
@@ -65,6 +74,9 @@ def check_gradient(weights, x, y):
     if abs(slope - (ahead - behind) / 2e-5) > 1e-6:
         raise SystemExit("the gradient through the mix is wrong")
 
+
+# %%
+# Check the gradient, then train.
 
 digits = load_digits()
 images, labels = digits.data / 16.0, digits.target

@@ -1,9 +1,19 @@
-"""Which layers of a network mix everything? Those that nothing goes round."""
+"""Which layers of a network mix everything?
+=========================================
+
+Those that nothing goes round.
+"""
+
+# sphinx_gallery_thumbnail_path = "pictures/view_audit.png"
 
 import torch
 from torch import Tensor, nn
 
 from mixlayers.torch import audit
+
+# %%
+# A residual block adds its input to what its convolutions make of it. A convolution inside it sees only a part of what
+# the layers behind the block get to see; the block as a whole sees everything.
 
 
 class Residual(nn.Module):
@@ -30,6 +40,14 @@ class Net(nn.Module):
         return self.head(self.layer3(self.layer2(self.layer1(self.stem(x)))).mean((2, 3)))
 
 
+# %%
+# The audit sends a few samples through the network, once, and looks in the graph that autograd recorded for a way from
+# the output to the input that goes round a layer.
+
 report = audit(Net(), torch.randn(2, 1, 8, 8))
 print(report)
+
+# %%
+# Where mixing takes place if nobody names layers.
+
 print(f"auto chooses: {', '.join(report.chosen)}")

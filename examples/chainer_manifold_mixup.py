@@ -1,4 +1,9 @@
-"""Manifold Mixup in Chainer: the same Trainer, with `ManifoldMixupClassifier` in place of `L.Classifier`.
+"""Manifold Mixup in Chainer's Trainer
+===================================
+
+The same Trainer, with `ManifoldMixupClassifier` in place of `L.Classifier`.
+
+::
 
     python examples/chainer_manifold_mixup.py [--epochs 40] [--seeds 2] [--train 200] [--alpha 0.2] [--layer 0]
 

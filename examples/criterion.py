@@ -1,4 +1,8 @@
-"""A training loop that stays as it was: only the model's mixer and the criterion are new."""
+"""A training loop that stays as it was
+====================================
+
+Only the model's mixer and the criterion are new.
+"""
 
 import torch
 from sklearn.datasets import load_digits

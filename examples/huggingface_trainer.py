@@ -1,6 +1,8 @@
-"""Hugging Face's Trainer with one more line: a small DistilBERT reads first names, male or female?
+"""Hugging Face's Trainer, with one more line
+==========================================
 
-The names are the US Census's, from the package `names`; letters are the tokens, and shorter names are padded.
+A small DistilBERT reads first names: male or female? The names are the US Census's, from the package `names`; letters
+are the tokens, and shorter names are padded.
 """
 
 import logging

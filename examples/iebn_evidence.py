@@ -1,9 +1,12 @@
 """Does IEBN help a small network, and how much of that is its attention?
+======================================================================
 
 Trains the demo's residual network, width 8, on few labels of MNIST. For a seed all norms start from the same weights
 and see the same batches. `--full` prints the tables of docs/iebn_evidence.md, in about ten minutes on two cores;
 without it the run takes seconds and its numbers mean nothing.
 """
+
+# sphinx_gallery_thumbnail_path = "pictures/iebn.png"
 
 import argparse
 import json

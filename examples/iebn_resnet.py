@@ -1,4 +1,10 @@
-"""A ResNet-18 with IEBN: converted, trained, saved, loaded, exported and folded."""
+"""A ResNet-18 with IEBN
+=====================
+
+Converted, trained, saved, loaded, exported and folded.
+"""
+
+# sphinx_gallery_thumbnail_path = "pictures/iebn.png"
 
 import io
 import warnings
@@ -49,7 +55,9 @@ features, labels = load_digits(return_X_y=True)
 small = torch.tensor(features / 16, dtype=torch.float32).view(-1, 1, 8, 8)
 x, y = F.interpolate(small.expand(-1, 3, -1, -1), 32), torch.tensor(labels)
 
+# %%
 # A new network: convert it, then make the optimizer.
+
 model = resnet18()
 print(f"BatchNorm: {count(model)}")
 convert_iebn(model)  # skip="*identity_conv*" leaves the shortcuts' three norms plain, as the authors do
@@ -58,6 +66,9 @@ first = F.cross_entropy(model(x[:32]), y[:32]).item()
 last = train(model, iebn_parameters(model), steps=12)  # no weight decay on the attention
 print(f"loss {first:.2f} at first, {last:.2f} after 12 steps")
 
+# %%
+# Its checkpoint loads in a new network that was converted alike.
+
 saved = io.BytesIO()
 torch.save(model.state_dict(), saved)
 again = loaded(convert_iebn(resnet18()), saved)
@@ -65,13 +76,17 @@ with torch.no_grad():
     expected = model.eval()(x[:4])
     print(f"loaded: equal outputs {torch.equal(again(x[:4]), expected)}")
 
+# %%
 # torch.export, with a batch of any size.
+
 batch = torch.export.Dim("batch", min=2)
 program = torch.export.export(model, (x[:4],), dynamic_shapes=({0: batch},))
 torch.testing.assert_close(program.module()(x[:4]), expected, rtol=1e-4, atol=1e-4)
 print(f"torch.export: {len(program.graph.nodes)} nodes, equal outputs")
 
+# %%
 # ONNX, where its packages are installed.
+
 if find_spec("onnx") and find_spec("onnxscript"):
     from onnx.reference import ReferenceEvaluator
 
@@ -82,7 +97,9 @@ if find_spec("onnx") and find_spec("onnxscript"):
     torch.testing.assert_close(torch.tensor(output), expected, rtol=1e-4, atol=1e-4)
     print(f"ONNX: {len(graph.graph.node)} nodes, equal outputs")
 
+# %%
 # A network trained with BatchNorm: its checkpoint loads, and preserve_output keeps what it computes.
+
 source = resnet18()
 train(source, source.parameters(), steps=6)
 saved = io.BytesIO()

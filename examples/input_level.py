@@ -1,4 +1,10 @@
-"""CutMix of the input batch, without touching the model: `mixed, target = mix(x, y, CutMix())`."""
+"""CutMix of the input batch, without touching the model
+=====================================================
+
+`mixed, target = mix(x, y, CutMix())`.
+"""
+
+# sphinx_gallery_thumbnail_path = "pictures/view_batch.png"
 
 import torch
 from sklearn.datasets import load_digits

@@ -1,4 +1,8 @@
-"""Lightning, as it was, with one callback more: the module below knows nothing of mixing."""
+"""Lightning, with one more callback
+=================================
+
+All else is as it was: the module below knows nothing of mixing.
+"""
 
 import logging
 import warnings

@@ -1,4 +1,10 @@
-"""Mixup while the DataLoader puts batches together, in this process and in two workers."""
+"""Mixup while the DataLoader puts batches together
+================================================
+
+In this process, and in two workers.
+"""
+
+# sphinx_gallery_thumbnail_path = "pictures/batch.png"
 
 import torch
 import torch.nn.functional as F

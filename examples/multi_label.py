@@ -1,7 +1,8 @@
-"""Several heads: which digit, and which of three things hold of it, from one network and one mixed batch.
+"""Several heads: one network, one mixed batch
+===========================================
 
-The 1797 digits of 8x8 pixels come with scikit-learn. One head names the digit; the other says, each for itself,
-whether it is odd, at least five, and a prime.
+Which digit, and which of three things hold of it? The 1797 digits of 8x8 pixels come with scikit-learn. One head names
+the digit; the other says, each for itself, whether it is odd, at least five, and a prime.
 """
 
 import numpy as np

@@ -1,4 +1,8 @@
-"""paddle.Model, unchanged but for its loss; a callback logs what each step mixed."""
+"""paddle.Model, unchanged but for its loss
+========================================
+
+A callback logs what each step mixed.
+"""
 
 import warnings
 

@@ -1,11 +1,14 @@
-"""Article 004 on data that ships in a package: a ResNet built with `norm_layer=IEBN`, next to one with BatchNorm.
+"""Article 004 on data that ships in a package
+===========================================
 
-The recipe is the article's: label smoothing 0.1, Momentum with learning rate 0.1 and weight decay 1e-5,
-MultiStepDecay, the best model saved, learning curves drawn, throughput measured. Two things differ: the images are the
-1797 8x8 digits of scikit-learn, enlarged, where the article downloads CIFAR-10; and the best model is chosen on a
-validation split, so that the test images are seen once. The default takes seconds and its numbers mean little;
-`--full` trains a ResNet-18 at 32 pixels.
+A ResNet built with `norm_layer=IEBN`, next to one with BatchNorm. The recipe is the article's: label smoothing 0.1,
+Momentum with learning rate 0.1 and weight decay 1e-5, MultiStepDecay, the best model saved, learning curves drawn,
+throughput measured. Two things differ: the images are the 1797 8x8 digits of scikit-learn, enlarged, where the article
+downloads CIFAR-10; and the best model is chosen on a validation split, so that the test images are seen once. The
+default takes seconds and its numbers mean little; `--full` trains a ResNet-18 at 32 pixels.
 """
+
+# sphinx_gallery_thumbnail_path = "pictures/iebn.png"
 
 from __future__ import annotations
 

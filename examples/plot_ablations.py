@@ -5,6 +5,13 @@ Few-label networks trained with Manifold Mixup at other sets of layers, and with
 docs/evidence/ablations.md reports; without it the run takes seconds and ranks nothing.
 """
 
+# %%
+# .. figure:: /pictures/ablations.png
+#
+#    What `--full` drew. What it says: :doc:`/evidence/ablations`.
+
+# sphinx_gallery_thumbnail_path = "pictures/ablations.png"
+
 import numpy as np
 import torch
 from evidence import Claim, Figure, Job, Record, Run, Study, figure, main, of, spread, table

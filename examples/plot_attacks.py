@@ -5,6 +5,13 @@ The few-label networks, tested on images that were changed to mislead them, and 
 zoomed. `--full` runs what docs/evidence/attacks.md reports; without it the run takes seconds and ranks nothing.
 """
 
+# %%
+# .. figure:: /pictures/attacks.png
+#
+#    What `--full` drew. What it says: :doc:`/evidence/attacks`.
+
+# sphinx_gallery_thumbnail_path = "pictures/attacks.png"
+
 import numpy as np
 import torch
 from evidence import Claim, Figure, Job, Record, Run, Study, figure, main, of, spread, table

@@ -6,6 +6,13 @@ docs/evidence/few_labels.md reports, `--full --data fashion` the same on Fashion
 dataset-fashion-mnist); without it the run takes seconds and ranks nothing.
 """
 
+# %%
+# .. figure:: /pictures/few_labels.png
+#
+#    What `--full` drew. What it says: :doc:`/evidence/few_labels`.
+
+# sphinx_gallery_thumbnail_path = "pictures/few_labels.png"
+
 import numpy as np
 import torch
 from evidence import Claim, Figure, Job, Record, Run, Study, figure, main, of, spread, table

@@ -6,6 +6,13 @@ small: a fully connected network with a hidden layer of twelve units, MNIST, and
 hidden states. `--full` runs what docs/evidence/flattening.md reports; without it the run takes seconds.
 """
 
+# %%
+# .. figure:: /pictures/flattening.png
+#
+#    What `--full` drew. What it says: :doc:`/evidence/flattening`.
+
+# sphinx_gallery_thumbnail_path = "pictures/flattening.png"
+
 import numpy as np
 import torch
 from evidence import Claim, Figure, Job, Record, Run, Study, figure, main, of, spread, table

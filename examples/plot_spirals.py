@@ -6,6 +6,13 @@ trained plainly, with Mixup at the input, and with Manifold Mixup at the layer o
 docs/evidence/spirals.md reports; without it one seed is trained briefly.
 """
 
+# %%
+# .. figure:: /pictures/spirals.png
+#
+#    What `--full` drew. What it says: :doc:`/evidence/spirals`.
+
+# sphinx_gallery_thumbnail_path = "pictures/spirals.png"
+
 from functools import cache
 
 import numpy as np

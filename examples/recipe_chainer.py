@@ -1,4 +1,8 @@
-"""Article 003's recipe in Chainer, each piece switchable: `python examples/recipe_chainer.py --help`."""
+"""The recipe of article 003 in Chainer
+====================================
+
+Each piece is switchable: `python examples/recipe_chainer.py --help`.
+"""
 
 from mixlayers.chainer import (  # before chainer, which it helps to be imported
     Mixer,

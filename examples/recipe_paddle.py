@@ -1,4 +1,8 @@
-"""Article 003's recipe in PaddlePaddle, each piece switchable: `python examples/recipe_paddle.py --help`."""
+"""The recipe of article 003 in PaddlePaddle
+=========================================
+
+Each piece is switchable: `python examples/recipe_paddle.py --help`.
+"""
 
 import warnings
 

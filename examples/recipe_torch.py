@@ -1,4 +1,8 @@
-"""Article 003's recipe in PyTorch, each piece switchable: `python examples/recipe_torch.py --help`."""
+"""The recipe of article 003 in PyTorch
+====================================
+
+Each piece is switchable: `python examples/recipe_torch.py --help`.
+"""
 
 import numpy as np
 import torch

@@ -1,4 +1,5 @@
-"""Regression: mix patients whose disease is alike.
+"""Regression: mix patients whose disease is alike
+===============================================
 
 How far will diabetes have progressed in a year? Ten measurements of each of 442 patients (from scikit-learn). Partners
 at random are what Mixup does; partners of like labels, `pairs=Near("label", ...)`, are what C-Mixup does.

@@ -1,4 +1,8 @@
-"""Stop a run, save, load, go on: the parameters are those of the run that never stopped, bit for bit."""
+"""Stop a run, save, load, go on
+=============================
+
+The parameters are those of the run that never stopped, bit for bit.
+"""
 
 import io
 
@@ -39,8 +43,15 @@ class Run:
             self.optimizer.step()
 
 
+# %%
+# A run that never stops, for comparison.
+
 whole = Run()
 whole.train(0, 40)
+
+# %%
+# Half a run, saved. Of mixing there is nothing to save but a step: what is mixed with what is a function of the seed
+# and of that step.
 
 first_half = Run()
 first_half.train(0, 20)
@@ -53,6 +64,9 @@ torch.save(
     },
     file,
 )
+
+# %%
+# A new run loads it, and goes on to the end.
 
 file.seek(0)
 saved = torch.load(file)

@@ -1,4 +1,10 @@
-"""PatchUp through a scope, for a call of the model that cannot be changed."""
+"""PatchUp through a scope
+=======================
+
+For a call of the model that cannot be changed.
+"""
+
+# sphinx_gallery_thumbnail_path = "pictures/view_masks.png"
 
 import torch
 from sklearn.datasets import load_digits

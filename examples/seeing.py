@@ -1,7 +1,11 @@
-"""Draw what mixing does: a batch, the masks, the audit, the history.
+"""Draw what mixing does
+=====================
 
-python examples/seeing.py [folder]    # docs/pictures has what `python examples/seeing.py docs/pictures` drew
+A batch, the masks, the audit, the history. docs/pictures has what `python examples/seeing.py docs/pictures` drew;
+without a folder the pictures go to a temporary one.
 """
+
+# sphinx_gallery_thumbnail_number = 4
 
 import sys
 import tempfile
@@ -31,6 +35,9 @@ class Block(nn.Module):
         return torch.relu(x + self.conv2(torch.relu(self.conv1(x))))
 
 
+# %%
+# A small residual network, trained with one of three methods in each step, or, in one step of ten, with none.
+
 torch.manual_seed(0)
 model = nn.Sequential()
 model.stem = nn.Conv2d(1, 16, 3, padding=1)
@@ -51,14 +58,34 @@ for step in range(300):
 print(mixer.history)
 
 report = audit(model, x[:4])
+figures = {}
+
+# %%
+# A batch, its partners and what CutMix makes of them. A step's plan says who is mixed with whom, and by which share; it
+# needs no model.
+
 plan = CutMix().plan(step=2, batch_size=32, seed=1)
-shapes = {"input": (32, 3, 32, 32), "layer1": (32, 64, 32, 32), "layer2": (32, 128, 16, 16)}  # a ResNet's
-figures = {
-    "view_batch.png": view.batch(x[:32], plan, labels=y[:32]),
-    "view_masks.png": view.masks(PatchUp("hard"), shapes),
-    "view_audit.png": view.audit(report),
-    "view_history.png": view.history(mixer.history),
-}
+figures["view_batch.png"] = view.batch(x[:32], plan, labels=y[:32])
+
+# %%
+# PatchUp's masks, at the layers of a ResNet.
+
+shapes = {"input": (32, 3, 32, 32), "layer1": (32, 64, 32, 32), "layer2": (32, 128, 16, 16)}
+figures["view_masks.png"] = view.masks(PatchUp("hard"), shapes)
+
+# %%
+# The audit: which layers mix everything, and how many values each puts out.
+
+figures["view_audit.png"] = view.audit(report)
+
+# %%
+# What was mixed in the 300 steps: where, when, and how much.
+
+figures["view_history.png"] = view.history(mixer.history)
+
+# %%
+# Each is a Matplotlib figure: save it as any other.
+
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp())
 for name, figure in figures.items():
     figure.savefig(folder / name, dpi=110)

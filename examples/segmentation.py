@@ -1,7 +1,9 @@
-"""Labels for each pixel: mix the decoder of a small U-Net, or paste a box of image and label alike.
+"""Segmentation: labels for each pixel
+===================================
 
-Which digit does each pixel belong to, or is it paper? The 1797 digits of 8x8 pixels come with scikit-learn; four of
-them make a page of 16x16. A pixel is a digit's where there is ink.
+Mix the decoder of a small U-Net, or paste a box of image and label alike. Which digit does each pixel belong to, or is
+it paper? The 1797 digits of 8x8 pixels come with scikit-learn; four of them make a page of 16x16. A pixel is a digit's
+where there is ink.
 """
 
 import numpy as np

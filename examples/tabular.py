@@ -1,7 +1,8 @@
-"""A table of measurements: mix the columns or the layers of an MLP.
+"""A table of measurements
+=======================
 
-Is a tumour benign? 30 numbers of each of 569 (Breast Cancer Wisconsin, from scikit-learn); 60 of them to train, since
-with more the plain network makes next to no mistakes.
+Mix the columns or the layers of an MLP. Is a tumour benign? 30 numbers of each of 569 (Breast Cancer Wisconsin, from
+scikit-learn); 60 of them to train, since with more the plain network makes next to no mistakes.
 """
 
 import numpy as np

@@ -1,7 +1,8 @@
-"""A transformer over names of several lengths: the padding mask goes with the mixed features.
+"""A transformer over names of several lengths
+===========================================
 
-Is a first name a woman's or a man's? The names are the US Census's, from the `names` package, a character a token;
-those that are both are left out, and there are as many of each.
+The padding mask goes with the mixed features. Is a first name a woman's or a man's? The names are the US Census's, from
+the `names` package, a character a token; those that are both are left out, and there are as many of each.
 """
 
 from importlib.resources import files

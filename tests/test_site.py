@@ -1,6 +1,7 @@
 """The documentation's site: it builds without a warning, offline, and leaves no public name undocumented."""
 
 import inspect
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -9,6 +10,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+HELPERS = {"recipe_common"}
+EXAMPLES = sorted({path.stem for path in (ROOT / "examples").glob("*.py")} - HELPERS)
+PICTURES = {"audit": 0, "plot_two_losses": 1, "seeing": 4}
+"""The examples that the build runs, and how many pictures each draws."""
 PUBLIC = [
     "mixlayers",
     *(f"mixlayers.{face}" for face in ("torch", "paddle", "chainer", "augment", "view", "testing")),
@@ -26,7 +31,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_page_is_built_and_nothing_is_loaded_from_elsewhere(site: Path) -> None:
     pages = [path.relative_to(ROOT / "docs").with_suffix(".html") for path in (ROOT / "docs").rglob("*.md")]
-    assert pages
+    pages += [Path("gallery", f"{name}.html") for name in EXAMPLES]
     for page in pages:
         html = (site / page).read_text(encoding="utf-8")
         for tag in ('<script src="http', '<link rel="stylesheet" href="http', '<img src="http'):
@@ -59,3 +64,21 @@ def test_every_example_is_shown() -> None:
     page = (ROOT / "docs" / "examples.md").read_text(encoding="utf-8")
     missing = [path.name for path in (ROOT / "examples").glob("*.py") if path.name not in page]
     assert not missing, f"docs/examples.md does not show {missing}"
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example_has_a_card_and_a_page(site: Path, name: str) -> None:
+    gallery = (site / "examples.html").read_text(encoding="utf-8")
+    assert f'src="_images/sphx_glr_{name}_thumb.' in gallery
+    assert f'href="gallery/{name}.html"' in gallery.partition('<div class="sphx-glr-thumbnails">')[2]
+    page = (site / "gallery" / f"{name}.html").read_text(encoding="utf-8")
+    assert '<div class="highlight-Python' in page
+    assert ("sphx-glr-script-out" in page) == (name in PICTURES), "run by the build, or not"
+    drawn = set(re.findall(rf"_images/sphx_glr_{name}_\d+\.png", page))
+    assert len(drawn) == PICTURES.get(name, 0)
+
+
+def test_link_to_an_example_leads_to_its_page(site: Path) -> None:
+    page = (site / "trainers" / "index.html").read_text(encoding="utf-8")
+    assert 'href="../gallery/paddle_model.html"' in page
+    assert "_downloads" not in page

@@ -15,6 +15,9 @@ from torch import Tensor
 BLOCK = 2**17
 """Elements per thread that are worked on at a time, so that what one operation wrote the next finds in the cache."""
 
+SHORT = 32
+"""Up to so many elements a plane, two broadcasting operations are faster than the native batch norm."""
+
 HALF = (torch.bfloat16, torch.float16)
 
 _norm = torch.ops.aten.native_batch_norm
@@ -72,13 +75,17 @@ def precise_moments(x: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def sums(x: Tensor, axis: int) -> Tensor:
     """The sums over space, (N, C), float32 at least."""
-    if x.dtype not in HALF:
-        return x.sum(axis)
-    return torch.cat([x[own].sum(axis, dtype=torch.float32) for own in _blocks(x)])
+    if x.dtype in HALF and len(x):
+        return torch.cat([sums(x[own].float(), axis) for own in _blocks(x)])
+    if axis == 2 and x.device.type == "cpu" and x.numel():  # faster than a sum
+        return torch.mv(x.view(-1, x.shape[2]), x.new_ones(x.shape[2])).view(x.shape[:2])
+    return x.sum(axis)
 
 
 def affine(x: Tensor, scale: Tensor, shift: Tensor, axis: int) -> Tensor:
     """`scale * x + shift`, scale and shift (N, C)."""
+    if x.dtype not in HALF and axis == 2 and x.shape[2] <= SHORT:
+        return torch.mul(x, scale.unsqueeze(2)).add_(shift.unsqueeze(2))
     if _native(x, axis):
         zeros, ones = torch.zeros_like(scale), torch.ones_like(scale)
         vectors = (t.view(-1) for t in (scale, shift, zeros, ones))

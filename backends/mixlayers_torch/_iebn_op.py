@@ -11,8 +11,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mixlayers_torch._iebn_algebra import arrays, gates, rounded, slopes, tensor
-from mixlayers_torch._iebn_kernels import HALF, affine, centred, combine, is_rows, matrix, products, shaped
-from mixlayers_torch._iebn_statistics import Statistics, moments
+from mixlayers_torch._iebn_kernels import (
+    HALF,
+    affine,
+    centred,
+    combine,
+    is_rows,
+    matrix,
+    products,
+    shaped,
+    sums,
+)
+from mixlayers_torch._iebn_statistics import FAR, Statistics, moments
 
 SMALL = 2**17
 """Below so many elements PyTorch's own operations are faster."""
@@ -42,9 +52,10 @@ def iebn(
         return plain(x, *parameters, statistics)
     weight = torch.ones_like(weight_readjust) if weight is None else weight
     bias = torch.zeros_like(weight_readjust) if bias is None else bias
-    return _IEBN.apply(
-        x if is_rows(x) else x.contiguous(), weight, bias, weight_readjust, bias_readjust, statistics
-    )
+    x = x if is_rows(x) else x.contiguous()
+    if not (statistics.batch or torch.is_grad_enabled()):
+        return _inferred(x, weight, bias, weight_readjust, bias_readjust, statistics)
+    return _IEBN.apply(x, weight, bias, weight_readjust, bias_readjust, statistics)
 
 
 def plain(
@@ -90,7 +101,7 @@ def _gated(
 
 def _worth_it(x: Tensor, parameters: tuple[Tensor | None, ...], statistics: Statistics) -> bool:
     """Whether own kernels apply to x and are faster than PyTorch's own operations."""
-    if x.numel() < SMALL or torch.compiler.is_compiling() or type(x) is not Tensor:
+    if torch.compiler.is_compiling() or x.numel() < SMALL or type(x) is not Tensor:
         return False
     if torch._C._get_tracing_state() is not None or torch._C._functorch.peek_interpreter_stack() is not None:
         return False
@@ -103,6 +114,26 @@ def _worth_it(x: Tensor, parameters: tuple[Tensor | None, ...], statistics: Stat
         and prod(x.shape[2:]) >= 8
         and (x.is_contiguous() or is_rows(x))
     )
+
+
+def _inferred(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    weight_readjust: Tensor,
+    bias_readjust: Tensor,
+    statistics: Statistics,
+) -> Tensor:
+    """With the running statistics, for nobody to differentiate: a forward with nothing to keep."""
+    flat, axis = matrix(x)
+    mean: Any = statistics.mean  # tensors, as there is no batch to take them from
+    var: Any = statistics.var
+    rstd = torch.rsqrt(var + statistics.eps)
+    gate = gates(sums(flat, axis), weight_readjust, bias_readjust, flat.shape[axis])
+    scale = gate * (weight * rstd)
+    if float(torch.linalg.vector_norm(mean * rstd, torch.inf)) > FAR:
+        return shaped(affine(centred(flat, mean, axis), scale, bias.expand_as(scale).contiguous(), axis), x)
+    return shaped(affine(flat, scale, torch.addcmul(bias, scale, mean, value=-1), axis), x)
 
 
 class _IEBN(torch.autograd.Function):

@@ -119,19 +119,3 @@ def interleave(
 def ratio(times: Sequence[float], base: Sequence[float]) -> Spread:
     """The ratios, round by round."""
     return Spread.of([one / other for one, other in zip(times, base, strict=True)])
-
-
-def table(rows: Sequence[Row]) -> str:
-    """The rows as plain text."""
-    lines = [("what", "malloc", "unit", "ours", "rivals", "limit", "met")]
-    for row in rows:
-        rivals = "; ".join(f"{name} {spread.median:.3g}" for name, spread in row.rivals.items())
-        limit = "" if row.limit is None else f"{row.limit:g}"
-        met = {None: "", True: "yes", False: "NO"}[row.met]
-        lines.append((f"{row.part}: {row.what}", row.malloc, row.unit, str(row.ours), rivals, limit, met))
-    widths = [max(len(line[column]) for line in lines) for column in range(7)]
-    lines.insert(1, tuple("-" * width for width in widths))  # type: ignore[arg-type]
-    return "\n".join(
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
-        for line in lines
-    )

@@ -58,16 +58,15 @@ def paddleclas(operator: str, **options: Any) -> Callable[[int], Mixing]:
 class Ours:
     """`mix` of a framework, with a step that counts from 0 at each seeding."""
 
-    def __init__(self, framework: str, method: Method, classes: int, soft: bool = True) -> None:
-        self.face = import_module(f"mixlayers.{framework}")
-        self.method, self.classes, self.soft = method, classes, soft
+    def __init__(self, mix: Any, method: Method, classes: int, soft: bool = True) -> None:
+        self.mix, self.method, self.classes, self.soft = mix, method, classes, soft
         self.reseed(0)
 
     def reseed(self, seed: int) -> None:
         self.seed, self.step = seed, 0
 
     def __call__(self, x: Any, y: Any) -> Any:
-        x, target = self.face.mix(x, y, self.method, step=self.step, seed=self.seed)
+        x, target = self.mix(x, y, self.method, step=self.step, seed=self.seed)
         self.step += 1
         return x, target.soft(self.classes) if self.soft else target
 
@@ -76,10 +75,15 @@ def ours(framework: str, op: str, lam_per: str) -> Callable[[int], Mixing]:
     """Our Mixup or CutMix; alpha 1, as in all the others."""
 
     def make(classes: int) -> Mixing:
-        method = {"Mixup": Mixup, "CutMix": CutMix}[op](1.0, lam_per=lam_per)
-        return Ours(framework, method, classes)
+        return Ours(import_module(f"mixlayers.{framework}").mix, method_of(op, lam_per), classes)
 
     return make
+
+
+def method_of(op: str, lam_per: str) -> Method:
+    """The same for any framework."""
+    method: Method = {"Mixup": Mixup, "CutMix": CutMix}[op](1.0, lam_per=lam_per)
+    return method
 
 
 def tensors(framework: str) -> Callable[[Any], Any]:

@@ -11,8 +11,10 @@ import torch
 import torch.nn.functional as F
 from peers.adapters import Mixing, Peer
 from peers.listed import PEERS
-from peers.own import ours
+from peers.own import Ours, method_of
 from torch import Tensor
+
+from mixlayers.torch import mix
 
 Batch = tuple[Tensor, Tensor]
 
@@ -54,7 +56,7 @@ def installed(op: str, lam_per: tuple[str, ...]) -> Iterator[Peer]:
 
 def own_runs(op: str, lam_per: str, x: Tensor, y: Tensor, classes: int) -> dict[str, Callable[[], object]]:
     """Ours and the plain formula."""
-    mixings = {"ours": ours("torch", op, lam_per)(classes), "formula": formula(op, lam_per, classes)}
+    mixings = {"ours": Ours(mix, method_of(op, lam_per), classes), "formula": formula(op, lam_per, classes)}
     return {name: partial(mixing, x, y) for name, mixing in mixings.items()}
 
 

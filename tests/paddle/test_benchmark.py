@@ -16,7 +16,7 @@ def test_every_promise_has_its_row(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=200)
     results = json.loads(out.read_text(encoding="utf-8"))
-    assert results["paddle"] and results["threads"] == 1
+    assert results["versions"]["paddlepaddle"] and results["threads"] == 1
     rows = results["rows"]
     assert [row["part"] for row in rows] == ["train"] + ["step"] * 5
     assert [row["limit"] for row in rows] == [None, None] + [1.05] * 4

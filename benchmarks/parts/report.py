@@ -1,0 +1,185 @@
+"""What every benchmark's script does with its rows: print them, and write them where they are asked for."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
+from importlib import metadata
+from inspect import getsourcefile
+from pathlib import Path
+from typing import Any
+
+from parts.ages import ROOT, Code, code_of, line
+from parts.page import put
+from parts.timing import FULL, QUICK, TINY, Row, Scale
+
+DOCS = ROOT / "docs"
+KEEP_BLOCKS = "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296"
+Part = Callable[[Scale], Iterable[Row]]
+
+
+def main(
+    parts: Mapping[str, Part],
+    packages: Sequence[str],
+    start: Callable[[int], object] | None = None,
+    *,
+    threads: int = 1,
+    tuned: str = "",
+) -> None:
+    """Run a script's parts, print the table, write what the options ask for.
+
+    Args:
+        parts: What makes the rows, by name.
+        packages: Of which the versions are told.
+        start: Called before all, with the number of threads. Without it $OMP_NUM_THREADS says how many.
+        threads: How many, by default.
+        tuned: The part that a full run does once more, in a process whose malloc does not map large blocks afresh.
+    """
+    options = _options(parts, threads if start else None)
+    if start:
+        start(options.threads)
+    found = measured(lambda: _run(parts, options, tuned), options.threads, packages)
+    rows = [Row.from_dict(row) for row in found["rows"]]
+    print(f"{table(rows)}\n\n{circumstances(found)}; {found['seconds']:.0f} s. Median [quartiles].")
+    if options.out is not None:
+        options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    if options.record:
+        record(_command(), circumstances(found), rows, code_of_parts(parts[name] for name in options.parts))
+
+
+def _options(parts: Mapping[str, Part], threads: int | None) -> argparse.Namespace:
+    about = (sys.modules["__main__"].__doc__ or "").partition("\n")[0]
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds")
+    parser.add_argument("--tiny", action="store_true", help="toy sizes, to see that everything runs")
+    if threads is None:
+        parser.set_defaults(threads=int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
+    else:
+        parser.add_argument(
+            "--threads", type=int, default=threads, help="of the framework (default: %(default)s)"
+        )
+    parser.add_argument("--out", type=Path, help="write the results there as JSON")
+    parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts), help="run only these")
+    parser.add_argument("--record", action="store_true", help="write the table into docs/results.md")
+    options = parser.parse_args()
+    if options.record and _command() not in sections():
+        parser.error(f"docs/results.md has no section of `{_command()}`; it has {', '.join(sections())}.")
+    return options
+
+
+def sections() -> list[str]:
+    """The commands that head the sections of docs/results.md."""
+    page = (DOCS / "results.md").read_text(encoding="utf-8")
+    return re.findall(r"^## .*python (benchmarks/.*)`$", page, re.MULTILINE)
+
+
+def _command() -> str:
+    words = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    return f"benchmarks/{' '.join(word for word in words if word != '--record')}"
+
+
+def _run(parts: Mapping[str, Part], options: argparse.Namespace, tuned: str) -> Iterator[Row]:
+    scale = TINY if options.tiny else QUICK if options.quick else FULL
+    malloc = "tuned" if "mmap_threshold" in os.environ.get("GLIBC_TUNABLES", "") else "default"
+    for name in options.parts:
+        for row in parts[name](scale):
+            row = replace(row, malloc=malloc)
+            print(row, file=sys.stderr, flush=True)  # as it goes; the table comes at the end
+            yield row
+        if name == tuned and scale.more and malloc == "default":
+            yield from _with_blocks_kept(name, options)
+
+
+def _with_blocks_kept(part: str, options: argparse.Namespace) -> list[Row]:
+    """The part again in a process of its own: malloc reads how it is tuned at the start."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "rows.json"
+        command = [sys.executable, sys.argv[0], "--parts", part, "--threads", str(options.threads)]
+        command += ["--out", str(out), *["--tiny"] * options.tiny]
+        environment = {**os.environ, "GLIBC_TUNABLES": KEEP_BLOCKS}
+        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+        return [Row.from_dict(row) for row in json.loads(out.read_text(encoding="utf-8"))["rows"]]
+
+
+def measured(run: Callable[[], Iterable[Row]], threads: int, packages: Sequence[str]) -> dict[str, Any]:
+    """The rows, with what they were run on."""
+    begun, load = datetime.now(timezone.utc), os.getloadavg()[0]
+    rows = [row.to_dict() for row in run()]
+    return {
+        "date": begun.isoformat(timespec="seconds"),
+        "seconds": round((datetime.now(timezone.utc) - begun).total_seconds(), 1),
+        "load": [load, os.getloadavg()[0]],
+        "threads": threads,
+        "cores": os.cpu_count(),
+        "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "glibc_tunables": os.environ.get("GLIBC_TUNABLES", ""),
+        "versions": _versions(["mixlayers", *packages]),
+        "command": " ".join(["python", *sys.argv]),
+        "rows": rows,
+    }
+
+
+def _versions(packages: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for name in packages:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def circumstances(found: Mapping[str, Any]) -> str:
+    """When, and on what."""
+    before, after = found["load"]
+    versions = ", ".join(f"{package} {version}" for package, version in found["versions"].items())
+    return (
+        f"{found['date'][:10]}, {found['threads']} threads, load {before:.1f} to {after:.1f} on "
+        f"{found['cores']} cores; {found['machine']}; {versions}"
+    )
+
+
+def code_of_parts(parts: Iterable[Part]) -> Code:
+    """The code that these parts run."""
+    return code_of(Path(getsourcefile(part) or "").resolve() for part in parts)
+
+
+def record(command: str, ran: str, rows: Sequence[Row], code: Code) -> None:
+    """Write a section's record into docs/results.json, and its table into docs/results.md."""
+    path = DOCS / "results.json"
+    records = json.loads(path.read_text(encoding="utf-8"))
+    records[command] = {"ran": ran, "code": code, "table": table(rows).splitlines()}
+    put(DOCS / "results.md", "measured", block(records[command]), after=f"{command}`\n")
+    kept = {each: records[each] for each in sections() if each in records}
+    path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+
+
+def block(kept: Mapping[str, Any]) -> str:
+    """What the page says of a record between its marks: the table, on what it ran, whether its code has changed."""
+    ran = f"{kept['ran']}." if kept["ran"] else ""
+    return "\n".join(kept["table"]) + "\n\n".join(["", *filter(None, (ran, line(kept["code"])))])
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as plain text."""
+    lines = [("what", "malloc", "unit", "ours", "rivals", "limit", "met")]
+    for row in rows:
+        rivals = "; ".join(f"{name} {spread.median:.3g}" for name, spread in row.rivals.items())
+        limit = "" if row.limit is None else f"{row.limit:g}"
+        met = {None: "", True: "yes", False: "NO"}[row.met]
+        lines.append((f"{row.part}: {row.what}", row.malloc, row.unit, str(row.ours), rivals, limit, met))
+    widths = [max(len(line[column]) for line in lines) for column in range(7)]
+    lines.insert(1, tuple("-" * width for width in widths))  # type: ignore[arg-type]
+    return "\n".join(
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
+        for line in lines
+    )

@@ -1,0 +1,80 @@
+"""The gallery of examples: docs/examples.md names them, in its order, and Sphinx-Gallery makes a page of each."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+from sphinx_gallery.scrapers import figure_rst
+
+DOCS = Path(__file__).parents[1]
+EXAMPLES, GALLERY = DOCS.parent / "examples", DOCS / "gallery"
+HELPERS = ("recipe_common",)
+"""Modules in the examples' folder that are no examples."""
+RUN = ("audit", "plot_two_losses", "seeing")
+"""Run by each build, in seconds; of the others the code is shown, and CI runs it."""
+
+LINK = re.compile(rf"\]\((?:\.\./)+examples/(?!{'|'.join(HELPERS)})(\w+)\.py\)")
+CARDS = """
+```{{eval-rst}}
+.. minigallery:: {files}
+
+.. toctree::
+   :hidden:
+
+   {pages}
+```
+"""
+CLUTTER = re.compile(
+    r"\.\. only:: html\n\n    \.\. note::\n(?:.+\n|\n(?= ))*"  # how to get to the page's end
+    r"|    \.\. container:: \S+ sphx-glr-download-zip\n\n.*\n"
+)
+
+
+def place(path: str) -> int:
+    """Where docs/examples.md names an example."""
+    return (DOCS / "examples.md").read_text(encoding="utf-8").index(f"/{Path(path).name})")
+
+
+def figures(block: object, variables: dict[str, Any], config: dict[str, Any]) -> str:
+    """Pictures of what a block has added to the example's `figures`: pyplot does not know Figures made without it."""
+    places = variables["image_path_iterator"]
+    made = list(variables["example_globals"].get("figures", {}).values())[len(places) :]
+    paths = []
+    for figure, path in zip(made, places, strict=False):
+        figure.savefig(path, dpi=110)
+        paths.append(path)
+    return figure_rst(paths, config["src_dir"])
+
+
+def arguments(config: dict[str, Any], variables: dict[str, Any]) -> list[str]:
+    """None, but for the example that else makes a folder of a new name in each build, and prints it."""
+    return ["../docs/gallery/images"] if Path(variables["src_file"]).stem == "seeing" else []
+
+
+def complete(app: Sphinx, page: str, source: list[str]) -> None:
+    """Lead links to examples to their pages, show cards under the sections that have such links."""
+    text = source[0]
+    if page.startswith("gallery/"):
+        source[0] = CLUTTER.sub("", text)
+        return
+    if page == "examples":
+        text = "\n## ".join(section + cards(LINK.findall(section)) for section in text.split("\n## "))
+    source[0] = LINK.sub(r"](/gallery/\1.rst)", text)
+
+
+def cards(names: list[str]) -> str:
+    if not names:
+        return ""
+    files = " ".join(f"../examples/{name}.py" for name in names)
+    return CARDS.format(files=files, pages="\n   ".join(f"/gallery/{name}" for name in names))
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    for page in GALLERY.glob("*.rst"):
+        if page.stem in HELPERS or not (EXAMPLES / f"{page.stem}.py").exists():
+            page.unlink()  # of what is no example any more
+    app.connect("source-read", complete)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
