@@ -54,6 +54,23 @@ KINDS: dict[str, Callable[[int], nn.Module]] = {
 }
 
 
+def _compiled(kind: Callable[[int], nn.Module]) -> Callable[[int], nn.Module]:
+    def made(channels: int) -> nn.Module:
+        norm = kind(channels)
+        norm.compile()
+        return norm
+
+    return made
+
+
+COMPILED: dict[str, Callable[[int], nn.Module]] = {
+    "ours": _compiled(IEBN2d),
+    "BatchNorm": nn.BatchNorm2d,
+    "BatchNorm, compiled": _compiled(nn.BatchNorm2d),
+    "published, compiled": _compiled(Published),
+}
+
+
 def training_rows(scale: Scale) -> Iterator[Row]:
     """Forward and backward in training."""
     shapes: dict[tuple[int, ...], float | None] = {**LARGE, **OTHERS}
@@ -82,6 +99,17 @@ def eval_rows(scale: Scale) -> Iterator[Row]:
         yield from _against("eval", shape, scale, 1.3, training=False)
 
 
+def compiled_rows(scale: Scale) -> Iterator[Row]:
+    """The layer compiled, `norm.compile()`, against BatchNorm as it is; a compiled BatchNorm stands beside."""
+    for shape, limit in {(4, 4, 8, 8): 1.0}.items() if scale is TINY else {**LARGE, **OTHERS}.items():
+        torch.compiler.reset()
+        yield from _against("compiled, train", shape, scale, limit, kinds=COMPILED)
+        if scale is not TINY:
+            yield from _against("compiled, channels_last", shape, scale, 1.3, last=True, kinds=COMPILED)
+            yield from _against("compiled, bfloat16", shape, scale, 1.3, dtype=torch.bfloat16, kinds=COMPILED)
+            yield from _against("compiled, eval", shape, scale, 1.3, training=False, kinds=COMPILED)
+
+
 def small_rows(scale: Scale) -> Iterator[Row]:
     """Small tensors: what matters is not to be slower than the published formula."""
     for shape in SMALL[:1] if scale is TINY else SMALL:
@@ -99,6 +127,7 @@ def _against(
     last: bool = False,
     dtype: torch.dtype = torch.float32,
     repeat: int = 1,
+    kinds: dict[str, Callable[[int], nn.Module]] = KINDS,
 ) -> Iterator[Row]:
     layout = torch.channels_last if last else torch.contiguous_format
     x, g = (torch.randn(shape).to(dtype).contiguous(memory_format=layout) for _ in range(2))
@@ -119,8 +148,8 @@ def _against(
 
     many = min(20, max(1, 2**21 // x.numel())) if repeat == 1 else repeat
     rounds = scale.rounds * (2 if scale.more else 1)
-    times = interleave({name: work(kind(shape[1])) for name, kind in KINDS.items()}, rounds, many)
-    plain = {"published": ratio(times["published"], times["BatchNorm"])}
+    times = interleave({name: work(kind(shape[1])) for name, kind in kinds.items()}, rounds, many)
+    plain = {name: ratio(times[name], times["BatchNorm"]) for name in list(kinds)[2:]}
     what, ours = "x".join(map(str, shape)), ratio(times["ours"], times["BatchNorm"])
     yield Row(part, what, "x BatchNorm", ours, plain, limit)
     if limit_published is not None:
@@ -183,6 +212,7 @@ PARTS = {
     "train": training_rows,
     "layout": layout_rows,
     "eval": eval_rows,
+    "compiled": compiled_rows,
     "small": small_rows,
     "kept": kept_rows,
     "step": step_rows,

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mixlayers_torch._iebn_algebra import arrays, gates, rounded, slopes, tensor
+from mixlayers_torch._iebn_fused import fused
 from mixlayers_torch._iebn_kernels import (
     HALF,
     affine,
@@ -48,6 +49,10 @@ def iebn(
         Of x's shape, dtype and memory format.
     """
     parameters = (weight, bias, weight_readjust, bias_readjust)
+    if statistics.group is None and statistics.batch and x.numel() <= x.shape[1]:
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {x.shape}")
+    if statistics.group is None and x.ndim > 2 and _compiling():
+        return fused(x, *parameters, statistics)
     if statistics.group is None and not _worth_it(x, parameters, statistics):
         return plain(x, *parameters, statistics)
     weight = torch.ones_like(weight_readjust) if weight is None else weight
@@ -67,8 +72,6 @@ def plain(
     statistics: Statistics,
 ) -> Tensor:
     """The same in PyTorch's own operations, fewer than the authors' code has: the norm applies the weight."""
-    if statistics.batch and x.numel() <= x.shape[1]:
-        raise ValueError(f"Expected more than 1 value per channel when training, got input size {x.shape}")
     scaled = torch.batch_norm(
         x,
         weight,
@@ -97,6 +100,12 @@ def _gated(
     y = scaled * a
     y = y if bias is None else y + wide(bias)
     return y if y.dtype is x.dtype else y.to(x.dtype)
+
+
+def _compiling() -> bool:
+    """Whether torch.compile reads this, for itself: an exported program keeps PyTorch's batch norm."""
+    exporting = getattr(torch.compiler, "is_exporting", None)  # PyTorch has it since 2.7
+    return torch.compiler.is_compiling() and not (exporting and exporting())
 
 
 def _worth_it(x: Tensor, parameters: tuple[Tensor | None, ...], statistics: Statistics) -> bool:

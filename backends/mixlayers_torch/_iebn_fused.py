@@ -1,0 +1,48 @@
+"""IEBN as torch.compile likes it: sums that it makes in one pass over x, and a map that it makes in another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mixlayers_torch._iebn_kernels import HALF
+from mixlayers_torch._iebn_statistics import Statistics
+
+
+def fused(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    weight_readjust: Tensor,
+    bias_readjust: Tensor,
+    statistics: Statistics,
+) -> Tensor:
+    """IEBN of x (N, C, ...), in operations that can be differentiated; its gradient takes two passes as well.
+
+    The sums of each plane serve the attention and, taken together, the batch's mean and variance.
+    """
+    wide = (..., *(None for _ in x.shape[2:]))
+    space = tuple(range(2, x.ndim))
+    exact = x.float() if x.dtype in HALF else x
+    about: Any = exact[:1].mean((0, *space)).detach() if statistics.batch else statistics.mean
+    apart = exact - about[wide]  # what cancels in sums of squares, and in the map, is small
+    first = apart.mean(space)
+    off: Any = torch.zeros_like(about)
+    var: Any = statistics.var
+    if statistics.batch:
+        off = first.mean(0)
+        var = (apart * apart).mean(space).mean(0) - off * off
+        _track(statistics, (about + off).detach(), var.detach(), x.numel() / x.shape[1])
+    gate = torch.sigmoid((first + about) * weight_readjust + bias_readjust)
+    scale = gate * (torch.rsqrt(var + statistics.eps) * (1 if weight is None else weight))
+    shift = (0 if bias is None else bias) - scale * off
+    return (apart * scale[wide] + shift[wide]).to(x.dtype)
+
+
+def _track(statistics: Statistics, mean: Tensor, var: Tensor, count: float) -> None:
+    """Update the running statistics."""
+    if statistics.mean is not None and statistics.var is not None:
+        statistics.mean.lerp_(mean.to(statistics.mean.dtype), statistics.factor)
+        statistics.var.lerp_((var * (count / (count - 1))).to(statistics.var.dtype), statistics.factor)
