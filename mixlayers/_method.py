@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, ClassVar, get_args
 
 import numpy as np
@@ -57,6 +58,11 @@ class Method:
         """By what partners are near each other in any step: "length", "label"."""
         return frozenset(leaf.pairs.by for leaf in self.leaves if isinstance(leaf.pairs, Near))
 
+    @cached_property
+    def name(self) -> str:
+        """The method as the code that makes it, for plans and records; to draw a plan costs less than to write this."""
+        return repr(self)
+
     def plan(
         self,
         *,
@@ -84,7 +90,7 @@ class Method:
         method = self.choose(rng, step)
         if method is None:
             perm = np.arange(batch_size, dtype=np.int64)
-            return MixPlan(seed, rank, step, method=repr(self), place=None, perm=perm)
+            return MixPlan(seed, rank, step, method=self.name, place=None, perm=perm)
         place = places[int(rng.integers(len(places)))] if method.hidden_layers else "input"
         mutual = method.lam_per == "pair"
         if method.has_partners:
@@ -96,7 +102,7 @@ class Method:
             seed,
             rank,
             step,
-            method=repr(method),
+            method=method.name,
             place=place,
             perm=perm,
             lam=lam,

@@ -4,8 +4,10 @@ import inspect
 import re
 import subprocess
 import sys
+from html.parser import HTMLParser
 from importlib import import_module
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -82,3 +84,34 @@ def test_link_to_an_example_leads_to_its_page(site: Path) -> None:
     page = (site / "trainers" / "index.html").read_text(encoding="utf-8")
     assert 'href="../gallery/paddle_model.html"' in page
     assert "_downloads" not in page
+
+
+class _Page(HTMLParser):
+    """A page's own anchors, and what it leads to or shows."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.anchors, self.leads = {"", "#"}, []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        found = dict(attributes)
+        self.anchors |= {found.get("id") or ""}
+        self.leads += [value for name in ("href", "src") if (value := found.get(name))]
+
+
+def test_no_link_is_dead(site: Path) -> None:
+    """Between the site's own pages, with their anchors and pictures; the network is not asked."""
+    pages = {path.resolve(): _Page(path) for path in site.rglob("*.html")}
+    dead = []
+    for path, page in pages.items():
+        for lead in page.leads:
+            parts = urlsplit(lead)
+            if parts.scheme or parts.netloc:
+                continue
+            to = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            lost = parts.fragment and to in pages and unquote(parts.fragment) not in pages[to].anchors
+            if not to.exists() or lost:
+                dead.append(f"{path.relative_to(site)}: {lead}")
+    assert len(pages) > 40
+    assert not dead, f"{len(dead)} dead links: {dead[:10]}"

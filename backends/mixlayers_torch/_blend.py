@@ -20,8 +20,8 @@ Span = tuple[slice, ...]
 _LARGE = 2**14
 """Elements of a sample from which the CPU pastes its box alone faster than all boxes by one indexing."""
 
-_MANY = 2**18
-"""Elements from which embedding_bag beats a gather and a lerp on the CPU; below, its threads cost more."""
+_MANY = 2**22
+"""Elements from which passes over memory count on the CPU, fresh memory most; below, it is the starts of operations."""
 
 
 class Partners:
@@ -67,11 +67,17 @@ def blend(x: Tensor, how: Blend, partners: Partners) -> Tensor:
         return _paste(x, how.perm.tolist(), _boxes(how.mask))
     perm, inverted = partners.on(x.device)
     mask = None if how.mask is None or how.box is not None else to_device(how.mask, x.device)
+    act = _Blend.apply if _derived(x) else _Blend.forward  # apply takes its time
     if mask is not None and len(mask) > 1:  # a box per sample, lam = 0
-        moved = _Blend.apply(x, perm, inverted, 0.0, 1.0, None, None)
-        return torch.where(mask, moved, x)
+        return torch.where(mask, act(x, perm, inverted, 0.0, 1.0, None, None), x)
     keep = to_device(how.lam, x.device).to(x.dtype) if isinstance(how.lam, np.ndarray) else how.lam
-    return _Blend.apply(x, perm, inverted, keep, 1.0 - keep, mask, how.box)
+    return act(x, perm, inverted, keep, 1.0 - keep, mask, how.box)
+
+
+def _derived(x: Tensor) -> bool:
+    """Whether anybody may want a derivative by x, or transforms what is done with it."""
+    forward_mode = torch.autograd.forward_ad._current_level >= 0
+    return x.requires_grad or forward_mode or torch._C._are_functorch_transforms_active()
 
 
 def _one_by_one(x: Tensor) -> bool:
@@ -90,6 +96,20 @@ def _boxes(mask: Mask) -> list[Span]:
         edges = zip(starts.tolist(), stops.tolist(), strict=True)
         spans.append([slice(None) if size == 1 and b == 1 else slice(a, b) for a, b in edges])
     return list(zip(*spans, strict=True))
+
+
+def _paste_one(x: Tensor, perm: Tensor, box: Span) -> Tensor:
+    """The partner's box in each sample."""
+    if x.device.type == "cpu" and x.numel() < _MANY:
+        result = x.clone()
+        result[box] = x.index_select(0, perm)[box]
+        return result
+    if _one_by_one(x):
+        return _paste(x, perm.tolist(), repeat(box[1:]))
+    theirs: Any = (perm, *box[1:])
+    result = x.clone()
+    result[box] = x[theirs]  # index_select of a box is many times slower
+    return result
 
 
 def _paste(x: Tensor, perm: list[int], boxes: Iterable[Span]) -> Tensor:
@@ -128,13 +148,8 @@ class _Blend(torch.autograd.Function):
         mask: Tensor | None,
         box: Span | None,
     ) -> Tensor:
-        if box is not None and _one_by_one(x):
-            return _paste(x, perm.tolist(), repeat(box[1:]))
         if box is not None:
-            result = x.clone()
-            theirs: Any = (perm, *box[1:])
-            result[box] = x[theirs]  # index_select of a box is many times slower
-            return result
+            return _paste_one(x, perm, box)
         mixed = _gather_add(x, perm, keep, give)
         return mixed if mask is None else torch.where(mask, mixed, x, out=mixed)
 

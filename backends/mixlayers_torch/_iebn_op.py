@@ -90,15 +90,11 @@ def _gated(
     x: Tensor, scaled: Tensor, bias: Tensor | None, weight_readjust: Tensor, bias_readjust: Tensor
 ) -> Tensor:
     """`scaled * a + bias`; addcmul would be slower to differentiate."""
-    space = tuple(range(2, x.ndim))
-
-    def wide(vector: Tensor) -> Tensor:
-        return vector.view(-1, *(1 for _ in space))
-
+    space, wide = tuple(range(2, x.ndim)), (-1,) + (1,) * (x.ndim - 2)
     gap = x.mean(space, keepdim=True) if space else x
-    a = torch.sigmoid(gap * wide(weight_readjust) + wide(bias_readjust))
+    a = torch.sigmoid(gap * weight_readjust.view(wide) + bias_readjust.view(wide))
     y = scaled * a
-    y = y if bias is None else y + wide(bias)
+    y = y if bias is None else y + bias.view(wide)
     return y if y.dtype is x.dtype else y.to(x.dtype)
 
 

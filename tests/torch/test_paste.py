@@ -1,4 +1,4 @@
-"""Large images on the CPU: boxes are pasted one by one, with the values and gradients of the reference."""
+"""Boxes are pasted one by one in large batches, all at once in small ones: the reference's values and gradients."""
 
 import numpy as np
 import pytest
@@ -7,6 +7,7 @@ import torch
 from mixlayers import CutMix
 from mixlayers import _reference as reference
 from mixlayers.torch import mix
+from mixlayers_torch import _blend
 
 
 @pytest.mark.parametrize(
@@ -15,7 +16,9 @@ from mixlayers.torch import mix
 @pytest.mark.parametrize("channel_dim", [1, -1])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("wants_gradient", [False, True])
-def test_equals_the_reference(method, channel_dim, layout, wants_gradient):
+@pytest.mark.parametrize("many", [2**10, 2**30], ids=["large", "small"])
+def test_equals_the_reference(monkeypatch, many, method, channel_dim, layout, wants_gradient):
+    monkeypatch.setattr(_blend, "_MANY", many)  # small batches gather the partners first
     shape = (5, 3, 80, 72) if channel_dim == 1 else (5, 80, 72, 3)
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(memory_format=layout)
     before = x.clone()
