@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -18,9 +16,9 @@ from mixlayers._replace import Replace
 
 Span = tuple[slice, ...]
 _LARGE = 2**14
-"""Elements of a sample from which the CPU pastes its box alone faster than all boxes by one indexing."""
+"""Elements of a sample from which the CPU pastes its own box alone faster than all boxes by a mask."""
 
-_MANY = 2**22
+_MANY = 2**21
 """Elements from which passes over memory count on the CPU, fresh memory most; below, it is the starts of operations."""
 
 
@@ -81,7 +79,7 @@ def _derived(x: Tensor) -> bool:
 
 
 def _one_by_one(x: Tensor) -> bool:
-    """Whether boxes are pasted sample by sample; on a GPU so many copies would cost more than whole passes."""
+    """Whether boxes that differ are pasted one by one; on a GPU so many copies would cost more than whole passes."""
     return x.device.type == "cpu" and x[0].numel() >= _LARGE
 
 
@@ -104,17 +102,15 @@ def _paste_one(x: Tensor, perm: Tensor, box: Span) -> Tensor:
         result = x.clone()
         result[box] = x.index_select(0, perm)[box]
         return result
-    if _one_by_one(x):
-        return _paste(x, perm.tolist(), repeat(box[1:]))
     theirs: Any = (perm, *box[1:])
     result = x.clone()
     result[box] = x[theirs]  # index_select of a box is many times slower
     return result
 
 
-def _paste(x: Tensor, perm: list[int], boxes: Iterable[Span]) -> Tensor:
+def _paste(x: Tensor, perm: list[int], boxes: list[Span]) -> Tensor:
     result = x.clone()
-    for i, (partner, box) in enumerate(zip(perm, boxes, strict=False)):
+    for i, (partner, box) in enumerate(zip(perm, boxes, strict=True)):
         result[i][box] = x[partner][box]
     return result
 
