@@ -1,95 +1,19 @@
-"""Padded sequences: the mask follows the mixed features, and tokens can weigh the label."""
+"""Padded sequences: the mask follows the mixed features."""
 
 import copy
 from importlib import import_module
 
 import numpy as np
 import pytest
+from padded import DERANGED, KINDS, REAL, SIZE, batch, network
 
 from mixlayers import CutMix, ManifoldMixup, MixingError, Mixup, Near, OneOf, PatchUp
-from mixlayers import _reference as reference
 from mixlayers._token_masks import mask_meanings, union
-
-LENGTHS, STEPS = np.array([7, 2, 5, 3, 1]), 7
-SIZE = len(LENGTHS)
-REAL = np.arange(STEPS) < LENGTHS[:, None]
-DERANGED = ManifoldMixup(pairs="derangement")
-KINDS = {
-    "bool": (REAL, "real", lambda m: m),
-    "int": (REAL.astype(np.int64), "real", lambda m: m > 0),
-    "ignored bool": (~REAL, "ignored", lambda m: ~m),
-    "ignored int": ((~REAL).astype(np.int64), "ignored", lambda m: m == 0),
-    "additive": (np.where(REAL, 0.0, -np.inf).astype(np.float32), "real", lambda m: m == 0),
-    "additive 4-D": (
-        np.where(REAL, 0.0, -1e9).astype(np.float32)[:, None, None].repeat(STEPS, 2),
-        "ignored",
-        lambda m: m[:, 0, 0] == 0,
-    ),
-    "lengths": (LENGTHS, "real", lambda m: np.arange(STEPS) < m[:, None]),
-}
 
 
 @pytest.fixture(params=["torch", "paddle"])  # Chainer's links take no masks, see below
 def fw(request):
     return getattr(import_module(f"fw_{request.param}"), request.param.title())()
-
-
-def network(fw, kind="bool"):
-    """Four layers of attention by the mask's mean; the second takes the mask by position, the last is nested."""
-    base = fw.Net.__bases__[0]
-    real = KINDS[kind][2]
-
-    class Attend(base):
-        def __init__(self):
-            super().__init__()
-            self.linear, self.seen = fw.linear(4, 4), []
-
-        def forward(self, x, attention_mask=None):
-            mask = np.ones((len(x), STEPS), bool)
-            if attention_mask is not None:
-                mask = real(attention_mask.numpy())
-                self.seen.append(mask)
-            weights = fw.tensor(mask.astype(np.float32)).unsqueeze(-1)
-            return x + self.linear(x + (x * weights).sum(1, keepdim=True))
-
-    class Nested(base):
-        def __init__(self):
-            super().__init__()
-            self.inner = Attend()
-
-        def forward(self, x, attention_mask):
-            return self.inner(x, attention_mask=attention_mask)
-
-    class Encoder(base):
-        def __init__(self):
-            super().__init__()
-            self.first, self.second, self.third, self.last = Attend(), Attend(), Attend(), Nested()
-            self.head = fw.linear(4, 3)
-
-        def again(self, layer, x, mask):
-            return layer(x, attention_mask=mask)
-
-        def forward(self, x, attention_mask=None):
-            x = self.first(x, attention_mask=attention_mask)
-            x = self.second(x, attention_mask)
-            x = self.again(self.third, x, attention_mask)
-            x = self.again(self.last, x, attention_mask)
-            return self.head(x.sum(1))
-
-        def masks(self):
-            return [layer.seen[-1] for layer in (self.first, self.second, self.third, self.last.inner)]
-
-    class Recomputed(Encoder):
-        def again(self, layer, x, mask):
-            return fw.recompute(layer, x, mask)
-
-    fw.seed(0)
-    return Encoder(), Recomputed
-
-
-def batch(fw, kind="bool"):
-    x = np.random.default_rng(3).normal(size=(SIZE, STEPS, 4)).astype(np.float32)
-    return fw.tensor(x), fw.tensor(KINDS[kind][0]), fw.tensor(np.arange(SIZE) % 3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -210,45 +134,6 @@ def test_an_unnamed_mask_is_warned_of_once(fw):
     quiet(x, attention_mask=mask, target=y)[1].partner  # noqa: B018
 
 
-@pytest.mark.parametrize("kind", ["bool", "int", "ignored bool", "ignored int", "lengths"])
-@pytest.mark.parametrize("lam_per", ["batch", "sample"])
-@pytest.mark.parametrize("way", ["target", "scope", "loss"])
-def test_tokens_weigh_the_label(fw, kind, lam_per, way):
-    (model, _), (x, mask, y) = network(fw, kind), batch(fw, kind)
-    method = ManifoldMixup(pairs="derangement", lam_per=lam_per)
-    mixer = fw.face.Mixer(
-        model, method, "first", mask={"attention_mask": KINDS[kind][1]}, share="tokens", example=(x, mask)
-    )
-    if way == "target":
-        _, target = model(x, mask, target=y)
-    elif way == "scope":
-        with mixer(y) as target:
-            model(x, mask)
-    else:
-        mixer.loss(fw.criterion())
-        model(x, mask)
-        target = mixer.target_for(y)
-    expected = reference.token_share(LENGTHS, target.plan.perm, target.plan.lam)
-    np.testing.assert_allclose(fw.numpy(target.s), expected, rtol=1e-6)
-    soft = reference.soft_target(fw.numpy(y).astype(int), target.plan.perm, expected, 3)
-    np.testing.assert_allclose(fw.numpy(target.soft(3)), soft, rtol=1e-6, atol=1e-7)
-
-
-def test_two_empty_samples_keep_their_labels(fw):
-    (model, _), (x, _, y) = network(fw), batch(fw)
-    fw.face.wrap(model, DERANGED, "first", mask="attention_mask", share="tokens")
-    _, target = model(x, fw.tensor(np.zeros((SIZE, STEPS), bool)), target=y)
-    assert not fw.numpy(target.s).any() and target.partner is not None
-
-
-def test_tokens_cannot_be_counted_in_every_mask(fw):
-    kind = "additive"
-    (model, _), (x, mask, y) = network(fw, kind), batch(fw, kind)
-    fw.face.wrap(model, DERANGED, "first", mask="attention_mask", share="tokens", example=(x, mask))
-    with pytest.raises(ValueError, match="a mask \\(N, T\\) of bools or whole numbers"):
-        model(x, mask, target=y)
-
-
 def test_partners_of_like_length(fw):
     (model, _), (x, mask, y) = network(fw), batch(fw)
     fw.face.wrap(model, ManifoldMixup(pairs=Near("length", 0.01)), "first", mask="attention_mask")
@@ -294,12 +179,11 @@ def test_meanings():
 
 
 def test_chainer_refuses_masks():
+    face = import_module("mixlayers.chainer")  # before chainer, which it helps to be imported
     from chainer_networks import Net
 
-    import mixlayers.chainer
-
     with pytest.raises(ValueError, match="Chainer's links take no padding masks"):
-        mixlayers.chainer.wrap(Net(), mask="attention_mask")
+        face.wrap(Net(), mask="attention_mask")
 
 
 @pytest.mark.parametrize("kind", KINDS)
