@@ -126,12 +126,15 @@ def test_a_residual_branch_is_no_cause_for_a_warning(fw):
 
 
 def test_half_precision_stays(fw):
-    if fw.name == "paddle":
-        pytest.skip("Paddle's where takes no float16 on a CPU")
     x, y = fw.batch()
+    half = fw.tensor(fw.numpy(x), "float16")
     for method in (DropBlock(0.3, 3), Erasing(1.0, value="pixel")):
-        replaced, _ = fw.face.mix(fw.tensor(fw.numpy(x), "float16"), y, method, step=0)
-        assert fw.dtype(replaced) == "float16"
+        if fw.name == "paddle":  # its CPU selects no float16, and says so; once it does, this is to go
+            with pytest.raises(RuntimeError, match="`where` is not registered"):
+                fw.face.mix(half, y, method, step=0)
+        else:
+            replaced, _ = fw.face.mix(half, y, method, step=0)
+            assert fw.dtype(replaced) == "float16"
 
 
 def test_pictures_show_what_was_put_in():
