@@ -19,7 +19,7 @@ from mixlayers._arrays import NumPy
 from mixlayers._batch import mix_batch
 
 # %%
-# Five operations differ from NumPy's own.
+# Four operations differ from NumPy's own.
 
 
 class Autograd(NumPy):
@@ -27,9 +27,6 @@ class Autograd(NumPy):
 
     def is_tensor(self, x):
         return isinstance(x, np.ndarray | ArrayBox)
-
-    def wants_gradient(self, x):
-        return isinstance(x, ArrayBox)
 
     def to_numpy(self, x):
         return getval(x)

@@ -42,9 +42,6 @@ class NumPy(Framework):
     def is_float(self, x: Array) -> bool:
         return x.dtype.kind in "fc" or x.dtype == np.uint8
 
-    def wants_gradient(self, x: Array) -> bool:
-        return False
-
     def move_axis(self, x: Array, source: int, destination: int) -> Array:
         return np.moveaxis(x, source, destination)
 
@@ -84,12 +81,6 @@ class NumPy(Framework):
 
     def share(self, s: Lam, beside: Array) -> Lam:
         return s
-
-    def grad_enabled(self) -> bool:
-        return False
-
-    def in_backward(self) -> bool:
-        return False
 
     def rank(self) -> int:
         return 0

@@ -33,10 +33,6 @@ class Framework(ABC):
         """Whether a tensor is floating-point or complex."""
 
     @abstractmethod
-    def wants_gradient(self, x: Any) -> bool:
-        """Whether a backward pass brings a gradient to a tensor."""
-
-    @abstractmethod
     def move_axis(self, x: Any, source: int, destination: int) -> Any:
         """A view of x with one axis moved."""
 
@@ -75,22 +71,6 @@ class Framework(ABC):
     @abstractmethod
     def share(self, s: Lam, beside: Any) -> Any:
         """A share as a MixedTarget takes it: a float, or float32 (N,) on the device of the tensor beside it."""
-
-    @abstractmethod
-    def grad_enabled(self) -> bool:
-        """Whether gradients are recorded."""
-
-    @abstractmethod
-    def in_backward(self) -> bool:
-        """Whether a backward pass is running in this thread; activation checkpointing recomputes there."""
-
-    def segments(self) -> list[dict[Any, Any]]:
-        """A notebook for each recomputed segment around this call, innermost first.
-
-        A segment has one notebook, in its forward and when it runs again in backward. Only frameworks whose
-        backward passes mix the order of several forwards need any.
-        """
-        return []
 
     @abstractmethod
     def rank(self) -> int:

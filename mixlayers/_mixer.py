@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, TypeVar
 
 from mixlayers._batch import check_length
-from mixlayers._errors import MixingError
+from mixlayers._criterion import mixed_loss
+from mixlayers._errors import MixingError, refuse
+from mixlayers._forward import ForwardHooks
 from mixlayers._history import History
+from mixlayers._layer_hooks import Module
 from mixlayers._layers import Layers, named_places
-from mixlayers._loss import mixed_loss
 from mixlayers._method import Method
 from mixlayers._mixup import ManifoldMixup
 from mixlayers._padding import Padding
+from mixlayers._pass import Pass, causes
 from mixlayers._plan import MixPlan
 from mixlayers._scope import Scope
 from mixlayers._session import Session
-from mixlayers._steps import Module, Steps
 from mixlayers._target import MixedTarget
 from mixlayers._token_masks import Mask, Share, masked_modules
+from mixlayers._tree import leaves
 
 AnyMixer = TypeVar("AnyMixer")
 
 
-class BaseMixer(Steps[Module]):
+class BaseMixer(ForwardHooks[Module]):
     """Mixes a model's input or hidden layers, step by step, through hooks on the model itself.
 
     The model keeps its type, attributes, state_dict and signature. It mixes only in training mode with
@@ -34,7 +38,7 @@ class BaseMixer(Steps[Module]):
     - `output, target = model(images, target=labels)`
     - `with mixer(labels) as target: output = model(images)`
     - `criterion = mixer.loss(nn.CrossEntropyLoss())`: from then on every training forward mixes, and
-      `criterion(output, labels)` blends with the plan of that forward.
+      `criterion(output, labels)` blends with the plan of the forward that made the output.
 
     Args:
         model: Any module. Hooks are attached to it; `unwrap(model)` removes them.
@@ -114,15 +118,26 @@ class BaseMixer(Steps[Module]):
 
     @property
     def last(self) -> MixPlan | None:
-        """The last forward's plan; None if it was not to be mixed."""
-        return self._session.plan
+        """The plan of the last forward that finished; None if it was not to be mixed."""
+        return None if self._session.last is None else self._session.last.plan
 
     def __call__(self, target: Any) -> Scope:
         """A scope whose one forward mixes: `with mixer(labels) as target: output = model(images)`."""
         return Scope(self, target)
 
+    def same_plan(self) -> AbstractContextManager[None]:
+        """A block whose mixed forwards share one plan: `with mixer.same_plan():`.
+
+        For steps that run the model more than once on one batch: SAM, the closures of LBFGS, truncated
+        backpropagation through time. The first forward draws the plan, and the step counts once.
+        """
+        return self._session.same_plan()
+
     def loss(self, criterion: Any) -> Any:
-        """From now on every training forward mixes, and the returned criterion blends with its plan.
+        """From now on every training forward mixes, and the returned criterion blends to match.
+
+        The output that the criterion is given tells which forward made it. Of several mixed forwards each
+        output has its own plan; an output of another model, or of a forward in eval mode, gets the plain loss.
 
         Args:
             criterion: A loss module, or a function, of `(output, target)`. A module's parameters are shared.
@@ -138,23 +153,64 @@ class BaseMixer(Steps[Module]):
         self._implicit = True
         return mixed_loss(criterion, self)
 
-    def target_for(self, target: Any) -> MixedTarget:
-        """The last forward's mixed target, for labels that come with the loss. `loss` calls it.
+    def target_for(self, target: Any, output: Any = None) -> MixedTarget:
+        """The mixed target of the forward that made an output, for labels that come with the loss. `loss` calls it.
+
+        Args:
+            target: The labels.
+            output: What the model returned, or something that was computed from it; None: what the last
+                forward returned.
 
         Raises:
-            MixingError: If the wrapped model has not run.
+            MixingError: If the output comes from several forwards that were mixed in different ways, or cannot be
+                told from one that was mixed; if the wrapped model has not run.
         """
-        session = self._session
+        passes = self._passes(output)
+        mixing = [found for found in passes if found.mixes]
+        if not mixing:
+            return MixedTarget(target, one_hot=self.framework.one_hot)
+        mixed = mixing[0]
+        if any(found.plan is not mixed.plan for found in passes):
+            refuse(
+                f"this output comes from {len(passes)} forwards that were not mixed alike",
+                "compute a loss for each; or let them share a plan, `with mixer.same_plan():`",
+            )
+        check_length(self.framework, target, mixed.plan.batch_size if mixed.plan else 0)
+        if output is None or self._trains(output):
+            for found in mixing:
+                if found.target is not None:
+                    found.target.used = True
+        return self._mixed_target(target, mixed)
+
+    def _passes(self, output: Any) -> list[Pass]:
+        """Where an output comes from."""
+        last = self._session.last
+        tensors = [x for x in leaves(output) if self.framework.is_tensor(x)]
+        passes = causes(self.autograd.tagged(tensors)) if output is not None else [last] if last else []
+        if passes or not (output is None or self._trains(output)):
+            return passes
         if not self._entered:
             raise MixingError(
                 "the loss was computed, but the wrapped model has not run, so nothing was mixed: call the very object "
                 "that was wrapped (not a copy of it, nor its forward)."
             )
-        if session.target is None or not session.target.mixed or session.plan is None:
-            return MixedTarget(target, one_hot=self.framework.one_hot)
-        check_length(self.framework, target, session.plan.batch_size)
-        session.target.used = True
-        return self._mixed_target(target, session.s, session.plan)
+        untagged = [found for found in self._session.untagged if not found.used]
+        models = [model for found in untagged if (model := found.model()) is not None]
+        own = any(self.autograd.derives_from(tensors, self.autograd.parameters(model)) for model in models)
+        if own or self._session.owed:
+            refuse(
+                "this output cannot be told from one of the mixed forward, which no loss has used",
+                "return from the model what the loss takes; wrap the module that includes the loss's last layers; or "
+                "use model(x, target=labels) or `with mixer(labels):`",
+            )
+        return []
+
+    def _trains(self, output: Any) -> bool:
+        """Whether a loss of this output may be trained on, and is no metric."""
+        tensors = [x for x in leaves(output) if self.framework.is_tensor(x)]
+        if any(map(self.autograd.wants_gradient, tensors)):
+            return True
+        return any(segment.node is not None for segment in self.autograd.segments(gradients=True))
 
     def state_dict(self) -> dict[str, int]:
         """What a checkpoint needs: `{"step": n}`."""
@@ -169,8 +225,7 @@ class BaseMixer(Steps[Module]):
 
     def __getstate__(self) -> dict[str, Any]:
         """A copied or pickled mixer starts with the next forward, and with no history: it has mixed nothing yet."""
-        fresh = {"scope": None, "_given": None, "_moved": None, "_busy": False, "history": History()}
-        return {**vars(self), **fresh}
+        return {**vars(self), "history": History()}
 
 
 def call_of(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
 from mixlayers._errors import MixingError
+from mixlayers._pass import Pass, State, running
 from mixlayers._plan import MixPlan
 from mixlayers._token_masks import (
     Mask,
@@ -26,9 +27,24 @@ from mixlayers._token_masks import (
 from mixlayers._tree import leaves, tree_map
 
 if TYPE_CHECKING:
-    from mixlayers._steps import Steps
+    from mixlayers._layer_hooks import LayerHooks
 
 _USUAL = ("attention_mask", "key_padding_mask", "src_key_padding_mask", "padding_mask")
+
+
+@dataclass
+class Masks:
+    """What one forward's masks were.
+
+    Attributes:
+        seen: Whether a module was given one.
+        tokens: The first one, to count tokens in, and its meaning.
+        inside: The module around this call that has the union already.
+    """
+
+    seen: bool = False
+    tokens: tuple[Any, Meaning] | None = None
+    inside: str | None = None
 
 
 class Padding:
@@ -36,10 +52,10 @@ class Padding:
 
     A module that takes a mask, runs after the mixed place and is not inside another such module sees the union
     of each sample's mask with its partner's; what is inside gets it handed down. The decision is recorded with
-    the plan, since a module that activation checkpointing runs again must see the same mask.
+    the pass, since a module that activation checkpointing runs again must see the same mask.
     """
 
-    def __init__(self, steps: Steps[Any], mask: Mask, share: Share) -> None:
+    def __init__(self, hooks: LayerHooks[Any], mask: Mask, share: Share) -> None:
         meanings = mask_meanings(mask)
         if share not in get_args(Share):
             raise ValueError(f"share must be 'features' or 'tokens', got {share!r}.")
@@ -47,22 +63,14 @@ class Padding:
             raise ValueError(
                 "share='tokens' counts the tokens in the padding mask: name its argument, as mask='attention_mask'."
             )
-        if share == "tokens" and any(leaf.partial for leaf in steps.method.leaves):
+        if share == "tokens" and any(leaf.partial for leaf in hooks.method.leaves):
             raise ValueError(
-                f"share='tokens' counts tokens that are blended as wholes, but {steps.method!r} replaces parts of "
+                f"share='tokens' counts tokens that are blended as wholes, but {hooks.method!r} replaces parts of "
                 "them: leave share out, or use Mixup or ManifoldMixup."
             )
-        self.steps, self.meanings, self.share = steps, meanings, share
+        self.hooks, self.meanings, self.share = hooks, meanings, share
         self.model_takes: Mapping[str, int] = {}  # which masks the model itself takes, and where
         self._warns = mask is None
-        self._decided: WeakKeyDictionary[MixPlan, dict[str, bool | None]] = WeakKeyDictionary()
-        self.begin()
-
-    def begin(self) -> None:
-        """A forward of the model begins."""
-        self._seen = False
-        self._tokens: tuple[Any, Meaning] | None = None
-        self._inside: str | None = None  # the module around this call that has the union already
 
     def warn_of_unnamed(self, names: Iterable[str]) -> None:
         """Warn, once, of a mixed forward whose arguments hold a mask that nobody named."""
@@ -86,18 +94,18 @@ class Padding:
             places: The masks that it takes, and as which positional arguments.
             args, kwargs: The call's.
         """
-        plan = self.steps.acting_plan()
-        if plan is None or plan.place is None:
+        mixed, again, _ = self.hooks.acting()
+        if mixed is None or mixed.plan is None or mixed.plan.place is None:
             return None
         masks = given(places, args, kwargs)
         if not masks:
             return None
-        self._note(masks)
-        if not self._unites(module, plan):
+        self._note(mixed, masks)
+        if not self._unites(module, mixed, again=again):
             return None
         args, kwargs = list(args), dict(kwargs)
         for name, mask in masks.items():
-            united = tree_map(partial(self._unite, name, plan), mask)
+            united = tree_map(partial(self._unite, name, mixed.plan, mixed), mask)
             if places[name] < len(args):
                 args[places[name]] = united
             else:
@@ -106,18 +114,20 @@ class Padding:
 
     def after(self, module: str) -> None:
         """A module that takes masks has run."""
-        if self._inside == module:
-            self._inside = None
+        mixed = running(self.hooks._session)
+        if mixed is not None and mixed.masks is not None and mixed.masks.inside == module:
+            mixed.masks.inside = None
 
-    def end(self, plan: MixPlan) -> Any:
+    def end(self, mixed: Pass) -> Any:
         """A mixed forward is over: the label's share, (N,), by real tokens; None if it is by features.
 
         Raises:
             MixingError: If no module was given a mask, so that padding would not be known.
         """
+        masks, mixed.masks = self._masks(mixed), None
         if not self.meanings:
             return None
-        if not self._seen or self._tokens is None:
+        if not masks.seen or masks.tokens is None or mixed.plan is None:
             names = " or ".join(map(repr, self.meanings))
             raise MixingError(
                 f"no layer was given a mask as {names} in a mixed step, so padding would be taken for tokens: pass "
@@ -125,10 +135,9 @@ class Padding:
             )
         if self.share == "features":
             return None
-        own = count_tokens(self.steps.framework, *self._tokens)
-        return token_share(
-            self.steps.framework.share(plan.lam, own), own * 1.0, self.steps._partners(plan).of(own) * 1.0
-        )
+        own = count_tokens(self.hooks.framework, *masks.tokens)
+        lam = self.hooks.framework.share(mixed.plan.lam, own)
+        return token_share(lam, own * 1.0, self.hooks._partners(mixed).of(own) * 1.0)
 
     def lengths(self, args: Any, kwargs: Any) -> npt.NDArray[np.int64]:
         """The samples' lengths on the host, from a mask that the model itself is called with.
@@ -137,8 +146,8 @@ class Padding:
             ValueError: If there is none.
         """
         for name, mask in given(self.model_takes, args, kwargs).items():
-            tokens = count_tokens(self.steps.framework, mask, self.meanings[name])
-            return self.steps.framework.to_numpy(tokens).astype(np.int64)
+            tokens = count_tokens(self.hooks.framework, mask, self.meanings[name])
+            return self.hooks.framework.to_numpy(tokens).astype(np.int64)
         raise ValueError(
             'pairs=Near("length", ...) needs the padding mask, or lengths (N,), when the model is called: name its '
             f"argument as mask=, and pass it (mask={self.meanings!r})."
@@ -154,32 +163,39 @@ class Padding:
         rest = tuple(None if index in at else x for index, x in enumerate(args))
         return rest, {name: value for name, value in kwargs.items() if name not in self.meanings}
 
-    def _unites(self, module: str, plan: MixPlan) -> bool:
-        session = self.steps._session
-        decided = self._decided.setdefault(plan, {})
-        if not session.running:  # recomputed
-            unites = decided.get(module, False)
+    def _masks(self, mixed: Pass) -> Masks:
+        if mixed.masks is None:
+            mixed.masks = Masks()
+        masks: Masks = mixed.masks
+        return masks
+
+    def _unites(self, module: str, mixed: Pass, *, again: bool) -> bool:
+        united = mixed.origin.united
+        if again:
+            unites = united.get(module, False)
             if unites is None:
                 raise MixingError(
                     f"{module!r} ran with and without its partners' masks in one forward, so its recomputation "
                     "cannot tell which: recompute its callers instead, or mix elsewhere."
                 )
             return unites
-        unites = session.fired and self._inside is None
+        masks = self._masks(mixed)
+        unites = mixed.state is State.FIRED and masks.inside is None
         if unites:
-            self._inside = module
-        decided[module] = unites if decided.get(module, unites) == unites else None
+            masks.inside = module
+        united[module] = unites if united.get(module, unites) == unites else None
         return unites
 
-    def _note(self, masks: Mapping[str, Any]) -> None:
-        for name, mask in masks.items():
-            tensors = [x for x in leaves(mask) if self.steps.framework.is_tensor(x)]
-            self._seen = self._seen or bool(tensors)
-            if self._tokens is None and tensors:
-                self._tokens = tensors[0], self.meanings[name]
+    def _note(self, mixed: Pass, named: Mapping[str, Any]) -> None:
+        masks = self._masks(mixed)
+        for name, mask in named.items():
+            tensors = [x for x in leaves(mask) if self.hooks.framework.is_tensor(x)]
+            masks.seen = masks.seen or bool(tensors)
+            if masks.tokens is None and tensors:
+                masks.tokens = tensors[0], self.meanings[name]
 
-    def _unite(self, name: str, plan: MixPlan, mask: Any) -> Any:
-        if not self.steps.framework.is_tensor(mask):
+    def _unite(self, name: str, plan: MixPlan, mixed: Pass, mask: Any) -> Any:
+        if not self.hooks.framework.is_tensor(mask):
             return mask
         if mask.ndim and mask.shape[0] == 1 != plan.batch_size:
             return mask  # one for all samples
@@ -188,14 +204,5 @@ class Padding:
                 f"the mask {name!r} must have the batch of {plan.batch_size} on its first axis, as (N, T) or "
                 f"(N, 1, T, T), got shape {tuple(mask.shape)}: name the argument that holds the padding mask."
             )
-        partner = self.steps._partners(plan).of(mask)
-        return union(self.steps.framework, mask, partner, self.meanings[name])
-
-    def __getstate__(self) -> dict[str, Any]:
-        """A copied or pickled mixer starts with the next forward."""
-        return {name: value for name, value in vars(self).items() if name != "_decided"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._decided = WeakKeyDictionary()
-        self.begin()
+        partner = self.hooks._partners(mixed).of(mask)
+        return union(self.hooks.framework, mask, partner, self.meanings[name])

@@ -2,48 +2,68 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from mixlayers._errors import MixingError
+from mixlayers._pass import Pass, running
 from mixlayers._target import MixedTarget
 
 if TYPE_CHECKING:
     from mixlayers._mixer import BaseMixer
+    from mixlayers._session import Session
+
+_SCOPES: ContextVar[tuple[Scope, ...]] = ContextVar("mixlayers_scopes", default=())
+"""The scopes that are open in this thread or task."""
 
 
 class Scope:
-    """One mixed forward, for a call that cannot be changed: `with mixer(labels) as target:`."""
+    """One mixed forward, for a call that cannot be changed: `with mixer(labels) as target:`.
+
+    Forwards in eval mode or without gradients may run inside as well; they mix nothing.
+    """
 
     def __init__(self, mixer: BaseMixer[Any], target: Any) -> None:
-        self._mixer = mixer
-        self._ran = False
+        self._session = mixer._session
+        self.ran = self.taken = False
+        self.around: Pass | None = None
         self.target = MixedTarget(target, None, None, None, mixer.framework.one_hot)
 
     def __enter__(self) -> MixedTarget:
-        if self._mixer.scope is not None:
+        if scope_of(self._session) is not None:
             raise MixingError("this mixer's scope is already open: one scope, one forward at a time.")
-        self._mixer.scope = self
+        self.around = running(self._session)  # a forward that the scope is opened in
+        _SCOPES.set((*_SCOPES.get(), self))
         return self.target
 
-    def enter_forward(self, given: tuple[Any] | None) -> None:
-        """The model is called inside the scope."""
-        if self._ran:
-            raise MixingError(
-                "the model ran twice inside one scope: open `with mixer(labels):` for each forward."
-            )
+    def enter_forward(self, given: tuple[Any] | None, *, mixes: bool) -> None:
+        """The model is called inside the scope, not from within itself."""
         if given is not None:
             raise MixingError(
                 "the target was given twice, by `with mixer(labels):` and as target=: give it once."
             )
-        self._ran = True
+        if mixes and self.taken:
+            raise MixingError(
+                "the model ran twice inside one scope: open `with mixer(labels):` for each forward."
+            )
+        self.ran, self.taken = True, mixes or self.taken
+
+    def close(self) -> None:
+        """The scope is over."""
+        _SCOPES.set(tuple(scope for scope in _SCOPES.get() if scope is not self))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._mixer.scope = None
-        if kind is None and not self._ran:
+        self.close()
+        if kind is None and not self.ran:
             raise MixingError(
                 "the wrapped model did not run inside the scope, so nothing was mixed: call the model itself "
                 "there (not model.forward, nor a copy of the model)."
             )
+
+
+def scope_of(session: Session) -> Scope | None:
+    """A mixer's open scope."""
+    return next((scope for scope in _SCOPES.get() if scope._session is session), None)

@@ -1,68 +1,72 @@
-"""The bookkeeping of a model's mixed steps: what is planned, what has happened, what is still owed.
-
-It knows no tensor. A backend's hooks tell it what the framework does; it answers what to mix, and raises
-when features and labels would part.
-"""
+"""What outlives a model's forwards: the step, where the method mixes, and what is owed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from threading import Lock, get_ident
+from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
 
 from mixlayers._errors import MixingError
-from mixlayers._lam import Lam
 from mixlayers._method import Method
-from mixlayers._plan import MixPlan, Shares, joint_share
-from mixlayers._target import MixedTarget
+from mixlayers._pass import Pass
+from mixlayers._plan import MixPlan
+
+_SHARED: ContextVar[Mapping[Session, list[MixPlan]] | None] = ContextVar("mixlayers_shared", default=None)
+"""The plans of `same_plan` blocks that are open in this thread or task: none until the first forward."""
 
 
 class Session:
-    """One model's mixing, forward after forward.
+    """One model's mixing.
 
     Attributes:
         step: Number of the next plan; all the state that a checkpoint needs.
         places: Where the method may mix; None until layers="auto" has seen a batch.
-        plan: The plan of the last forward, kept until the next one, since activation checkpointing runs
-            layers again in backward. None if that forward was not to be mixed.
-        s: The partner's share in the last forward.
-        shares: That in each mixed feature.
-        target: The target that goes with the plan, once the forward is over.
-        running: Whether a forward is in progress.
+        last: The last forward that finished, for people to look at: nothing is decided by it.
+        attached: Whether the hooks are on the model.
+        unseen: Mixed passes whose recomputation could not be followed.
+        untagged: Mixed passes whose features are in no graph that could carry them, only their outputs are.
     """
 
     def __init__(self, method: Method, seed: int, rank: Callable[[], int]) -> None:
         self.method, self.seed, self.rank = method, seed, rank
         self.step = 0
         self.places: tuple[str, ...] | None = None
-        self.forget()
+        self.last: Pass | None = None
+        self.attached = True
+        self.unseen: WeakSet[Pass] = WeakSet()
+        self.untagged: WeakSet[Pass] = WeakSet()
+        self._owed: list[Pass] = []
+        self._lock = Lock()
 
-    def forget(self) -> None:
-        """Drop what belongs to the current step; the step number stays."""
-        self.plan: MixPlan | None = None
-        self.target: MixedTarget | None = None
-        self.running = False
-        self.s: Lam = 0.0
-        self._replayed: MixPlan | None = None
-        self.shares: Shares = ()
-        self._seen_in_backward = False
-
-    def begin(
+    def draw(
         self,
         batch_size: int,
         labels: npt.NDArray[np.integer] | None = None,
         near: Mapping[str, npt.NDArray[Any]] | None = None,
     ) -> MixPlan:
-        """Start a mixed forward: draw its plan.
+        """The next plan, or inside `same_plan` the one that the first forward there drew.
 
         Raises:
-            MixingError: If the last mixed forward's target was never used.
+            MixingError: If that one is for another batch size.
         """
-        self.begin_clean()
+        shared = (_SHARED.get() or {}).get(self, [])
+        if shared and shared[0].batch_size != batch_size:
+            raise MixingError(
+                f"same_plan() began with {shared[0].batch_size} samples, and a forward inside it has {batch_size}: "
+                "one plan is for one batch."
+            )
+        if shared:
+            return shared[0]
+        with self._lock:
+            step, self.step = self.step, self.step + 1
         plan = self.method.plan(
-            step=self.step,
+            step=step,
             batch_size=batch_size,
             places=self.places or (),
             seed=self.seed,
@@ -70,112 +74,41 @@ class Session:
             labels=labels,
             near=near,
         )
-        self.step += 1
-        self.plan, self.running = plan, True
+        shared.append(plan)  # of a list of its own where no block is open
         return plan
 
-    def begin_clean(self) -> None:
-        """Start a forward that is not to be mixed; raises like `begin`."""
-        if self.target is not None and not self._seen_in_backward:
-            self._check_used(self.target)
-        self.forget()
+    @contextmanager
+    def same_plan(self) -> Iterator[None]:
+        """The forwards inside share the plan of the first; a block inside another is part of it."""
+        shared = _SHARED.get() or {}
+        token = _SHARED.set({**shared, self: shared.get(self, [])})
+        try:
+            yield
+        finally:
+            _SHARED.reset(token)
 
-    def begin_again(self, own: tuple[MixPlan | None] | None = None) -> MixPlan | None:
-        """Start a forward again, with its own plan: the whole model is recomputed in backward.
-
-        Args:
-            own: The forward's plan, where it is known; else it is the one whose gradient arrived last.
-        """
-        self.plan = (self._replayed or self.plan) if own is None else own[0]
-        self.running, self.shares = self.plan is not None, ()
-        return self.plan
-
-    @property
-    def fired(self) -> bool:
-        """Whether the running forward has been mixed."""
-        return bool(self.shares)
+    def owe(self, mixed: Pass) -> None:
+        """A pass's target must be used before the thread's next forward: no later gradient will ask."""
+        if all(owed is not mixed for owed in self._owed):
+            self._owed.append(mixed)
 
     @property
-    def idle(self) -> bool:
-        """Whether neither the last forward nor one that is recomputed was to be mixed."""
-        return self.plan is None and self._replayed is None
+    def owed(self) -> list[Pass]:
+        """This thread's passes whose target is still to be used."""
+        return [owed for owed in self._owed if owed.thread == get_ident() and owed.mixes and not owed.used]
 
-    def acting(self, *, in_backward: bool, own: tuple[MixPlan | None] | None = None) -> MixPlan | None:
-        """The plan of the forward that a call belongs to, which may be a recomputed one; see `plan_at`."""
-        if in_backward and not self.running:
-            return (self._replayed or self.plan) if own is None else own[0]
-        return self.plan if self.running else None
-
-    def plan_at(
-        self, place: str, *, in_backward: bool, own: tuple[MixPlan | None] | None = None
-    ) -> MixPlan | None:
-        """The plan, if it mixes at this place now.
-
-        Args:
-            place: The layer that ran.
-            in_backward: Whether it runs again, recomputed.
-            own: The plan of the forward that is recomputed, where it is known.
+    def settle(self) -> None:
+        """The thread's next forward begins.
 
         Raises:
-            MixingError: If the place was mixed before in this forward.
+            MixingError: If a target that was owed was not used.
         """
-        plan = self.acting(in_backward=in_backward, own=own)
-        if plan is None or plan.place != place:
-            return None
-        if self.running and self.shares:
-            self.fail(
-                f"the layer {place!r} ran twice in one forward, so it would be mixed twice",
-                "choose a layer that runs once; audit(model, example) lists them",
-            )
-        return plan
-
-    def mixed(self, place: str, shares: Shares) -> None:
-        """The place was mixed: the partner's share and the shape, tensor by tensor.
-
-        Raises:
-            MixingError: If there was no tensor to mix.
-        """
-        if not shares:
-            size = self.plan.batch_size if self.plan is not None else None
-            self.fail(
-                f"the output of {place!r} has no floating-point tensor with {size} samples on its batch axis",
-                "choose another layer (audit(model, example) lists them), or give the batch axis as batch_dim=",
-            )
-        if self.running:
-            self.shares = shares
-
-    def end(self, hint: str = "") -> Lam:
-        """Finish a forward; returns the partner's share s.
-
-        Args:
-            hint: What else than the choice of layers may keep the planned one from being seen.
-
-        Raises:
-            MixingError: If the planned layer did not run.
-        """
-        self.running = False
-        if self.plan is not None and self.plan.place is not None:
-            if not self.shares:
-                self.fail(
-                    f"the planned layer {self.plan.place!r} did not run in this forward, so only the labels "
-                    "would be mixed",
-                    "choose layers that always run; audit(model, example) lists them" + hint,
-                )
-            self.s = joint_share(self.shares)
-        return self.s
-
-    def owe(self, target: MixedTarget, *, seen_in_backward: bool) -> None:
-        """The last forward's target must be used: checked in backward, or else at the next forward."""
-        self.target, self._seen_in_backward = target, seen_in_backward
-
-    def backward_begins(self, target: MixedTarget) -> None:
-        """The gradient of a forward's output arrived; recomputed layers now follow that forward's plan.
-
-        Raises:
-            MixingError: If the forward's target was never used.
-        """
-        self._check_used(target)
-        self._replayed = target.plan
+        if not self._owed:
+            return
+        owed, here = self.owed, get_ident()
+        self._owed = [other for other in self._owed if other.thread != here]
+        for mixed in owed:
+            mixed.check_used()
 
     def state_dict(self) -> dict[str, int]:
         """What a checkpoint needs: the step."""
@@ -189,25 +122,13 @@ class Session:
         """
         if set(state) != {"step"} or not isinstance(state["step"], int) or state["step"] < 0:
             raise ValueError(f'a mixer\'s state is {{"step": n}} with n >= 0, got {dict(state)!r}.')
-        self.forget()
+        self._owed, self.last = [], None
         self.step = state["step"]
 
     def __getstate__(self) -> dict[str, Any]:
         """A copied or pickled session starts with the next forward."""
-        fresh = Session(self.method, self.seed, self.rank)
-        fresh.step, fresh.places = self.step, self.places
-        return vars(fresh)
+        return {"step": self.step, "places": self.places, "of": (self.method, self.seed, self.rank)}
 
-    def _check_used(self, target: MixedTarget) -> None:
-        if target.mixed and not target.used:
-            self.fail(
-                f"the features were mixed at {target.layer!r}, but no loss used the mixed target",
-                "compute the loss with cross_entropy(output, target), target.blend(...) or "
-                "criterion = mixer.loss(...); a trainer with a loss of its own (label smoothing, "
-                "a model called with labels=) bypasses them",
-            )
-
-    def fail(self, what: str, way_out: str) -> NoReturn:
-        """Refuse the step."""
-        self.forget()
-        raise MixingError(f"{what}: {way_out}.")
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        Session.__init__(self, *state["of"])
+        self.step, self.places = state["step"], state["places"]

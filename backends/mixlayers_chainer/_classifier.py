@@ -13,7 +13,7 @@ from chainer import Link, Variable
 from mixlayers import ManifoldMixup, Method, MixedTarget, Mixup
 from mixlayers._layers import INPUT, Layers, auto_layers
 from mixlayers_chainer._audit import audit
-from mixlayers_chainer._framework import CHAINER
+from mixlayers_chainer._autograd import AUTOGRAD
 from mixlayers_chainer._loss import cross_entropy
 from mixlayers_chainer._metrics import accuracy
 from mixlayers_chainer._mixer import Mixer
@@ -58,7 +58,7 @@ class Classifier(L.Classifier):
     def forward(self, *args: Any, **kwargs: Any) -> Variable:
         """The loss of a batch; in training that of the mixed batch."""
         key = self.label_key
-        mixing = chainer.config.train and CHAINER.grad_enabled()
+        mixing = chainer.config.train and AUTOGRAD.grad_enabled()
         if not mixing or not (key in kwargs if isinstance(key, str) else -len(args) <= key < len(args)):
             return super().forward(*args, **kwargs)
         if isinstance(key, str):

@@ -12,7 +12,6 @@ import chainer
 import chainer.functions as F
 import numpy as np
 from chainer import Link, Variable, backend
-from chainer.functions.util.forget import Forget
 from chainer.training.updaters import ParallelUpdater
 from chainer.training.updaters.multiprocess_parallel_updater import _Worker
 
@@ -23,7 +22,6 @@ from mixlayers._plan import Blend
 from mixlayers._replace import Replace
 from mixlayers_chainer._blend import Array, Partners, blend, device_of, replace, share_on
 
-_SEGMENTS = frozenset({Forget.forward.__code__, Forget.backward.__code__})
 _REPLICAS = ParallelUpdater.update_core.__code__
 
 
@@ -37,9 +35,6 @@ class Chainer(Framework):
 
     def is_float(self, x: Variable | Array) -> bool:
         return x.dtype.kind in "fc"
-
-    def wants_gradient(self, x: Variable | Array) -> bool:
-        return isinstance(x, Variable) and x.requires_grad and x.creator_node is not None
 
     def move_axis(self, x: Variable | Array, source: int, destination: int) -> Variable | Array:
         if isinstance(x, Variable):
@@ -74,23 +69,6 @@ class Chainer(Framework):
 
     def share(self, s: Lam, beside: Variable | Array) -> float | Array:
         return share_on(s, device_of(beside))
-
-    def grad_enabled(self) -> bool:
-        return bool(chainer.config.enable_backprop or chainer.config._will_recompute)
-
-    def in_backward(self) -> bool:
-        return bool(chainer.config.in_recomputing)
-
-    def segments(self) -> list[dict[Any, Any]]:
-        """Chainer runs a backward pass through several forwards side by side, the deepest nodes first.
-
-        `F.forget` is a function node, the same in forward and backward.
-        """
-        return [
-            vars(frame.f_locals["self"]).setdefault("mixlayers_plans", {})
-            for frame in _frames()
-            if frame.f_code in _SEGMENTS
-        ]
 
     def rank(self) -> int:
         """The process's under ChainerMN or a MultiprocessParallelUpdater; the replica's under a ParallelUpdater."""

@@ -11,14 +11,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import chainer.links as L
-from chainer import Chain, FunctionHook, Link
+from chainer import Chain, Link
 from chainer.links.rnn.n_step_rnn import NStepRNNBase
 
+from mixlayers._errors import refuse
 from mixlayers._mixer import check_signature, check_unwrapped
 
 if TYPE_CHECKING:
-    from mixlayers._session import Session
-    from mixlayers._target import MixedTarget
     from mixlayers_chainer._mixer import Mixer
 
 _HOOKS = "_mixlayers_hooks"
@@ -51,10 +50,12 @@ class Around(Hook):
         return self.mixer._enter(link, args, kwargs)
 
     def after(self, link: Link, output: Any) -> Any:
-        return self.mixer._leave(output)
+        output = self.mixer._leave((), output)
+        self.mixer._close()
+        return output
 
     def failed(self) -> None:
-        self.mixer._leave(None)
+        self.mixer._close()
 
 
 class Place(Hook):
@@ -71,22 +72,11 @@ class Place(Hook):
         return output if mixed is None else mixed
 
     def _refuse_steps(self) -> None:
-        plan = self.mixer.acting_plan()
-        if plan is not None and plan.place == self.name:
-            self.mixer._session.fail(
+        if self.mixer._acting_at(self.name).mixed is not None:
+            refuse(
                 f"{self.name!r} returns sequences of several lengths and states with another batch axis",
                 "mix before it, or after it in a link that returns (N, ...), such as the last layer's hy[-1]",
             )
-
-
-class Backward(FunctionHook):
-    """On what made the model's output: when its gradient arrives, was its target used?"""
-
-    def __init__(self, session: Session, target: MixedTarget) -> None:
-        self.session, self.target = session, target
-
-    def backward_preprocess(self, function: Any, in_data: Any, out_grad: Any) -> None:
-        self.session.backward_begins(self.target)
 
 
 class Hooked:
@@ -193,6 +183,7 @@ def find_mixer(model: Link) -> Mixer | None:
 
 def remove_hooks(model: Link, mixer: Mixer) -> None:
     """Take all hooks of the mixer off the model."""
+    mixer._session.attached = False
     for link in model.links():
         for found in hooks_of(link):
             if isinstance(found, Around | Place) and found.mixer is mixer:

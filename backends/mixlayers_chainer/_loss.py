@@ -7,7 +7,7 @@ import chainer.functions as F
 from chainer import Variable, backend
 
 from mixlayers import MixedTarget
-from mixlayers._loss import soft_labels
+from mixlayers._criterion import soft_labels
 from mixlayers_chainer._blend import Array
 from mixlayers_chainer._framework import CHAINER, one_hot
 

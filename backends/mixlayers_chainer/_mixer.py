@@ -6,23 +6,25 @@ from collections.abc import Sequence
 from typing import Any
 
 import chainer
-from chainer import Link, Variable
+from chainer import Link
 from chainer.training import Extension
 
-from mixlayers import Method, MixedTarget
+from mixlayers import Method
 from mixlayers._audit import Audit
 from mixlayers._layers import Layers
 from mixlayers._mixer import BaseMixer
 from mixlayers._token_masks import Mask, Share
 from mixlayers_chainer._audit import audit_call
+from mixlayers_chainer._autograd import AUTOGRAD
 from mixlayers_chainer._framework import CHAINER
-from mixlayers_chainer._hooks import Around, Backward, Place, check_wrappable, hook, named_layers
+from mixlayers_chainer._hooks import Around, Place, check_wrappable, hook, named_layers
 
 
 class Mixer(BaseMixer[Link]):
     __doc__ = BaseMixer.__doc__
 
     framework = CHAINER
+    autograd = AUTOGRAD
 
     def __init__(
         self,
@@ -84,9 +86,6 @@ class Mixer(BaseMixer[Link]):
 
     def _hook_layer(self, layer: Link, name: str) -> None:
         hook(layer, Place(self, name))
-
-    def _hook_gradient(self, x: Variable, target: MixedTarget) -> None:
-        x.creator_node.local_function_hooks[f"mixlayers {id(target)}"] = Backward(self._session, target)
 
     def _audit(self, model: Link, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Audit:
         return audit_call(model, args, kwargs, self.batch_dim)

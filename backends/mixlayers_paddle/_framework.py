@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-import sys
 from collections.abc import Sequence
-from importlib import import_module
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -22,20 +18,6 @@ from mixlayers._plan import Blend
 from mixlayers._replace import Replace
 from mixlayers_paddle._blend import Partners, blend, replace, share_on
 
-_BACKWARD = frozenset(
-    inspect.unwrap(f).__code__ for f in (Tensor.backward, paddle.autograd.backward, paddle.grad)
-)
-"""What a backward pass runs in."""
-
-_RECOMPUTE = import_module(
-    "paddle.distributed.fleet.recompute.recompute"
-)  # its package hides it by a function
-_SEGMENT = inspect.unwrap(_RECOMPUTE._recompute_without_reentrant).__code__
-_SEGMENT_CODES = frozenset(
-    [_SEGMENT, *(code for code in _SEGMENT.co_consts if getattr(code, "co_name", None) == "unpack")]
-)
-"""`recompute(..., use_reentrant=False)`, and what runs it again."""
-
 
 class Paddle(Framework):
     """PaddlePaddle's tensors and layers."""
@@ -47,9 +29,6 @@ class Paddle(Framework):
 
     def is_float(self, x: Tensor) -> bool:
         return bool(x.is_floating_point() or x.is_complex())
-
-    def wants_gradient(self, x: Tensor) -> bool:
-        return not x.stop_gradient
 
     def move_axis(self, x: Tensor, source: int, destination: int) -> Tensor:
         return paddle.moveaxis(x, source, destination)
@@ -83,41 +62,6 @@ class Paddle(Framework):
 
     def share(self, s: Lam, beside: Tensor) -> float | Tensor:
         return share_on(s, beside.place)
-
-    def grad_enabled(self) -> bool:
-        return paddle.is_grad_enabled()
-
-    def in_backward(self) -> bool:
-        """Paddle's own flag is lost when the backward pass inside `recompute` ends: the stack knows."""
-        if paddle.base.core.eager._is_run_in_backward():
-            return True
-        frame: FrameType | None = sys._getframe(1)
-        while frame is not None:
-            if frame.f_code in _BACKWARD:
-                return True
-            frame = frame.f_back
-        return False
-
-    def segments(self) -> list[dict[Any, Any]]:
-        """Paddle runs a backward pass through several forwards in any order: each segment must know its own.
-
-        Recomputation is a PyLayer, whose context is the same in forward and backward, or (`use_reentrant=False`)
-        a function whose variables are.
-        """
-        found = []
-        frame: FrameType | None = sys._getframe(1)
-        while frame is not None:
-            code = frame.f_code
-            if code.co_varnames[:1] == ("ctx",):
-                keeper = frame.f_locals.get("ctx")
-                if isinstance(keeper, paddle.autograd.PyLayerContext):
-                    found.append(vars(keeper).setdefault("mixlayers_plans", {}))
-            elif code in _SEGMENT_CODES:
-                keeper = frame.f_locals.get("storage")
-                if keeper is not None:  # not yet made while the arguments are prepared
-                    found.append(vars(keeper).setdefault("mixlayers_plans", {}))
-            frame = frame.f_back
-        return found
 
     def rank(self) -> int:
         return paddle.distributed.get_rank()

@@ -10,14 +10,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import paddle
-from paddle import Tensor, nn
+from paddle import nn
 from paddle.nn.layer.layers import HookRemoveHelper
 
 from mixlayers._mixer import check_signature, check_unwrapped
 
 if TYPE_CHECKING:
-    from mixlayers._session import Session
-    from mixlayers._target import MixedTarget
     from mixlayers_paddle._mixer import Mixer
 
 
@@ -51,14 +49,25 @@ class Enter(Hook):
 
 
 class Leave(Hook):
-    """After the model's forward, also after one that raised: hand out the target, disarm."""
+    """After the model's forward: hand out the target."""
 
     def __init__(self, model: nn.Layer, mixer: Mixer) -> None:
         self.mixer = mixer
-        self.number = model.register_forward_post_hook(self, with_kwargs=True, always_call=True)._hook_id
+        self.number = model.register_forward_post_hook(self, with_kwargs=True)._hook_id
 
     def __call__(self, model: nn.Layer, args: Any, *kwargs_and_output: Any) -> Any:
-        return self.mixer._leave(kwargs_and_output[-1])
+        return self.mixer._leave((args, kwargs_and_output[:-1]), kwargs_and_output[-1])
+
+
+class Close(Hook):
+    """After that, also where something raised."""
+
+    def __init__(self, model: nn.Layer, mixer: Mixer) -> None:
+        self.mixer = mixer
+        self.number = model.register_forward_post_hook(self, always_call=True)._hook_id
+
+    def __call__(self, model: nn.Layer, args: Any, output: Any) -> None:
+        self.mixer._close()
 
 
 class Place(Hook):
@@ -97,16 +106,6 @@ class Unmasked(Hook):
         self.mixer._padding.after(self.name)
 
 
-class Backward:
-    """On the model's output: when its gradient arrives, was its target used? Which plan to recompute with?"""
-
-    def __init__(self, session: Session, target: MixedTarget) -> None:
-        self.session, self.target = session, target
-
-    def __call__(self, gradient: Tensor) -> None:
-        self.session.backward_begins(self.target)
-
-
 def parts_of(layer: nn.Layer, output: Any, batch_dim: int) -> list[tuple[Any, int]]:
     """What a layer returned, with the batch axis of each part: a recurrent layer's state has one of its own."""
     if not isinstance(layer, _RECURRENT):
@@ -128,6 +127,7 @@ def find_mixer(model: nn.Layer) -> Mixer | None:
 
 def remove_hooks(model: nn.Layer, mixer: Mixer) -> None:
     """Take all hooks of the mixer off the model."""
+    mixer._session.attached = False
     for layer in model.sublayers(include_self=True):
         hooks = {**layer._forward_pre_hooks, **layer._forward_post_hooks}
         for number, hook in hooks.items():

@@ -6,7 +6,7 @@ import paddle.nn.functional as F
 from paddle import Tensor
 
 from mixlayers import MixedTarget
-from mixlayers._loss import soft_labels
+from mixlayers._criterion import soft_labels
 from mixlayers_paddle._framework import PADDLE, class_labels
 
 

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from paddle import Tensor, nn
+from paddle import nn
 
-from mixlayers import MixedTarget
 from mixlayers._audit import Audit
 from mixlayers._mixer import BaseMixer
 from mixlayers_paddle._audit import audit_call
+from mixlayers_paddle._autograd import AUTOGRAD
 from mixlayers_paddle._framework import PADDLE
-from mixlayers_paddle._hooks import Backward, Enter, Leave, Masked, Place, Unmasked, check_wrappable
+from mixlayers_paddle._hooks import Close, Enter, Leave, Masked, Place, Unmasked, check_wrappable
 
 
 class Mixer(BaseMixer[nn.Layer]):
     __doc__ = BaseMixer.__doc__
 
     framework = PADDLE
+    autograd = AUTOGRAD
 
     def _check_wrappable(self, model: nn.Layer) -> None:
         check_wrappable(model)
@@ -32,6 +33,7 @@ class Mixer(BaseMixer[nn.Layer]):
     def _hook_model(self, model: nn.Layer) -> None:
         Enter(model, self)
         Leave(model, self)
+        Close(model, self)
 
     def _hook_layer(self, layer: nn.Layer, name: str) -> None:
         Place(layer, self, name)
@@ -39,9 +41,6 @@ class Mixer(BaseMixer[nn.Layer]):
     def _hook_mask(self, layer: nn.Layer, name: str, places: Mapping[str, int]) -> None:
         Masked(layer, self, name, places)
         Unmasked(layer, self, name)
-
-    def _hook_gradient(self, x: Tensor, target: MixedTarget) -> None:
-        x.register_hook(Backward(self._session, target))
 
     def _audit(self, model: nn.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Audit:
         return audit_call(model, args, kwargs, self.batch_dim, self._padding.of_call(args, kwargs))

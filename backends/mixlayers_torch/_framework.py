@@ -28,9 +28,6 @@ class Torch(Framework):
     def is_float(self, x: Tensor) -> bool:
         return x.is_floating_point() or x.is_complex()
 
-    def wants_gradient(self, x: Tensor) -> bool:
-        return x.requires_grad
-
     def move_axis(self, x: Tensor, source: int, destination: int) -> Tensor:
         return x.movedim(source, destination)
 
@@ -63,12 +60,6 @@ class Torch(Framework):
 
     def share(self, s: Lam, beside: Tensor) -> float | Tensor:
         return share_on(s, beside.device)
-
-    def grad_enabled(self) -> bool:
-        return torch.is_grad_enabled()
-
-    def in_backward(self) -> bool:
-        return torch._C._current_graph_task_id() != -1
 
     def rank(self) -> int:
         ready = torch.distributed.is_available() and torch.distributed.is_initialized()

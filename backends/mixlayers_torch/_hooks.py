@@ -17,8 +17,6 @@ from mixlayers._mixer import check_signature, check_unwrapped
 from mixlayers_torch._traced import mix_traced
 
 if TYPE_CHECKING:
-    from mixlayers._session import Session
-    from mixlayers._target import MixedTarget
     from mixlayers_torch._mixer import Mixer
 
 
@@ -36,16 +34,29 @@ class Enter:
 
 
 class Leave:
-    """After the model's forward, also after one that raised: hand out the target, disarm."""
+    """After the model's forward: hand out the target."""
 
     def __init__(self, model: nn.Module, mixer: Mixer) -> None:
         self.mixer = mixer
-        self.handle = model.register_forward_hook(self, with_kwargs=True, always_call=True)
+        self.handle = model.register_forward_hook(self, with_kwargs=True)
 
     def __call__(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         if torch.compiler.is_dynamo_compiling():
-            return eagerly(self.mixer._leave, output)
-        return self.mixer._leave(output)
+            return eagerly(self.mixer._leave, (args, kwargs), output)
+        return self.mixer._leave((args, kwargs), output)
+
+
+class Close:
+    """After that, also where something raised."""
+
+    def __init__(self, model: nn.Module, mixer: Mixer) -> None:
+        self.mixer = mixer
+        self.handle = model.register_forward_hook(self, always_call=True)
+
+    def __call__(self, model: nn.Module, args: Any, output: Any) -> None:
+        if torch.compiler.is_dynamo_compiling():
+            return eagerly(self.mixer._close)
+        return self.mixer._close()
 
 
 class Place:
@@ -96,16 +107,6 @@ class Unmasked:
         return self.mixer._padding.after(self.name)
 
 
-class Backward:
-    """On the model's output: when its gradient arrives, was its target used? Which plan to recompute with?"""
-
-    def __init__(self, session: Session, target: MixedTarget) -> None:
-        self.session, self.target = session, target
-
-    def __call__(self, gradient: Tensor) -> None:
-        self.session.backward_begins(self.target)
-
-
 def parts_of(layer: nn.Module, output: Any, batch_dim: int) -> list[tuple[Any, int]]:
     """What a layer returned, with the batch axis of each part: a recurrent layer's state has one of its own."""
     if not isinstance(layer, nn.RNNBase):
@@ -148,9 +149,10 @@ def find_mixer(model: nn.Module) -> Mixer | None:
 
 def remove_hooks(model: nn.Module, mixer: Mixer) -> None:
     """Take all hooks of the mixer off the model."""
+    mixer._session.attached = False
     for module in model.modules():
         for hook in (*module._forward_pre_hooks.values(), *module._forward_hooks.values()):
-            if isinstance(hook, Enter | Leave | Place | Masked | Unmasked) and hook.mixer is mixer:
+            if isinstance(hook, Enter | Leave | Close | Place | Masked | Unmasked) and hook.mixer is mixer:
                 hook.handle.remove()
 
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mixlayers import MixedTarget
-from mixlayers._loss import soft_labels
+from mixlayers._criterion import soft_labels
 from mixlayers_torch._framework import TORCH
 
 

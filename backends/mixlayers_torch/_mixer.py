@@ -6,15 +6,17 @@ import sys
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from torch import Tensor, nn
+from torch import nn
 
-from mixlayers import MixedTarget, MixPlan
 from mixlayers._audit import Audit
+from mixlayers._errors import refuse
 from mixlayers._mixer import BaseMixer
+from mixlayers._pass import Pass, running
 from mixlayers_torch._audit import audit_call
+from mixlayers_torch._autograd import AUTOGRAD
 from mixlayers_torch._framework import TORCH
 from mixlayers_torch._hooks import (
-    Backward,
+    Close,
     Enter,
     Leave,
     Masked,
@@ -31,6 +33,7 @@ class Mixer(BaseMixer[nn.Module]):
     __doc__ = BaseMixer.__doc__
 
     framework = TORCH
+    autograd = AUTOGRAD
 
     traced: Traced | None = None
     """What the running forward does, for graphs of torch.compile to look at."""
@@ -43,7 +46,8 @@ class Mixer(BaseMixer[nn.Module]):
     def _enter(self, model: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
         args, kwargs = super()._enter(model, args, kwargs)
         if "torch._dynamo" in sys.modules:  # else nothing is compiled
-            self.traced = Traced.of(self, self.last)
+            called = running(self._session)
+            self.traced = Traced.of(self, None if called is None else called.plan)
         return args, kwargs
 
     def _not_run_hint(self) -> str:
@@ -64,29 +68,23 @@ class Mixer(BaseMixer[nn.Module]):
     def _training(self, model: nn.Module) -> bool:
         return model.training
 
-    def _mix(self, tree: Any, plan: MixPlan, batch_dim: int | None = None) -> tuple[Any, Any]:
+    def _mix(self, tree: Any, mixed: Pass, batch_dim: int | None = None) -> tuple[Any, Any]:
         if holds_packed(tree):
-            self._refuse_packed(f"at {plan.place!r}")
-        return super()._mix(tree, plan, batch_dim)
+            _refuse_packed("" if mixed.plan is None else f"at {mixed.plan.place!r}")
+        return super()._mix(tree, mixed, batch_dim)
 
-    def _begin(self, model: nn.Module, args: Any, kwargs: Any) -> MixPlan | None:
+    def _draw(self, called: Pass, model: nn.Module, args: Any, kwargs: Any, given: tuple[Any] | None) -> None:
         try:
-            return super()._begin(model, args, kwargs)
+            super()._draw(called, model, args, kwargs, given)
         except ValueError:
             if holds_packed((args, kwargs)):
-                self._refuse_packed("as the model's input")
+                _refuse_packed("as the model's input")
             raise
-
-    def _refuse_packed(self, where: str) -> NoReturn:
-        self._session.fail(
-            f"a PackedSequence {where} has no batch axis, and its samples end at different steps",
-            "mix before packing or after pad_packed_sequence: put either into a module of its own, inside the "
-            "wrapped model, and name it in layers=",
-        )
 
     def _hook_model(self, model: nn.Module) -> None:
         Enter(model, self)
         Leave(model, self)
+        Close(model, self)
 
     def _hook_layer(self, layer: nn.Module, name: str) -> None:
         Place(layer, self, name)
@@ -95,9 +93,14 @@ class Mixer(BaseMixer[nn.Module]):
         Masked(layer, self, name, places)
         Unmasked(layer, self, name)
 
-    def _hook_gradient(self, x: Tensor, target: MixedTarget) -> None:
-        x.register_hook(Backward(self._session, target))
-
     def _audit(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Audit:
         masks = self._padding.of_call(args, kwargs)
         return audit_call(original(model), args, kwargs, self.batch_dim, masks)
+
+
+def _refuse_packed(where: str) -> NoReturn:
+    refuse(
+        f"a PackedSequence {where} has no batch axis, and its samples end at different steps",
+        "mix before packing or after pad_packed_sequence: put either into a module of its own, inside the "
+        "wrapped model, and name it in layers=",
+    )

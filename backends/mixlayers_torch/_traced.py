@@ -94,9 +94,10 @@ def decide(feature: Tensor, mixer: str, place: str, masked: bool) -> list[Tensor
         to mix: (1, ...) in the feature's shape, or, without a mask, (1, ..., 1).
     """
     own = _mixers[mixer]
-    session = own._session
-    plan = session.plan_at(place, in_backward=own.framework.in_backward())
-    if plan is None:  # another place of the group is mixed
+    acting = own._acting_at(place)
+    mixed = acting.mixed
+    plan = None if mixed is None else mixed.plan
+    if mixed is None or plan is None:  # another place of the group is mixed
         perm = torch.arange(len(feature), device=feature.device)
         return [
             perm,
@@ -111,8 +112,9 @@ def decide(feature: Tensor, mixer: str, place: str, masked: bool) -> list[Tensor
     how = plan.blend(feature.shape, own.channel_dim)
     if isinstance(how, Replace):
         raise MixingError(f"{plan.method} is not for graphs: it is done outside of them.")
-    session.mixed(place, [(how.s, tuple(feature.shape))])
-    perm, inverted = own._partners(plan).on(feature.device)
+    if not acting.again:
+        mixed.fire(place, [(how.s, tuple(feature.shape))])
+    perm, inverted = own._partners(mixed).on(feature.device)
     keep = np.broadcast_to(np.asarray(how.lam), (plan.batch_size,))
     where = np.ones((1,) * feature.ndim, dtype=bool)
     if how.mask is not None:

@@ -9,8 +9,8 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback
 
 from mixlayers import ManifoldMixup, Method
+from mixlayers._criterion import MixedLoss
 from mixlayers._layers import Layers
-from mixlayers._loss import MixedLoss
 from mixlayers.torch import Mixer, unwrap
 from mixlayers.trainers._watch import Watch
 

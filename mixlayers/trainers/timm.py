@@ -13,6 +13,7 @@ from mixlayers import ManifoldMixup, Method, MixedTarget, MixingError
 from mixlayers._layers import Layers
 from mixlayers._method import check_fraction
 from mixlayers._random import stream
+from mixlayers._scope import Scope
 from mixlayers.torch import Mixer
 from mixlayers.trainers._timm_law import Drawn, Law, Mode
 
@@ -92,6 +93,7 @@ class Mixup:
         self.hidden_prob = hidden_prob if self.law.mixes else 1.0
         self.seed, self.rank = seed, rank
         self._step = 0
+        self._waiting: Scope | None = None  # for the model's next training forward
         self.mixer: Mixer | None = None
         if model is not None:
             self.mixer = Mixer(model, method, layers, seed=seed, rank=rank, **options)
@@ -113,8 +115,9 @@ class Mixup:
         soft = self._soft(target)
         if len(soft) != len(x):
             raise ValueError(f"{len(x)} images need as many labels, got {len(soft)}.")
-        if self.mixer is not None and self.mixer.scope is not None:
-            self.mixer.scope = None
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and not waiting.taken:
+            waiting.close()
             raise MixingError(
                 "the last batch was to be mixed at a hidden layer, but the model that was given as model= did not run: "
                 "call that very object between two calls of Mixup."
@@ -151,8 +154,8 @@ class Mixup:
         """The soft target that the model's next forward fills in."""
         mixer.load_state_dict({"step": self._step - 1})
         later = torch.full_like(soft, torch.nan)
-        scope = mixer(soft)
-        scope.target = _Later(soft, later, mixer)
+        self._waiting = scope = mixer(soft)
+        scope.target = _Later(soft, later, scope)
         scope.__enter__()
         return later
 
@@ -175,19 +178,19 @@ class Mixup:
 
 
 class _Later(MixedTarget):
-    """A target that is written where it was promised, once the forward has settled it."""
+    """A target that is written where it was promised, once a training forward has settled it."""
 
-    def __init__(self, y: Tensor, later: Tensor, mixer: Mixer) -> None:
-        self._promised: tuple[Tensor, Mixer] | None = None
+    def __init__(self, y: Tensor, later: Tensor, scope: Scope) -> None:
+        self._promised: tuple[Tensor, Scope] | None = None
         super().__init__(y, None, None, None)
-        self._promised = later, mixer
+        self._promised = later, scope
 
     def settle(self, partner: Any, s: Any, plan: Any) -> None:
         super().settle(partner, s, plan)
-        if self._promised is not None:
-            later, mixer = self._promised
+        if self._promised is not None and plan is not None:
+            later, scope = self._promised
             later.copy_(self.blend(lambda y: y))
-            mixer.scope = None
+            scope.close()
 
 
 def _apply(x: Tensor, drawn: Drawn) -> Tensor:

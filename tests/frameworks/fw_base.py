@@ -59,6 +59,30 @@ class Base(ABC):
         """Draw from the framework's global generator."""
 
     @abstractmethod
+    def grad(self, output: Any, inputs: list[Any], create_graph: bool = False) -> list[Any]:
+        """Gradients that are returned and left nowhere, of an output's sum."""
+
+    @abstractmethod
+    def pooled(self, h: Any) -> Any:
+        """The mean over height and width."""
+
+    @abstractmethod
+    def stages(self, sequence: Any) -> list[Any]:
+        """The layers of what `sequential` made."""
+
+    @abstractmethod
+    def squares(self, x: Any) -> Any:
+        """The sum of squares."""
+
+    @abstractmethod
+    def wanting(self, x: Any) -> Any:
+        """x again, as something to differentiate by."""
+
+    @abstractmethod
+    def on_gradient(self, x: Any, f: Callable[[], None]) -> None:
+        """Call f when the gradient of x arrives."""
+
+    @abstractmethod
     def evaluating(self, *models: Any) -> AbstractContextManager[Any]: ...
 
     @abstractmethod
@@ -154,7 +178,9 @@ class Base(ABC):
         made = self.Net if kind is None else type(kind.__name__, (kind, self.Net), {})
         return made(**options)
 
-    def mlp(self, *widths: int) -> Any:
+    def mlp(self, *widths: int, seed: int | None = None) -> Any:
+        if seed is not None:
+            self.seed(seed)
         layers = []
         for inputs, outputs in pairwise(widths):
             layers += [self.linear(inputs, outputs), self.relu()]

@@ -89,6 +89,26 @@ class Paddle(Base):
     def random(self):
         return paddle.randn([3]).numpy()
 
+    def grad(self, output, inputs, create_graph=False):
+        return paddle.grad(output.sum(), inputs, create_graph=create_graph)
+
+    def pooled(self, h):
+        return h.mean((2, 3))
+
+    def stages(self, sequence):
+        return list(sequence)
+
+    def squares(self, x):
+        return x.square().sum()
+
+    def wanting(self, x):
+        x = x.clone().detach()
+        x.stop_gradient = False
+        return x
+
+    def on_gradient(self, x, f):
+        x.register_hook(lambda gradient: f())
+
     @contextmanager
     def evaluating(self, *models):
         for model in models:

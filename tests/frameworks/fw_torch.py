@@ -73,6 +73,24 @@ class Torch(Base):
     def random(self):
         return torch.randn(3).numpy()
 
+    def grad(self, output, inputs, create_graph=False):
+        return list(torch.autograd.grad(output.sum(), inputs, create_graph=create_graph))
+
+    def pooled(self, h):
+        return h.mean((2, 3))
+
+    def stages(self, sequence):
+        return list(sequence)
+
+    def squares(self, x):
+        return x.square().sum()
+
+    def wanting(self, x):
+        return x.clone().requires_grad_()
+
+    def on_gradient(self, x, f):
+        x.register_hook(lambda gradient: f())
+
     @contextmanager
     def evaluating(self, *models):
         for model in models:

@@ -1,7 +1,8 @@
-"""Any criterion, blended with the plan of a model's last forward."""
+"""Any criterion, blended with the plan of the forward that made its output."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from mixlayers._framework import Framework
@@ -10,17 +11,22 @@ from mixlayers._target import MixedTarget
 if TYPE_CHECKING:
     from mixlayers._mixer import BaseMixer
 
+_OWN = frozenset({"forward", "_compiled_call_impl"})
+"""What others put on a criterion to change its calls; it stays with the plain one, whose forward is called."""
+
 
 def mixed_loss(criterion: Any, mixer: BaseMixer[Any]) -> Any:
-    """The criterion, blended with the plan of the mixer's last forward."""
+    """The criterion, blended with the plan of the forward that made its output."""
     if isinstance(criterion, MixedLoss | MixedFunction):
         raise ValueError("this criterion already blends: pass the plain one to mixer.loss.")
     module: Any = mixer.framework.module
     if not isinstance(criterion, module):
         return MixedFunction(criterion, mixer)
-    kind = type(criterion)
+    inner = getattr(criterion, "_orig_mod", criterion)  # of one that is compiled
+    kind = type(inner)
     mixed: Any = module.__new__(type(f"Mixed{kind.__name__}", (MixedLoss, kind), {}))
-    vars(mixed).update(vars(criterion), plain=(criterion,), mixer=mixer)
+    vars(mixed).update({name: value for name, value in vars(inner).items() if name not in _OWN})
+    vars(mixed).update(plain=(criterion,), mixer=mixer)
     return mixed
 
 
@@ -32,7 +38,8 @@ class MixedLoss:
 
     def forward(self, output: Any, target: Any, *args: Any, **kwargs: Any) -> Any:
         """The plain loss of a clean forward; the blended one of a mixed forward."""
-        plain = super().forward  # type: ignore[misc]  # of the criterion's type, the other base
+        changed = vars(self.plain[0]).get("forward")  # compiled, or patched
+        plain = super().forward if changed is None else changed  # type: ignore[misc]  # of the other base
         return _blended(plain, self.mixer, output, target, *args, **kwargs)
 
     def __reduce__(self) -> Any:
@@ -42,7 +49,7 @@ class MixedLoss:
 class MixedFunction:
     """A loss function, blended."""
 
-    def __init__(self, criterion: Any, mixer: BaseMixer[Any]) -> None:
+    def __init__(self, criterion: Callable[..., Any], mixer: BaseMixer[Any]) -> None:
         self.criterion, self.mixer = criterion, mixer
 
     def __call__(self, output: Any, target: Any, *args: Any, **kwargs: Any) -> Any:
@@ -52,7 +59,7 @@ class MixedFunction:
 def _blended(
     criterion: Any, mixer: BaseMixer[Any], output: Any, target: Any, *args: Any, **kwargs: Any
 ) -> Any:
-    mixed = mixer.target_for(target)
+    mixed = mixer.target_for(target, output)
     loss = mixed.blend(lambda y: criterion(output, y, *args, **kwargs))
     return loss if mixed.loss_scale == 1.0 else loss * mixed.loss_scale
 

@@ -1,0 +1,143 @@
+"""Chainer's graph: which pass made a variable, and whose links run again.
+
+The private names of Chainer that mixing leans on are all here.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from types import FrameType
+from typing import Any
+
+import chainer
+from chainer import FunctionHook, Link, Variable, _backprop
+from chainer.functions.util.forget import Forget
+
+from mixlayers._autograd import Autograd, Backward, Segment
+from mixlayers._pass import Pass
+from mixlayers._recompute import Replayed
+
+KEY = "_mixlayers"
+"""Where a node keeps what mixers leave with it."""
+
+_FORWARD, _AGAIN = Forget.forward.__code__, Forget.backward.__code__
+_GRAD = chainer.grad.__code__
+_ENGINES = frozenset({_GRAD, _backprop._backprop_to_all.__code__})
+"""What a backward pass runs in."""
+
+
+class ChainerAutograd(Autograd):
+    """Chainer's graph of variable nodes and function nodes."""
+
+    def grad_enabled(self) -> bool:
+        return bool(chainer.config.enable_backprop or chainer.config._will_recompute)
+
+    def wants_gradient(self, x: Any) -> bool:
+        return isinstance(x, Variable) and x.requires_grad and x.creator_node is not None
+
+    def parameters(self, model: Link) -> list[Any]:
+        return list(model.params())
+
+    def watch(self, x: Variable, mixed: Pass) -> None:
+        _add(x.creator_node, Arrival(mixed))
+
+    def backward(self, parameters: Sequence[Any]) -> Backward:
+        for frame in _frames():
+            if frame.f_code is _GRAD:
+                asked = set(map(id, frame.f_locals["inputs"]))
+                return Backward.PARAMETERS if asked & set(map(id, parameters)) else Backward.OTHERS
+        return Backward.TRAINING
+
+    def segments(self, *, gradients: bool) -> Sequence[Segment]:
+        if not (chainer.config._will_recompute or chainer.config.in_recomputing):
+            return ()
+        found = []
+        for frame in _frames():
+            if frame.f_code in _ENGINES:
+                break  # what a backward pass runs is inside of no segment
+            if frame.f_code is _FORWARD or frame.f_code is _AGAIN:
+                node, again = frame.f_locals["self"], frame.f_code is _AGAIN
+                notebook = vars(node).setdefault(KEY + "_notebook", {})
+                found.append(Segment(notebook, again, id(frame), None if again else node, node.func))
+        return found
+
+    def check_replayed(self, node: Any, mixed: Pass) -> None:
+        _add(node, Over(mixed))
+
+    def tag(self, tensors: Iterable[Any], carried: Pass, nodes: Sequence[Any], inputs: Iterable[Any]) -> bool:
+        given = {id(x) for x in inputs}
+        own = [x for x in tensors if id(x) not in given and isinstance(x, Variable)]
+        for node in {
+            *nodes,
+            *(x.node for x in own),
+            *(x.creator_node for x in own if x.creator_node is not None),
+        }:
+            passes = vars(node).setdefault(KEY, [])
+            if all(known is not carried for known in passes):
+                passes.append(carried)
+        return bool(own or nodes)
+
+    def tagged(self, tensors: Iterable[Any]) -> list[Pass]:
+        found: list[Pass] = []
+        for node in _nodes((x.node for x in tensors if isinstance(x, Variable)), stop=True):
+            found += vars(node).get(KEY, ())
+        return found
+
+    def derives_from(self, tensors: Iterable[Any], parameters: Sequence[Any]) -> bool:
+        wanted = {parameter.node for parameter in parameters}
+        return any(
+            node in wanted
+            for node in _nodes((x.node for x in tensors if isinstance(x, Variable)), stop=False)
+        )
+
+
+AUTOGRAD = ChainerAutograd()
+
+
+class Arrival(FunctionHook):
+    """On what made the model's output: its gradient arrives."""
+
+    def __init__(self, mixed: Pass) -> None:
+        self.mixed = mixed
+
+    def backward_preprocess(self, function: Any, in_data: Any, out_grad: Any) -> None:
+        self.mixed.gradient_arrives(AUTOGRAD)
+
+
+class Over(FunctionHook):
+    """On a segment: its backward is over."""
+
+    def __init__(self, mixed: Pass) -> None:
+        self.replayed = Replayed(mixed)
+
+    def backward_postprocess(self, function: Any, in_data: Any, out_grad: Any) -> None:
+        self.replayed()
+
+
+def _add(node: Any, hook: FunctionHook) -> None:
+    node.local_function_hooks[f"mixlayers {id(hook)}"] = hook
+
+
+def _nodes(heads: Iterable[Any], *, stop: bool) -> Iterator[Any]:
+    """A graph's nodes of both kinds, from its heads on; where `stop` says so, not beyond those that carry a pass."""
+    todo = list(heads)
+    seen = set(todo)
+    while todo:
+        node = todo.pop()
+        yield node
+        if stop and KEY in vars(node):
+            continue
+        before = node.inputs or () if hasattr(node, "inputs") else (node.creator_node,)
+        for each in before:
+            if each is not None and each not in seen:
+                seen.add(each)
+                todo.append(each)
+
+
+def _frames() -> Iterator[FrameType]:
+    """The calls around this one, innermost first."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        yield frame
+        frame = frame.f_back

@@ -1,0 +1,250 @@
+"""PyTorch's graph: which pass made a tensor, and whose layers run again.
+
+The private names of PyTorch that mixing leans on are all here.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from types import CodeType, FrameType
+from typing import Any
+
+import torch
+import torch.utils.checkpoint
+from torch import Tensor, nn
+from torch._compile import _disable_dynamo
+from torch.autograd import graph
+from torch.autograd.function import FunctionCtx
+from torch.utils.checkpoint import CheckpointFunction
+
+from mixlayers._autograd import Autograd, Backward, Segment
+from mixlayers._errors import MixingError
+from mixlayers._pass import Pass
+from mixlayers._recompute import Replayed
+
+KEY = "mixlayers"
+"""Where a node's metadata, a storage or a segment keeps what mixers leave with it."""
+
+
+def _found(path: str) -> Any:
+    """One of PyTorch's own names, or None where a version lacks it."""
+    found: Any = torch
+    for name in path.split("."):
+        found = getattr(found, name, None)
+    return found
+
+
+_C: Any = torch._C
+PRIVATE = {
+    path: _found(path)
+    for path in (
+        "_C._current_graph_task_id",
+        "_C._will_engine_execute_node",
+        "_C._autograd._top_saved_tensors_default_hooks",
+        "autograd._is_checkpoint_valid",
+        "autograd.function.BackwardCFunction.apply",
+        "autograd.graph._engine_run_backward",
+        "utils.checkpoint._CheckpointFrame",
+        "utils.checkpoint._checkpoint_hook",
+    )
+}
+"""What is not public; a test names what a version of PyTorch drops."""
+
+
+def _code(f: Any) -> CodeType | None:
+    return getattr(inspect.unwrap(f), "__code__", None) if f is not None else None
+
+
+def _nested(f: Any, name: str) -> CodeType | None:
+    """The code of a function that another one defines."""
+    constants = getattr(_code(f), "co_consts", ())
+    return next((code for code in constants if getattr(code, "co_name", None) == name), None)
+
+
+_CHECKPOINT = _code(torch.utils.checkpoint.checkpoint)
+_UNPACK = _nested(getattr(PRIVATE["utils.checkpoint._checkpoint_hook"], "__init__", None), "unpack_hook")
+_BACKWARDS = frozenset(
+    _code(getattr(torch.autograd.function.BackwardCFunction, name, None)) for name in ("apply", "apply_boxed")
+) - {None}
+_ENGINE = _code(PRIVATE["autograd.graph._engine_run_backward"])
+LACKING = [name for name, found in PRIVATE.items() if found is None]
+if _UNPACK is None:
+    LACKING.append("utils.checkpoint._checkpoint_hook.__init__.unpack_hook")
+
+
+class TorchAutograd(Autograd):
+    """PyTorch's autograd graph."""
+
+    def grad_enabled(self) -> bool:
+        return torch.is_grad_enabled()
+
+    def wants_gradient(self, x: Tensor) -> bool:
+        return x.requires_grad
+
+    def parameters(self, model: nn.Module) -> list[Any]:
+        return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+    def watch(self, x: Tensor, mixed: Pass) -> None:
+        x.register_hook(Arrival(mixed))
+
+    def backward(self, parameters: Sequence[Any]) -> Backward:
+        if _C._current_graph_task_id() == -1:
+            return Backward.OTHERS  # saved tensors are looked at, outside of a backward pass
+        if PRIVATE["autograd._is_checkpoint_valid"]():  # no inputs= was given
+            return Backward.TRAINING
+        reached = {_reaches(parameter) for parameter in parameters}
+        if True in reached:
+            return Backward.TRAINING
+        return Backward.PARAMETERS if None in reached else Backward.OTHERS
+
+    def segments(self, *, gradients: bool) -> Sequence[Segment]:
+        backward = _C._current_graph_task_id()
+        top = _C._autograd._top_saved_tensors_default_hooks(False)
+        if backward == -1 and top is None and (not gradients or torch.is_grad_enabled()):
+            return ()
+        if LACKING:
+            raise MixingError(
+                f"PyTorch {torch.__version__} lacks {', '.join(LACKING)}, by which mixlayers follows activation "
+                "checkpointing: mix without checkpointing, or install another version of one of the two."
+            )
+        found: dict[int, Segment] = {}
+        for segment in _segments_on_stack(backward):
+            key = id(segment.notebook)
+            known = found.get(key)
+            found[key] = segment if known is None or segment.again else known
+        innermost = None if top is None else _frame_of(top[0])
+        if innermost is not None and id(_notebook(innermost)) not in found:
+            # a checkpoint that is no call: FSDP's and torch.distributed's, by hooks on a module
+            hooked = Segment(_notebook(innermost), again=False, whole=False)
+            return [hooked, *found.values()]
+        return list(found.values())
+
+    def check_replayed(self, node: Any, mixed: Pass) -> None:
+        node.register_hook(Replayed(mixed))
+
+    def tag(
+        self, tensors: Iterable[Tensor], carried: Pass, nodes: Sequence[Any], inputs: Iterable[Tensor]
+    ) -> bool:
+        given = list(inputs)
+        theirs = {_storage(x) for x in given}
+        own = [x for x in tensors if all(x is not other for other in given)]
+        for node in {*nodes, *(x.grad_fn for x in own if x.grad_fn is not None)}:
+            passes = node.metadata.setdefault(KEY, [])
+            if all(known is not carried for known in passes):
+                passes.append(carried)
+        for x in own:
+            memory = _storage(x)
+            if memory is not None and memory not in theirs and (x.grad_fn is not None or not x.requires_grad):
+                vars_of = x.untyped_storage()
+                vars_of.mixlayers = carried  # type: ignore[attr-defined]
+        return bool(own or nodes)
+
+    def tagged(self, tensors: Iterable[Tensor]) -> list[Pass]:
+        if torch.compiler.is_dynamo_compiling():
+            return _eagerly(self.tagged, tensors)
+        found: list[Pass] = []
+        heads = []
+        for x in tensors:
+            if x.grad_fn is not None:
+                heads.append(x.grad_fn)
+            elif not x.requires_grad and _storage(x) is not None:
+                carried = getattr(x.untyped_storage(), KEY, None)
+                found += [] if carried is None else [carried]
+        for node in _nodes(heads, stop=True):
+            found += node.metadata.get(KEY, ())
+        return found
+
+    def derives_from(self, tensors: Iterable[Tensor], parameters: Sequence[Any]) -> bool:
+        wanted = {id(parameter) for parameter in parameters}
+        heads = [x.grad_fn for x in tensors if x.grad_fn is not None]
+        return any(id(getattr(node, "variable", None)) in wanted for node in _nodes(heads, stop=False))
+
+
+AUTOGRAD = TorchAutograd()
+
+
+class Arrival:
+    """On the model's output: its gradient arrives."""
+
+    def __init__(self, mixed: Pass) -> None:
+        self.mixed = mixed
+
+    def __call__(self, gradient: Tensor) -> None:
+        _eagerly(self.mixed.gradient_arrives, AUTOGRAD)
+
+
+@_disable_dynamo
+def _eagerly(f: Any, *args: Any) -> Any:
+    """Call a function that torch.compile is not to look into."""
+    return f(*args)
+
+
+def _nodes(heads: Iterable[Any], *, stop: bool) -> Iterator[Any]:
+    """The nodes of a graph, from its heads on; where `stop` says so, not beyond those that carry a pass."""
+    todo = list(heads)
+    seen = set(todo)
+    while todo:
+        node = todo.pop()
+        yield node
+        if stop and KEY in node.metadata:
+            continue
+        for before, _ in node.next_functions:
+            if before is not None and before not in seen:
+                seen.add(before)
+                todo.append(before)
+
+
+def _storage(x: Tensor) -> int | None:
+    """Which memory a tensor has; None where that cannot be asked (of functorch's, or of sparse tensors)."""
+    try:
+        return x.untyped_storage()._cdata
+    except (NotImplementedError, RuntimeError):
+        return None
+
+
+def _reaches(parameter: Tensor) -> bool | None:
+    """Whether the running backward pass leaves a gradient in a parameter; None: it returns it instead."""
+    node = graph.get_gradient_edge(parameter).node
+    try:
+        return bool(_C._will_engine_execute_node(node))
+    except RuntimeError:  # "a leaf node was passed ... but we are currently running autograd.grad()"
+        return None
+
+
+def _segments_on_stack(backward: int) -> Iterator[Segment]:
+    """The segments of the calls around this one, innermost first; what a backward pass runs is inside of none."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code is not _ENGINE:
+        code = frame.f_code
+        if code in _BACKWARDS:
+            yield Segment(_notebook(frame.f_locals["self"]), again=True, run=backward)
+        elif code is _UNPACK:
+            yield Segment(_notebook(frame.f_locals["frame"]), again=True, run=backward)
+        elif code is _CHECKPOINT:
+            generator = getattr(frame.f_locals.get("gen"), "gi_frame", None)
+            made = None if generator is None else generator.f_locals.get("new_frame")
+            if made is not None:
+                yield Segment(_notebook(made), again=False)
+        elif code.co_varnames[:1] == ("ctx",):
+            node = frame.f_locals.get("ctx")
+            if isinstance(node, FunctionCtx) and code.co_name != "backward":
+                trained = not torch.is_grad_enabled() and any(getattr(node, "needs_input_grad", ()))
+                checkpointed = code is _code(CheckpointFunction.forward)
+                direct = frame.f_locals.get("run_function") if checkpointed else None
+                yield Segment(_notebook(node), again=False, node=node if trained else None, direct=direct)
+        frame = frame.f_back
+
+
+def _notebook(keeper: Any) -> Any:
+    return vars(keeper).setdefault(KEY, {})
+
+
+def _frame_of(pack: Any) -> Any:
+    """The checkpoint whose hook on saved tensors this is, in its forward; None if it is another hook."""
+    names = getattr(getattr(pack, "__code__", None), "co_freevars", ())
+    if "frame" not in names:
+        return None
+    held = pack.__closure__[names.index("frame")].cell_contents
+    return held if isinstance(held, torch.utils.checkpoint._CheckpointFrame) else None

@@ -1,0 +1,250 @@
+"""One forward after another: what a mixer does when its model's hooks call it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final
+
+from mixlayers._audit import Audit
+from mixlayers._autograd import Segment
+from mixlayers._batch import batch_size, check_length, host_labels, no_float_input, partner_and_share
+from mixlayers._errors import refuse
+from mixlayers._history import History
+from mixlayers._layer_hooks import AUDITING, LayerHooks, Module, caller, on_stack
+from mixlayers._layers import INPUT, auto_layers, warn_untrue
+from mixlayers._pass import Pass, causes, close_pass, open_pass, running
+from mixlayers._recompute import inside, note_call, original
+from mixlayers._scope import scope_of
+from mixlayers._target import MixedTarget
+from mixlayers._tree import leaves
+
+_LABEL_NAMES = frozenset({"label", "labels", "target", "targets", "y"})
+
+PATIENCE: Final = 10
+"""Forwards with gradients after which somebody who never mixes is told."""
+
+
+class ForwardHooks(LayerHooks[Module]):
+    """The part of a mixer that the model's own hooks call."""
+
+    def _start_afresh(self) -> None:
+        self.history = History()
+        self._entered = False  # whether the model has run
+        self._unmixed = 0  # forwards with gradients so far, none of which was to be mixed
+
+    def _mixed_target(self, y: Any, mixed: Pass) -> MixedTarget:
+        target = MixedTarget(y, one_hot=self.framework.one_hot)
+        self._settle(target, mixed)
+        return target
+
+    def _settle(self, target: MixedTarget, mixed: Pass) -> None:
+        """Fill in a target, now that the forward has told the share."""
+        partner, s = target.y, 0.0
+        if mixed.mixes:
+            partner, s = partner_and_share(self.framework, target.y, mixed.s, self._partners(mixed))
+        target.settle(partner, s, mixed.plan)
+        target.lie(self.framework, mixed.shares, mixed.channel_dim)
+
+    def _audited_places(self, places: tuple[str, ...] | None, run: Callable[[], Audit]) -> tuple[str, ...]:
+        """Choose the places, or check those that were named; once, with three samples in eval mode."""
+        auditing = AUDITING.set(True)
+        try:
+            report = run()
+            chosen = auto_layers(report, self._rule) if places is None else places
+        except Exception as error:
+            if places is None:
+                raise ValueError(f"layers={self._rule!r}: {error}") from error
+            return places  # they were named: every step still checks what it mixes
+        finally:
+            AUDITING.reset(auditing)
+        if self.method.has_partners:  # elsewhere labels follow nothing
+            warn_untrue(report, chosen)
+        return chosen
+
+    def _attach(self, model: Module, places: tuple[str, ...] | None) -> None:
+        layers = self._named_layers(model)
+        for place in places or ():
+            if place != INPUT:
+                self._hook_layer(layers[place], place)
+        self._session.places = places
+
+    def _enter(self, model: Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        if AUDITING.get():
+            return args, kwargs
+        self._entered = True
+        top = running(self._session)
+        if top is not None and not on_stack(top.frame):  # a KeyboardInterrupt left it there
+            close_pass(top)
+            top = running(self._session)
+        segments = self.autograd.segments(gradients=True)
+        called = Pass(self._session, model, self.channel_dim)
+        called.frame, called.around = caller(), [segment.notebook for segment in segments]
+        called.nodes = [segment.node for segment in segments if segment.node is not None]
+        called.gradients = self.autograd.grad_enabled()
+        open_pass(called)
+        self.framework.check_forward(model)
+        if "target" in kwargs:
+            kwargs = dict(kwargs)
+            called.given = (kwargs.pop("target"),)
+        within = inside(top, segments)
+        of = original(self._session, top, within)
+        note_call(self._session, top, within, called if of is None else of)
+        if of is None:
+            self._begin(called, top, within, model, args, kwargs)
+        else:
+            called.run_again(of)
+            of.gradient_arrives(self.autograd)
+        plan = called.plan
+        if plan is None or plan.place != INPUT:
+            return args, kwargs
+        inputs = {name: value for name, value in kwargs.items() if name not in _LABEL_NAMES}
+        (rest, mixed), shares = self._mix(self._padding.apart(args, inputs), called)
+        if not shares:
+            raise ValueError(no_float_input(self.framework, (args, inputs)))
+        called.fire(INPUT, shares)
+        self._carry((rest, mixed), called, (args, kwargs))
+        at = self._padding.model_takes.values()
+        return tuple(args[i] if i in at else x for i, x in enumerate(rest)), {**kwargs, **mixed}
+
+    def _begin(
+        self,
+        called: Pass,
+        top: Pass | None,
+        segments: Sequence[Segment],
+        model: Module,
+        args: Any,
+        kwargs: Any,
+    ) -> None:
+        """Decide whether a new forward is to be mixed, and draw its plan."""
+        scope = scope_of(self._session)
+        called.scope = scope if scope is not None and scope.around is top else None
+        given = called.given if called.scope is None else (called.scope.target.y,)
+        mixes = self._training(model) and (
+            called.gradients or _runs_again(segments, model, explicit=given is not None)
+        )
+        if called.scope is not None:
+            called.scope.enter_forward(called.given, mixes=mixes)
+        asked = given is not None or self._implicit or not self.method.has_partners
+        if top is None:
+            self._session.settle()
+        inputs = causes(self.autograd.tagged(filter(self.framework.is_tensor, leaves((args, kwargs)))))
+        if asked and mixes:
+            if top is not None and top.plan is not None:
+                refuse(
+                    "the model was called inside its own mixed forward, in training mode, so that its features would "
+                    "be mixed twice",
+                    "call it there in eval mode or under no_grad, or wrap the module inside that is called once",
+                )
+            self._draw(called, model, args, kwargs, given)
+            if called.mixes and any(other.mixes and other.plan is not called.plan for other in inputs):
+                refuse(
+                    "the model's input comes from a mixed forward, and would be mixed once more, by another plan",
+                    "let both share one: `with mixer.same_plan():`; or call one of them in eval mode or under no_grad",
+                )
+        if any(other.mixes for other in inputs):
+            called.sources = inputs
+            for other in inputs:
+                other.heirs += [called] if other.plan is called.plan else []
+        self._tell_of_no_mixing(called, asked=asked and given is not None, training=mixes)
+
+    def _draw(self, called: Pass, model: Module, args: Any, kwargs: Any, given: tuple[Any] | None) -> None:
+        self.framework.check_mixing()
+        size = batch_size(self.framework, (args, kwargs), self.batch_dim)
+        labels, near = None, None
+        method = self._session.method
+        if given is not None:
+            check_length(self.framework, given[0], size)
+            labels, near = host_labels(self.framework, method, given[0])
+        if "length" in method.near:
+            near = {**(near or {}), "length": self._padding.lengths(args, kwargs)}
+        self._padding.warn_of_unnamed(name for name, value in kwargs.items() if value is not None)
+        if not self._audited:
+            known = self._session.places
+            places = self._audited_places(known, partial(self._audit, model, args, kwargs))
+            self._audited = True
+            if known is None:
+                self._attach(model, places)
+        called.plan = self._session.draw(size, labels, near)
+
+    def _tell_of_no_mixing(self, called: Pass, *, asked: bool, training: bool) -> None:
+        """Warn, once, of a model that is trained and never mixed."""
+        if called.plan is not None:
+            self._unmixed = PATIENCE
+        if self._unmixed >= PATIENCE or not called.gradients:
+            return
+        self._unmixed += training or asked
+        if self._unmixed == PATIENCE:
+            why = (
+                "in eval mode, where nothing is mixed: call model.train() before training"
+                if asked
+                else "without a target: give it as model(x, target=labels), by `with mixer(labels):`, or use "
+                "criterion = mixer.loss(...); or unwrap(model)"
+            )
+            warnings.warn(
+                f"the wrapped model ran {PATIENCE} forwards with gradients and none was mixed; this one ran {why}.",
+                stacklevel=2,
+            )
+
+    def _leave(self, inputs: Any, output: Any) -> Any:
+        """The model returned; hands out the target."""
+        if AUDITING.get():
+            return output
+        called = running(self._session)
+        if called is None:
+            refuse("a forward of the wrapped model ended that was not seen to begin", "call the model itself")
+        called.leave(self._not_run_hint())
+        if called.of is not None:
+            self._carry(output, called.of, inputs)
+            return (
+                output if called.given is None else (output, self._mixed_target(called.given[0], called.of))
+            )
+        plan = called.plan
+        if plan is not None:
+            self.history.add(plan, called.s)
+        if plan is not None and plan.place is not None:
+            by_tokens = self._padding.end(called)
+            called.s = called.s if by_tokens is None else by_tokens
+        if called.scope is not None:
+            called.target = called.scope.target
+            self._settle(called.target, called)
+        elif called.given is not None:
+            called.target = self._mixed_target(called.given[0], called)
+        else:  # the labels come later, with the loss
+            called.target = MixedTarget(None, None, called.s, plan)
+        self._session.last = called
+        if plan is not None or called.gradients or called.sources:
+            carried = self._carry(output, called, inputs)
+            if called.mixes:
+                self._watch(output, called, carried)
+        return output if called.given is None else (output, called.target)
+
+    def _watch(self, output: Any, mixed: Pass, carried: bool) -> None:
+        """Have the target's use checked: when the output's gradient arrives, or else at the next forward."""
+        if not carried and mixed.given is None and mixed.scope is None:
+            refuse(
+                "the mixed forward returned no tensor of its own, so that no loss could tell that it was mixed",
+                "return what the loss takes; or use model(x, target=labels) or `with mixer(labels):`",
+            )
+        tensors = [
+            x for x in leaves(output) if self.framework.is_tensor(x) and self.autograd.wants_gradient(x)
+        ]
+        for x in tensors:
+            self.autograd.watch(x, mixed)
+        if not tensors and not mixed.nodes:
+            self._session.owe(mixed)
+
+    def _close(self) -> None:
+        """The forward is over, also if it raised."""
+        called = None if AUDITING.get() else running(self._session)
+        if called is not None:
+            close_pass(called)
+
+
+def _runs_again(segments: Sequence[Segment], model: Any, *, explicit: bool) -> bool:
+    """Whether a call without gradients will run again with them, and not as part of something else unasked."""
+    for segment in segments:
+        if segment.node is not None:
+            return explicit or segment.direct is model
+    return False

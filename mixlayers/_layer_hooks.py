@@ -1,0 +1,180 @@
+"""What a mixer does when its hooks on layers call it, and what it asks of a backend."""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from types import FrameType
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+
+from mixlayers._audit import Audit
+from mixlayers._autograd import Autograd, Segment
+from mixlayers._batch import mix_tree
+from mixlayers._framework import Framework
+from mixlayers._lam import Lam
+from mixlayers._method import Method
+from mixlayers._padding import Padding
+from mixlayers._pass import Pass, close_pass, running
+from mixlayers._recompute import inside, owner
+from mixlayers._session import Session
+from mixlayers._tree import leaves
+
+AUDITING: ContextVar[bool] = ContextVar("mixlayers_auditing", default=False)
+"""Whether an audit runs a model in this thread or task: its hooks keep still."""
+
+Module = TypeVar("Module")
+
+
+class Acting(NamedTuple):
+    """The pass that a call of a layer belongs to, and whether the layer runs again apart from the whole model."""
+
+    mixed: Pass | None
+    again: bool
+    segments: Sequence[Segment] = ()
+
+
+class LayerHooks(ABC, Generic[Module]):
+    """The part of a mixer that layers' hooks call, and what it asks of a backend."""
+
+    framework: ClassVar[Framework]
+    autograd: ClassVar[Autograd]
+    method: Method
+
+    @abstractmethod
+    def _check_wrappable(self, model: Module) -> None:
+        """Raise unless hooks on this object will see the model's forwards, and no other mixer's are there."""
+
+    @abstractmethod
+    def _named_layers(self, model: Module) -> Mapping[str, Module]:
+        """The model's modules by name, without the model itself."""
+
+    def _inner(self, model: Module) -> Module:
+        """The model itself, where what is wrapped is a compiled container of it."""
+        return model
+
+    @abstractmethod
+    def _training(self, model: Module) -> bool:
+        """Whether the model is in training mode."""
+
+    @abstractmethod
+    def _hook_model(self, model: Module) -> None:
+        """Around each forward, have `_enter` called before it, `_leave` after it, and `_close` also if it raised."""
+
+    @abstractmethod
+    def _hook_layer(self, layer: Module, name: str) -> None:
+        """Have `_at` called with each output of the layer."""
+
+    def _hook_mask(self, layer: Module, name: str, places: Mapping[str, int]) -> None:
+        """Have the padding's `before` and `after` called around each call of a module that takes masks."""
+        raise NotImplementedError
+
+    def _not_run_hint(self) -> str:
+        """What, in this framework, may keep the planned layer from being seen though it ran."""
+        return ""
+
+    @abstractmethod
+    def _audit(self, model: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Audit:
+        """Audit one call of the model."""
+
+    _session: Session
+    batch_dim: int
+    channel_dim: int
+    _padding: Padding
+    _rule: str
+    _implicit: bool
+    _audited: bool
+
+    def _partners(self, mixed: Pass) -> Any:
+        if mixed.partners is None and mixed.plan is not None:
+            mixed.partners = self.framework.partners(mixed.plan.perm)
+        return mixed.partners
+
+    def _at(self, place: str, output: Any) -> Any:
+        mixed = self._at_parts(place, (output, self.batch_dim))
+        return None if mixed is None else mixed[0]
+
+    def _at_parts(self, place: str, *parts: tuple[Any, int]) -> list[Any] | None:
+        """Mix what a layer returned, part by part, each with its own batch axis; None: nothing to mix."""
+        acting = self._acting_at(place)
+        mixed = acting.mixed
+        if mixed is None:
+            return None
+        features, shares = zip(*(self._mix(part, mixed, axis) for part, axis in parts), strict=True)
+        if not acting.again:
+            mixed.fire(place, [share for part in shares for share in part])
+            self._carry(features, mixed.origin, ())
+        if acting.again or mixed.of is not None:
+            mixed.origin.replays += 1
+        else:
+            self._follow(mixed, acting.segments)
+        return list(features)
+
+    def acting(self) -> Acting:
+        """The pass that a call of a layer belongs to."""
+        if AUDITING.get():
+            return Acting(None, again=False)
+        top = running(self._session)
+        segments = self.autograd.segments(gradients=top is None or top.gradients)
+        if not segments:
+            return Acting(top, again=False)
+        within = inside(top, segments)
+        return Acting(*owner(self._session, top, within), within)
+
+    def _acting_at(self, place: str) -> Acting:
+        """The same, with a pass only if its plan mixes at this place."""
+        acting = self.acting()
+        mixed = acting.mixed
+        if mixed is None or mixed.plan is None or mixed.plan.place != place:
+            return Acting(None, again=False)
+        if not acting.again and not on_stack(mixed.frame):  # a KeyboardInterrupt left it
+            close_pass(mixed)
+            return Acting(None, again=False)
+        return acting
+
+    def _follow(self, mixed: Pass, segments: Sequence[Segment]) -> None:
+        """Make sure that the place, if its gradient needs that, runs again in backward and is known there."""
+        node = next((segment.node for segment in segments if segment.node is not None), None)
+        mixed.recomputed = bool(segments or mixed.around)
+        if node is not None:
+            self.autograd.check_replayed(node, mixed)
+        lost = not segments and mixed.gradients and not self.autograd.grad_enabled()
+        if lost or not all(segment.whole for segment in segments):
+            self._session.unseen.add(mixed)
+
+    def _carry(self, tree: Any, mixed: Pass, inputs: Any) -> bool:
+        """Have the tensors in a tree carry their pass."""
+        tensors = [x for x in leaves(tree) if self.framework.is_tensor(x)]
+        if mixed.mixes and not any(map(self.autograd.wants_gradient, tensors)):
+            self._session.untagged.add(mixed)
+        given = [x for x in leaves(inputs) if self.framework.is_tensor(x)]
+        return self.autograd.tag(tensors, mixed, mixed.nodes, given)
+
+    def _mix(
+        self, tree: Any, mixed: Pass, batch_dim: int | None = None
+    ) -> tuple[Any, list[tuple[Lam, Sequence[int]]]]:
+        self.framework.check_mixing()
+        axis = self.batch_dim if batch_dim is None else batch_dim
+        plan: Any = mixed.plan
+        return mix_tree(self.framework, tree, plan, self._partners(mixed), axis, self.channel_dim)
+
+
+_BETWEEN = ("mixlayers", "torch._dynamo", "torch._compile")
+"""Modules whose functions stand between a hook and the call that it is a hook of."""
+
+
+def caller() -> FrameType:
+    """The call of the model that a hook runs in."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_BETWEEN):
+        frame = frame.f_back
+    return frame
+
+
+def on_stack(frame: FrameType | None) -> bool:
+    """Whether a call is still on this thread's stack; one that KeyboardInterrupt ended told no hook."""
+    here: FrameType | None = sys._getframe(1)
+    while here is not None and here is not frame:
+        here = here.f_back
+    return here is not None

@@ -1,0 +1,124 @@
+"""Whose layers run now: in a model's forward, or in a part of it that runs again in backward.
+
+Each recomputed segment keeps a notebook, the same in its forward and in backward. A mixer writes into it, in the
+forward, which pass the segment's layers belong to and which forwards of the model begin in it; in backward it
+reads that again. Nothing else connects the two: not the order of forwards, nor that a backward pass is running.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mixlayers._autograd import Segment
+from mixlayers._errors import refuse
+from mixlayers._pass import Pass
+
+if TYPE_CHECKING:
+    from mixlayers._session import Session
+
+
+class Note:
+    """What one segment remembers of one model.
+
+    Attributes:
+        owner: The pass that layers called in the segment belong to; None: to none.
+        calls: The forwards of the whole model that begin in it, in their order.
+    """
+
+    def __init__(self, owner: Pass | None) -> None:
+        self.owner = owner
+        self.calls: list[Pass] = []
+        self._run: Any = None
+        self._at = 0
+
+    def replay(self, run: Any) -> Pass | None:
+        """The forward that the model's next call runs again; None if there was none."""
+        if run != self._run:
+            self._run, self._at = run, 0
+        if not self.calls:
+            return None
+        self._at += 1
+        return self.calls[(self._at - 1) % len(self.calls)]
+
+
+Notebook = MutableMapping["Session", Note]
+
+
+def inside(top: Pass | None, segments: Sequence[Segment]) -> list[Segment]:
+    """The segments that began after a running forward did."""
+    if top is None:
+        return list(segments)
+    return [segment for segment in segments if not any(segment.notebook is known for known in top.around)]
+
+
+def original(session: Session, top: Pass | None, segments: Sequence[Segment]) -> Pass | None:
+    """The pass that a call of the model runs again; None if it is a new one.
+
+    Args:
+        session: The model's.
+        top: The model's forward that is running.
+        segments: Those inside it.
+    """
+    for segment in segments:
+        if segment.again and session in segment.notebook:
+            return segment.notebook[session].replay(segment.run)
+    return None if top is None or top.of is None else top.replay()
+
+
+def note_call(session: Session, top: Pass | None, segments: Sequence[Segment], called: Pass) -> None:
+    """Remember a call of the model, for when the code around it runs again."""
+    for segment in segments:
+        if not segment.again:
+            segment.notebook.setdefault(session, Note(top)).calls.append(called)
+    if top is not None and top.of is None:
+        top.nested.append(called)
+
+
+def owner(session: Session, top: Pass | None, segments: Sequence[Segment]) -> tuple[Pass | None, bool]:
+    """The pass that a call of a layer belongs to, and whether it runs again apart from the whole model.
+
+    Raises:
+        MixingError: If that cannot be known.
+    """
+    if not segments:
+        return top, False
+    again = any(segment.again for segment in segments)
+    known = next((note for segment in segments if (note := segment.notebook.get(session))), None)
+    if again and known is None and session.unseen:
+        refuse(
+            "a layer runs again in backward, in code that mixlayers could not follow in the forward, so that it "
+            "cannot tell which forward's",
+            "use torch.utils.checkpoint, or an autograd function whose forward takes ctx, or mix outside of it",
+        )
+    acting = top if not again else None if known is None else known.owner
+    for segment in segments:
+        note = segment.notebook.setdefault(session, Note(acting))
+        if not again and note.owner is not acting:
+            refuse(
+                "one recomputed segment runs layers of two forwards, so its recomputation could not tell their plans "
+                "apart",
+                "recompute each forward, or parts of the model, in a segment of its own",
+            )
+    return acting, again
+
+
+class Replayed:
+    """After the backward of a node whose forward mixed without gradients: has it run the place again?"""
+
+    def __init__(self, mixed: Pass) -> None:
+        self.mixed, self._before = mixed, 0
+
+    def __call__(self, *gradients: Any) -> None:
+        """The node's backward is over.
+
+        Raises:
+            MixingError: If the place did not run again.
+        """
+        before, self._before = self._before, self.mixed.replays
+        if self.mixed.replays == before and self.mixed.plan is not None:
+            refuse(
+                f"{self.mixed.plan.place!r} was mixed inside an autograd function that does not run it again in "
+                "backward, so that its gradients would be those of an unmixed step",
+                "mix outside of it: audit(model, example) lists other layers",
+            )
