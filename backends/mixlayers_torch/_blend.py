@@ -61,15 +61,22 @@ def blend(x: Tensor, how: Blend, partners: Partners) -> Tensor:
         how: The plan, brought to x's shape.
         partners: The plan's permutation.
     """
-    if how.mask is not None and len(how.mask) > 1 and not x.requires_grad and _one_by_one(x):
+    watched = _watched()
+    if how.mask is not None and len(how.mask) > 1 and not (x.requires_grad or watched) and _one_by_one(x):
         return _paste(x, how.perm.tolist(), _boxes(how.mask))
     perm, inverted = partners.on(x.device)
-    mask = None if how.mask is None or how.box is not None else to_device(how.mask, x.device)
+    box = None if watched else how.box
+    mask = None if how.mask is None or box is not None else to_device(how.mask, x.device)
     act = _Blend.apply if _derived(x) else _Blend.forward  # apply takes its time
     if mask is not None and len(mask) > 1:  # a box per sample, lam = 0
         return torch.where(mask, act(x, perm, inverted, 0.0, 1.0, None, None), x)
     keep = to_device(how.lam, x.device).to(x.dtype) if isinstance(how.lam, np.ndarray) else how.lam
-    return act(x, perm, inverted, keep, 1.0 - keep, mask, how.box)
+    return act(x, perm, inverted, keep, 1.0 - keep, mask, box)
+
+
+def _watched() -> bool:
+    """Whether a mode sees each operation and may keep its result, as selective checkpointing does: none is written on."""
+    return torch._C._len_torch_dispatch_stack() > 0
 
 
 def _derived(x: Tensor) -> bool:
@@ -147,7 +154,9 @@ class _Blend(torch.autograd.Function):
         if box is not None:
             return _paste_one(x, perm, box)
         mixed = _gather_add(x, perm, keep, give)
-        return mixed if mask is None else torch.where(mask, mixed, x, out=mixed)
+        if mask is None:
+            return mixed
+        return torch.where(mask, mixed, x) if _watched() else torch.where(mask, mixed, x, out=mixed)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -175,7 +184,7 @@ def _gather_add(x: Tensor, perm: Tensor, keep: float | Tensor, give: float | Ten
     rows = _rows(x)
     if rows is None:
         return _weigh(x.index_select(0, perm), x, keep, give)
-    if x.device.type == "cpu" and x.dtype is torch.float32 and x.numel() >= _MANY:
+    if x.device.type == "cpu" and x.dtype is torch.float32 and x.numel() >= _MANY and not _watched():
         result = _embedding_bag(rows, perm, keep, give)
     else:
         result = _weigh(rows.index_select(0, perm), rows, keep, give)
@@ -184,11 +193,15 @@ def _gather_add(x: Tensor, perm: Tensor, keep: float | Tensor, give: float | Ten
 
 
 def _weigh(partner: Tensor, x: Tensor, keep: float | Tensor, give: float | Tensor) -> Tensor:
-    """keep * x + give * partner, written over the partner."""
+    """keep * x + give * partner, written over the partner unless somebody watches."""
+    watched = _watched()
     if isinstance(keep, Tensor) and isinstance(give, Tensor):
         shape = (-1,) + (1,) * (x.ndim - 1)
-        return partner.mul_(give.view(shape)).addcmul_(x, keep.view(shape))
-    return partner if keep == 0.0 else partner.lerp_(x, keep)
+        keep, give = keep.view(shape), give.view(shape)
+        return (partner * give).addcmul(x, keep) if watched else partner.mul_(give).addcmul_(x, keep)
+    if keep == 0.0:
+        return partner
+    return partner.lerp(x, keep) if watched else partner.lerp_(x, keep)
 
 
 def _embedding_bag(rows: Tensor, perm: Tensor, keep: float | Tensor, give: float | Tensor) -> Tensor:
