@@ -18,7 +18,6 @@ from mixlayers._pass import Pass, causes, close_pass, open_pass, running
 from mixlayers._recompute import inside, note_call, original
 from mixlayers._scope import scope_of
 from mixlayers._target import MixedTarget
-from mixlayers._tree import leaves
 
 _LABEL_NAMES = frozenset({"label", "labels", "target", "targets", "y"})
 
@@ -79,10 +78,15 @@ class ForwardHooks(LayerHooks[Module]):
             close_pass(top)
             top = running(self._session)
         segments = self.autograd.segments(gradients=True)
+        sources = causes(self.autograd.tagged(self.framework.tensors((*args, *kwargs.values()))))
+        mixed_input = any(source.mixes for source in sources)
+        if not (top or segments or mixed_input or self._asked(model, kwargs)):
+            self._skip(model)
+            return args, kwargs
         called = Pass(self._session, model, self.channel_dim)
         called.frame, called.around = caller(), [segment.notebook for segment in segments]
         called.nodes = [segment.node for segment in segments if segment.node is not None]
-        called.gradients = self.autograd.grad_enabled()
+        called.gradients, called.sources = self.autograd.grad_enabled(), sources if mixed_input else []
         open_pass(called)
         self.framework.check_forward(model)
         if "target" in kwargs:
@@ -104,9 +108,22 @@ class ForwardHooks(LayerHooks[Module]):
         if not shares:
             raise ValueError(no_float_input(self.framework, (args, inputs)))
         called.fire(INPUT, shares)
-        self._carry((rest, mixed), called, (args, kwargs))
+        self._carry((rest, mixed), called, self.framework.tensors((args, kwargs)))
         at = self._padding.model_takes.values()
         return tuple(args[i] if i in at else x for i, x in enumerate(rest)), {**kwargs, **mixed}
+
+    def _asked(self, model: Module, kwargs: Any) -> bool:
+        """Whether a forward may be one that is to be mixed."""
+        if "target" in kwargs or scope_of(self._session) is not None:
+            return True
+        return (self._implicit or not self.method.has_partners) and self._training(model)
+
+    def _skip(self, model: Module) -> None:
+        """A forward that has nothing to do with mixing begins: no pass is made for it."""
+        self._session.settle()
+        self._session.last = None
+        if self._unmixed <= PATIENCE and self.autograd.grad_enabled():
+            self._tell_of_no_mixing(asked=False, training=self._training(model))
 
     def _begin(
         self,
@@ -126,11 +143,9 @@ class ForwardHooks(LayerHooks[Module]):
         )
         if called.scope is not None:
             called.scope.enter_forward(called.given, mixes=mixes)
-        asked = given is not None or self._implicit or not self.method.has_partners
         if top is None:
             self._session.settle()
-        inputs = causes(self.autograd.tagged(filter(self.framework.is_tensor, leaves((args, kwargs)))))
-        if asked and mixes:
+        if mixes and (given is not None or self._implicit or not self.method.has_partners):
             if top is not None and top.plan is not None:
                 refuse(
                     "the model was called inside its own mixed forward, in training mode, so that its features would "
@@ -138,16 +153,18 @@ class ForwardHooks(LayerHooks[Module]):
                     "call it there in eval mode or under no_grad, or wrap the module inside that is called once",
                 )
             self._draw(called, model, args, kwargs, given)
-            if called.mixes and any(other.mixes and other.plan is not called.plan for other in inputs):
+            self._unmixed = PATIENCE + 1
+            if called.mixes and any(
+                other.mixes and other.plan is not called.plan for other in called.sources
+            ):
                 refuse(
                     "the model's input comes from a mixed forward, and would be mixed once more, by another plan",
                     "let both share one: `with mixer.same_plan():`; or call one of them in eval mode or under no_grad",
                 )
-        if any(other.mixes for other in inputs):
-            called.sources = inputs
-            for other in inputs:
-                other.heirs += [called] if other.plan is called.plan else []
-        self._tell_of_no_mixing(called, asked=asked and given is not None, training=mixes)
+        elif called.gradients:
+            self._tell_of_no_mixing(asked=given is not None, training=mixes)
+        for source in called.sources:
+            source.heirs += [called] if source.plan is called.plan else []
 
     def _draw(self, called: Pass, model: Module, args: Any, kwargs: Any, given: tuple[Any] | None) -> None:
         self.framework.check_mixing()
@@ -168,35 +185,36 @@ class ForwardHooks(LayerHooks[Module]):
                 self._attach(model, places)
         called.plan = self._session.draw(size, labels, near)
 
-    def _tell_of_no_mixing(self, called: Pass, *, asked: bool, training: bool) -> None:
-        """Warn, once, of a model that is trained and never mixed."""
-        if called.plan is not None:
-            self._unmixed = PATIENCE
-        if self._unmixed >= PATIENCE or not called.gradients:
+    def _tell_of_no_mixing(self, *, asked: bool, training: bool) -> None:
+        """A forward with gradients is not to be mixed: warn, once, if none ever is."""
+        self._unmixed += self._unmixed < PATIENCE and (training or asked)
+        if self._unmixed != PATIENCE:
             return
-        self._unmixed += training or asked
-        if self._unmixed == PATIENCE:
-            why = (
-                "in eval mode, where nothing is mixed: call model.train() before training"
-                if asked
-                else "without a target: give it as model(x, target=labels), by `with mixer(labels):`, or use "
-                "criterion = mixer.loss(...); or unwrap(model)"
-            )
-            warnings.warn(
-                f"the wrapped model ran {PATIENCE} forwards with gradients and none was mixed; this one ran {why}.",
-                stacklevel=2,
-            )
+        self._unmixed += 1
+        why = (
+            "in eval mode, where nothing is mixed: call model.train() before training"
+            if asked
+            else "without a target: give it as model(x, target=labels), by `with mixer(labels):`, or use "
+            "criterion = mixer.loss(...); or unwrap(model)"
+        )
+        warnings.warn(
+            f"the wrapped model ran {PATIENCE} forwards with gradients and none was mixed; this one ran {why}.",
+            stacklevel=2,
+        )
 
-    def _leave(self, inputs: Any, output: Any) -> Any:
+    def _leave(self, inputs: tuple[Any, Any], output: Any) -> Any:
         """The model returned; hands out the target."""
         if AUDITING.get():
             return output
         called = running(self._session)
-        if called is None:
-            refuse("a forward of the wrapped model ended that was not seen to begin", "call the model itself")
+        if called is None:  # it had nothing to do with mixing, but a loss of it and of a mixed one would
+            if self.autograd.grad_enabled():
+                self._carry(output, self._session.clean, self.framework.tensors(inputs))
+            return output
         called.leave(self._not_run_hint())
+        given = self.framework.tensors(inputs)
         if called.of is not None:
-            self._carry(output, called.of, inputs)
+            self._carry(output, called.of, given)
             return (
                 output if called.given is None else (output, self._mixed_target(called.given[0], called.of))
             )
@@ -215,7 +233,7 @@ class ForwardHooks(LayerHooks[Module]):
             called.target = MixedTarget(None, None, called.s, plan)
         self._session.last = called
         if plan is not None or called.gradients or called.sources:
-            carried = self._carry(output, called, inputs)
+            carried = self._carry(output, called, given)
             if called.mixes:
                 self._watch(output, called, carried)
         return output if called.given is None else (output, called.target)
@@ -227,9 +245,7 @@ class ForwardHooks(LayerHooks[Module]):
                 "the mixed forward returned no tensor of its own, so that no loss could tell that it was mixed",
                 "return what the loss takes; or use model(x, target=labels) or `with mixer(labels):`",
             )
-        tensors = [
-            x for x in leaves(output) if self.framework.is_tensor(x) and self.autograd.wants_gradient(x)
-        ]
+        tensors = list(filter(self.autograd.wants_gradient, self.framework.tensors([output])))
         for x in tensors:
             self.autograd.watch(x, mixed)
         if not tensors and not mixed.nodes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +13,7 @@ from mixlayers._lam import Lam
 from mixlayers._pairs import Permutation
 from mixlayers._plan import Blend
 from mixlayers._replace import Replace
+from mixlayers._tree import leaves
 
 
 class Framework(ABC):
@@ -27,6 +28,16 @@ class Framework(ABC):
     @abstractmethod
     def is_tensor(self, x: object) -> bool:
         """Whether x is a tensor of the framework."""
+
+    def tensors(self, trees: Iterable[Any]) -> list[Any]:
+        """The tensors in containers, in order."""
+        found: list[Any] = []
+        for tree in trees:
+            if self.is_tensor(tree):
+                found.append(tree)
+            elif tree is not None:
+                found += filter(self.is_tensor, leaves(tree))
+        return found
 
     @abstractmethod
     def is_float(self, x: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from types import FrameType
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
@@ -19,7 +19,6 @@ from mixlayers._padding import Padding
 from mixlayers._pass import Pass, close_pass, running
 from mixlayers._recompute import inside, owner
 from mixlayers._session import Session
-from mixlayers._tree import leaves
 
 AUDITING: ContextVar[bool] = ContextVar("mixlayers_auditing", default=False)
 """Whether an audit runs a model in this thread or task: its hooks keep still."""
@@ -64,7 +63,7 @@ class LayerHooks(ABC, Generic[Module]):
 
     @abstractmethod
     def _hook_layer(self, layer: Module, name: str) -> None:
-        """Have `_at` called with each output of the layer."""
+        """Have `_mix_at` called with each output of the layer in a pass that mixes there: see `acting_at`."""
 
     def _hook_mask(self, layer: Module, name: str, places: Mapping[str, int]) -> None:
         """Have the padding's `before` and `after` called around each call of a module that takes masks."""
@@ -91,20 +90,13 @@ class LayerHooks(ABC, Generic[Module]):
             mixed.partners = self.framework.partners(mixed.plan.perm)
         return mixed.partners
 
-    def _at(self, place: str, output: Any) -> Any:
-        mixed = self._at_parts(place, (output, self.batch_dim))
-        return None if mixed is None else mixed[0]
-
-    def _at_parts(self, place: str, *parts: tuple[Any, int]) -> list[Any] | None:
-        """Mix what a layer returned, part by part, each with its own batch axis; None: nothing to mix."""
-        acting = self._acting_at(place)
-        mixed = acting.mixed
-        if mixed is None:
-            return None
+    def _mix_at(self, acting: Acting, parts: Iterable[tuple[Any, int]]) -> list[Any]:
+        """Mix what the planned layer returned, part by part, each with its own batch axis."""
+        mixed: Any = acting.mixed
         features, shares = zip(*(self._mix(part, mixed, axis) for part, axis in parts), strict=True)
         if not acting.again:
-            mixed.fire(place, [share for part in shares for share in part])
-            self._carry(features, mixed.origin, ())
+            mixed.fire(mixed.plan.place, [share for part in shares for share in part])
+            self._carry(features, mixed.origin)
         if acting.again or mixed.of is not None:
             mixed.origin.replays += 1
         else:
@@ -116,13 +108,13 @@ class LayerHooks(ABC, Generic[Module]):
         if AUDITING.get():
             return Acting(None, again=False)
         top = running(self._session)
-        segments = self.autograd.segments(gradients=top is None or top.gradients)
+        segments = self.autograd.segments(gradients=top is not None and top.gradients)
         if not segments:
             return Acting(top, again=False)
         within = inside(top, segments)
         return Acting(*owner(self._session, top, within), within)
 
-    def _acting_at(self, place: str) -> Acting:
+    def acting_at(self, place: str) -> Acting:
         """The same, with a pass only if its plan mixes at this place."""
         acting = self.acting()
         mixed = acting.mixed
@@ -143,13 +135,12 @@ class LayerHooks(ABC, Generic[Module]):
         if lost or not all(segment.whole for segment in segments):
             self._session.unseen.add(mixed)
 
-    def _carry(self, tree: Any, mixed: Pass, inputs: Any) -> bool:
+    def _carry(self, tree: Any, mixed: Pass, inputs: Sequence[Any] = ()) -> bool:
         """Have the tensors in a tree carry their pass."""
-        tensors = [x for x in leaves(tree) if self.framework.is_tensor(x)]
+        tensors = self.framework.tensors([tree])
         if mixed.mixes and not any(map(self.autograd.wants_gradient, tensors)):
             self._session.untagged.add(mixed)
-        given = [x for x in leaves(inputs) if self.framework.is_tensor(x)]
-        return self.autograd.tag(tensors, mixed, mixed.nodes, given)
+        return self.autograd.tag(tensors, mixed, mixed.nodes, inputs)
 
     def _mix(
         self, tree: Any, mixed: Pass, batch_dim: int | None = None

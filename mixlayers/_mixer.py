@@ -24,7 +24,6 @@ from mixlayers._scope import Scope
 from mixlayers._session import Session
 from mixlayers._target import MixedTarget
 from mixlayers._token_masks import Mask, Share, masked_modules
-from mixlayers._tree import leaves
 
 AnyMixer = TypeVar("AnyMixer")
 
@@ -185,7 +184,7 @@ class BaseMixer(ForwardHooks[Module]):
     def _passes(self, output: Any) -> list[Pass]:
         """Where an output comes from."""
         last = self._session.last
-        tensors = [x for x in leaves(output) if self.framework.is_tensor(x)]
+        tensors = self.framework.tensors([output])
         passes = causes(self.autograd.tagged(tensors)) if output is not None else [last] if last else []
         if passes or not (output is None or self._trains(output)):
             return passes
@@ -207,7 +206,7 @@ class BaseMixer(ForwardHooks[Module]):
 
     def _trains(self, output: Any) -> bool:
         """Whether a loss of this output may be trained on, and is no metric."""
-        tensors = [x for x in leaves(output) if self.framework.is_tensor(x)]
+        tensors = self.framework.tensors([output])
         if any(map(self.autograd.wants_gradient, tensors)):
             return True
         return any(segment.node is not None for segment in self.autograd.segments(gradients=True))

@@ -28,6 +28,7 @@ class Session:
         step: Number of the next plan; all the state that a checkpoint needs.
         places: Where the method may mix; None until layers="auto" has seen a batch.
         last: The last forward that finished, for people to look at: nothing is decided by it.
+        clean: What the outputs of forwards that have nothing to do with mixing carry.
         attached: Whether the hooks are on the model.
         unseen: Mixed passes whose recomputation could not be followed.
         untagged: Mixed passes whose features are in no graph that could carry them, only their outputs are.
@@ -38,6 +39,7 @@ class Session:
         self.step = 0
         self.places: tuple[str, ...] | None = None
         self.last: Pass | None = None
+        self.clean = Pass(self, self)
         self.attached = True
         self.unseen: WeakSet[Pass] = WeakSet()
         self.untagged: WeakSet[Pass] = WeakSet()

@@ -50,7 +50,7 @@ class Around(Hook):
         return self.mixer._enter(link, args, kwargs)
 
     def after(self, link: Link, output: Any) -> Any:
-        output = self.mixer._leave((), output)
+        output = self.mixer._leave(((), ()), output)
         self.mixer._close()
         return output
 
@@ -65,18 +65,15 @@ class Place(Hook):
         self.mixer, self.name = mixer, name
 
     def after(self, link: Link, output: Any) -> Any:
-        if isinstance(link, NStepRNNBase):
-            self._refuse_steps()
+        acting = self.mixer.acting_at(self.name)
+        if acting.mixed is None:
             return output
-        mixed = self.mixer._at(self.name, output)
-        return output if mixed is None else mixed
-
-    def _refuse_steps(self) -> None:
-        if self.mixer._acting_at(self.name).mixed is not None:
+        if isinstance(link, NStepRNNBase):
             refuse(
                 f"{self.name!r} returns sequences of several lengths and states with another batch axis",
                 "mix before it, or after it in a link that returns (N, ...), such as the last layer's hy[-1]",
             )
+        return self.mixer._mix_at(acting, [(output, self.mixer.batch_dim)])[0]
 
 
 class Hooked:

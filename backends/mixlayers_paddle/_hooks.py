@@ -78,8 +78,10 @@ class Place(Hook):
         self.number = layer.register_forward_post_hook(self)._hook_id
 
     def __call__(self, layer: nn.Layer, args: Any, output: Any) -> Any:
-        mixed = self.mixer._at_parts(self.name, *parts_of(layer, output, self.mixer.batch_dim))
-        return None if mixed is None else joined(layer, mixed)
+        acting = self.mixer.acting_at(self.name)
+        if acting.mixed is None:
+            return None
+        return joined(layer, self.mixer._mix_at(acting, parts_of(layer, output, self.mixer.batch_dim)))
 
 
 class Masked(Hook):

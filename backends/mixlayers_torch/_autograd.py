@@ -129,17 +129,21 @@ class TorchAutograd(Autograd):
     ) -> bool:
         given = list(inputs)
         theirs = {_storage(x) for x in given}
-        own = [x for x in tensors if all(x is not other for other in given)]
-        for node in {*nodes, *(x.grad_fn for x in own if x.grad_fn is not None)}:
-            passes = node.metadata.setdefault(KEY, [])
-            if all(known is not carried for known in passes):
-                passes.append(carried)
-        for x in own:
+        found = bool(nodes)
+        for node in nodes:
+            _carry(node, carried)
+        for x in tensors:
+            if any(x is other for other in given):
+                continue
+            found, node = True, x.grad_fn
+            if node is not None:
+                _carry(node, carried)
+            elif x.requires_grad:
+                continue  # a parameter
             memory = _storage(x)
-            if memory is not None and memory not in theirs and (x.grad_fn is not None or not x.requires_grad):
-                vars_of = x.untyped_storage()
-                vars_of.mixlayers = carried  # type: ignore[attr-defined]
-        return bool(own or nodes)
+            if memory is not None and memory not in theirs:
+                memory.mixlayers = carried
+        return found
 
     def tagged(self, tensors: Iterable[Tensor]) -> list[Pass]:
         if torch.compiler.is_dynamo_compiling():
@@ -149,8 +153,8 @@ class TorchAutograd(Autograd):
         for x in tensors:
             if x.grad_fn is not None:
                 heads.append(x.grad_fn)
-            elif not x.requires_grad and _storage(x) is not None:
-                carried = getattr(x.untyped_storage(), KEY, None)
+            elif not x.requires_grad:
+                carried = getattr(_storage(x), KEY, None)
                 found += [] if carried is None else [carried]
         for node in _nodes(heads, stop=True):
             found += node.metadata.get(KEY, ())
@@ -196,10 +200,16 @@ def _nodes(heads: Iterable[Any], *, stop: bool) -> Iterator[Any]:
                 todo.append(before)
 
 
-def _storage(x: Tensor) -> int | None:
-    """Which memory a tensor has; None where that cannot be asked (of functorch's, or of sparse tensors)."""
+def _carry(node: Any, carried: Pass) -> None:
+    passes = node.metadata.setdefault(KEY, [])
+    if all(known is not carried for known in passes):
+        passes.append(carried)
+
+
+def _storage(x: Tensor) -> Any:
+    """The memory that a tensor and its views share; None where there is none (of functorch's, or of sparse ones)."""
     try:
-        return x.untyped_storage()._cdata
+        return x.untyped_storage()
     except (NotImplementedError, RuntimeError):
         return None
 

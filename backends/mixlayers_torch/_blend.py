@@ -67,7 +67,7 @@ def blend(x: Tensor, how: Blend, partners: Partners) -> Tensor:
     perm, inverted = partners.on(x.device)
     box = None if watched else how.box
     mask = None if how.mask is None or box is not None else to_device(how.mask, x.device)
-    act = _Blend.apply if _derived(x) else _Blend.forward  # apply takes its time
+    act = _act if _derived(x) else _Blend.forward  # apply takes its time
     if mask is not None and len(mask) > 1:  # a box per sample, lam = 0
         return torch.where(mask, act(x, perm, inverted, 0.0, 1.0, None, None), x)
     keep = to_device(how.lam, x.device).to(x.dtype) if isinstance(how.lam, np.ndarray) else how.lam
@@ -75,7 +75,7 @@ def blend(x: Tensor, how: Blend, partners: Partners) -> Tensor:
 
 
 def _watched() -> bool:
-    """Whether a mode sees each operation and may keep its result, as selective checkpointing does: none is written on."""
+    """Whether a mode sees each operation and may keep its result, as selective checkpointing: write on none."""
     return torch._C._len_torch_dispatch_stack() > 0
 
 
@@ -135,6 +135,13 @@ def replace(x: Tensor, how: Replace) -> Tensor:
     return torch.where(mask, partner, x if how.scale == 1.0 else x * how.scale)
 
 
+def _act(*args: Any) -> Tensor:
+    """`_Blend.apply`, past the inspection of its signature, which takes longer than a small blend."""
+    if torch._C._are_functorch_transforms_active() or torch.compiler.is_compiling():
+        return _Blend.apply(*args)
+    return super(torch.autograd.Function, _Blend).apply(*args)
+
+
 class _Blend(torch.autograd.Function):
     """y_i = keep_i * x_i + give_i * x_perm(i) under the mask, x_i elsewhere.
 
@@ -169,7 +176,7 @@ class _Blend(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
         perm, inverted, mask, *weights = ctx.saved_tensors
         keep, give = ctx.weights or (weights[0], weights[1].index_select(0, inverted))
-        gradient = _Blend.apply(gradients[0], inverted, perm, keep, give, mask, ctx.box)
+        gradient = _act(gradients[0], inverted, perm, keep, give, mask, ctx.box)
         return gradient, None, None, None, None, None, None
 
     @staticmethod

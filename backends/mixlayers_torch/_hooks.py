@@ -77,8 +77,10 @@ class Place:
         return self._mix(layer, output)
 
     def _mix(self, layer: nn.Module, output: Any) -> Any:
-        mixed = self.mixer._at_parts(self.name, *parts_of(layer, output, self.mixer.batch_dim))
-        return None if mixed is None else joined(layer, mixed)
+        acting = self.mixer.acting_at(self.name)
+        if acting.mixed is None:
+            return None
+        return joined(layer, self.mixer._mix_at(acting, parts_of(layer, output, self.mixer.batch_dim)))
 
 
 class Masked:

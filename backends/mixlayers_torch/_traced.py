@@ -94,7 +94,7 @@ def decide(feature: Tensor, mixer: str, place: str, masked: bool) -> list[Tensor
         to mix: (1, ...) in the feature's shape, or, without a mask, (1, ..., 1).
     """
     own = _mixers[mixer]
-    acting = own._acting_at(place)
+    acting = own.acting_at(place)
     mixed = acting.mixed
     plan = None if mixed is None else mixed.plan
     if mixed is None or plan is None:  # another place of the group is mixed

@@ -22,7 +22,7 @@ from mixlayers import CutMix, ManifoldMixup, Method, Mixup, PatchUp
 from mixlayers.torch import audit, cross_entropy, wrap
 
 STEP_LIMITS = {"Manifold Mixup": 1.0, "PatchUp hard": 2.0, "PatchUp soft": 2.0}
-IDLE_LIMIT = 0.1
+IDLE_LIMIT = 0.15
 AUDIT_LIMIT = 1.0
 CLASSES = 10
 
