@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
     from mixlayers._pass import Pass
@@ -41,7 +41,13 @@ class Segment(NamedTuple):
 
 
 class Autograd(ABC):
-    """One framework's graph of gradients. Stateless, so that what refers to it can be copied and pickled."""
+    """One framework's graph of gradients. Stateless, so that what refers to it can be copied and pickled.
+
+    Attributes:
+        between: Modules, by the start of their names, that call a hook from within the call that it is a hook of.
+    """
+
+    between: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def grad_enabled(self) -> bool:

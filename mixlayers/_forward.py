@@ -84,7 +84,8 @@ class ForwardHooks(LayerHooks[Module]):
             self._skip(model)
             return args, kwargs
         called = Pass(self._session, model, self.channel_dim)
-        called.frame, called.around = caller(), [segment.notebook for segment in segments]
+        called.frame = caller(self.autograd.between)
+        called.around = [segment.notebook for segment in segments]
         called.nodes = [segment.node for segment in segments if segment.node is not None]
         called.gradients, called.sources = self.autograd.grad_enabled(), sources if mixed_input else []
         open_pass(called)

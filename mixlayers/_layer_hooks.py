@@ -151,14 +151,12 @@ class LayerHooks(ABC, Generic[Module]):
         return mix_tree(self.framework, tree, plan, self._partners(mixed), axis, self.channel_dim)
 
 
-_BETWEEN = ("mixlayers", "torch._dynamo", "torch._compile")
-"""Modules whose functions stand between a hook and the call that it is a hook of."""
-
-
-def caller() -> FrameType:
-    """The call of the model that a hook runs in."""
+def caller(between: tuple[str, ...]) -> FrameType:
+    """The call of the model that a hook runs in, past the functions of mixlayers and of other modules in between."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_BETWEEN):
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(
+        ("mixlayers", *between)
+    ):
         frame = frame.f_back
     return frame
 

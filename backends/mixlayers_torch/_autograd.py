@@ -77,6 +77,8 @@ if _UNPACK is None:
 class TorchAutograd(Autograd):
     """PyTorch's autograd graph."""
 
+    between = ("torch._dynamo", "torch._compile")
+
     def grad_enabled(self) -> bool:
         return torch.is_grad_enabled()
 
