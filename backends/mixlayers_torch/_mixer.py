@@ -26,7 +26,7 @@ from mixlayers_torch._hooks import (
     holds_packed,
     original,
 )
-from mixlayers_torch._traced import STALE, Traced, forget_graphs
+from mixlayers_torch._traced import STALE, Retrace, Traced, forget_graphs
 
 
 class Mixer(BaseMixer[nn.Module]):
@@ -49,6 +49,12 @@ class Mixer(BaseMixer[nn.Module]):
             called = running(self._session)
             self.traced = Traced.of(self, None if called is None else called.plan)
         return args, kwargs
+
+    def _watch(self, output: Any, mixed: Pass, carried: bool) -> None:
+        super()._watch(output, mixed, carried)
+        if "torch._dynamo" in sys.modules:
+            for x in filter(AUTOGRAD.wants_gradient, TORCH.tensors([output])):
+                x.register_hook(Retrace(self, mixed.plan))
 
     def _not_run_hint(self) -> str:
         return STALE if "torch._dynamo" in sys.modules else ""

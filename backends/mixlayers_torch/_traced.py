@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo
 
 from mixlayers._errors import MixingError
 from mixlayers._layers import INPUT
@@ -114,6 +115,11 @@ def decide(feature: Tensor, mixer: str, place: str, masked: bool) -> list[Tensor
         raise MixingError(f"{plan.method} is not for graphs: it is done outside of them.")
     if not acting.again:
         mixed.fire(place, [(how.s, tuple(feature.shape))])
+    checkpoints = [segment for segment in acting.segments if not _compiled(segment.node)]
+    if acting.again or mixed.of is not None:
+        mixed.origin.replays += 1
+    elif checkpoints:
+        own._follow(mixed, checkpoints)
     perm, inverted = own._partners(mixed).on(feature.device)
     keep = np.broadcast_to(np.asarray(how.lam), (plan.batch_size,))
     where = np.ones((1,) * feature.ndim, dtype=bool)
@@ -125,6 +131,26 @@ def decide(feature: Tensor, mixer: str, place: str, masked: bool) -> list[Tensor
         to_device(keep, feature.device).to(_precise(feature)),
         to_device(where, feature.device),
     ]
+
+
+def _compiled(node: Any) -> bool:
+    """Whether an autograd function is a graph of torch.compile, which differentiates the mix by itself."""
+    return "CompiledFunction" in type(node).__name__
+
+
+class Retrace:
+    """On a mixed output: a backward pass comes to it, and layers that run again may ask for its graph.
+
+    If they run again for another forward after all, the operation above mixes as that one did, or the checkpoint
+    notices that it was not the same.
+    """
+
+    def __init__(self, mixer: Mixer, plan: MixPlan | None) -> None:
+        self.mixer, self.plan = mixer, plan
+
+    @_disable_dynamo
+    def __call__(self, gradient: Tensor) -> None:
+        self.mixer.traced = Traced.of(self.mixer, self.plan)
 
 
 @decide.register_fake

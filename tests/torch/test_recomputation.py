@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.distributed._composable import checkpoint as composable
 from torch.utils.checkpoint import (
+    CheckpointError,
     CheckpointPolicy,
     checkpoint,
     create_selective_checkpoint_contexts,
@@ -266,3 +267,30 @@ def test_what_cannot_be_followed_is_refused(monkeypatch):
     cross_entropy(*wrap(Net(), layers=["a"])(images(), target=Y)).backward()
     with pytest.raises(MixingError, match="by which mixlayers follows activation"):
         wrap(Net(inner(False)), layers=["a"])(images(), target=Y)
+
+
+@pytest.mark.parametrize("order", ["mixed clean", "clean mixed", "mixed mixed"])
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_a_compiled_part_that_runs_again_is_right_or_stopped(order, reentrant):
+    """Its graph is chosen by what runs now, and checked by what the segment remembers."""
+    torch.compiler.reset()
+    nets = []
+    for how in (lambda f, x: f(x), inner(reentrant)):
+        net = Net(how)
+        wrap(net, layers=["a", "b"])
+        if nets:
+            body = torch.compile(net.body, backend="aot_eager")
+            net.run = lambda f, x, how=how, body=body: how(body, x)
+        losses = []
+        for scale, kind in enumerate(order.split(), start=1):
+            if kind == "mixed":
+                losses.append(cross_entropy(*net(images(scale), target=Y)))
+            else:
+                losses.append(net(images(scale)).square().mean())
+        try:
+            sum(losses).backward()
+        except CheckpointError:
+            assert not reentrant and order == "clean mixed"
+            return
+        nets.append(net)
+    same(nets)
