@@ -20,6 +20,7 @@ from mixlayers._mixup import ManifoldMixup
 from mixlayers._padding import Padding
 from mixlayers._pass import Pass, causes
 from mixlayers._plan import MixPlan
+from mixlayers._recompute import note_loss
 from mixlayers._scope import Scope
 from mixlayers._session import Session
 from mixlayers._target import MixedTarget
@@ -183,16 +184,18 @@ class BaseMixer(ForwardHooks[Module]):
 
     def _passes(self, output: Any) -> list[Pass]:
         """Where an output comes from."""
-        last = self._session.last
-        tensors = self.framework.tensors([output])
-        passes = causes(self.autograd.tagged(tensors)) if output is not None else [last] if last else []
-        if passes or not (output is None or self._trains(output)):
-            return passes
-        if not self._entered:
+        if not self._entered and (output is None or self._trains(output)):
             raise MixingError(
                 "the loss was computed, but the wrapped model has not run, so nothing was mixed: call the very object "
                 "that was wrapped (not a copy of it, nor its forward)."
             )
+        if output is None:
+            return [] if self._session.last is None else [self._session.last]
+        tensors = self.framework.tensors([output])
+        segments = self.autograd.segments(gradients=True)
+        passes = note_loss(self._session, segments, causes(self.autograd.tagged(tensors)))
+        if passes or not self._trains(output):
+            return passes
         untagged = [found for found in self._session.untagged if not found.used]
         models = [model for found in untagged if (model := found.model()) is not None]
         own = any(self.autograd.derives_from(tensors, self.autograd.parameters(model)) for model in models)
@@ -206,8 +209,7 @@ class BaseMixer(ForwardHooks[Module]):
 
     def _trains(self, output: Any) -> bool:
         """Whether a loss of this output may be trained on, and is no metric."""
-        tensors = self.framework.tensors([output])
-        if any(map(self.autograd.wants_gradient, tensors)):
+        if any(map(self.autograd.wants_gradient, self.framework.tensors([output]))):
             return True
         return any(segment.node is not None for segment in self.autograd.segments(gradients=True))
 

@@ -8,14 +8,39 @@ reads that again. Nothing else connects the two: not the order of forwards, nor 
 from __future__ import annotations
 
 from collections.abc import MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from mixlayers._autograd import Segment
 from mixlayers._errors import refuse
-from mixlayers._pass import Pass
+from mixlayers._pass import Pass, running
 
 if TYPE_CHECKING:
     from mixlayers._session import Session
+
+
+T = TypeVar("T")
+
+
+class Remembered(Generic[T]):
+    """What happened in a segment, in its order, for when it runs again."""
+
+    def __init__(self) -> None:
+        self._items: list[T] = []
+        self._run: Any = None
+        self._at = 0
+
+    def add(self, item: T) -> None:
+        """It happened once more."""
+        self._items.append(item)
+
+    def replay(self, run: Any) -> T | None:
+        """The next of it, in a run of the segment; None if there is none."""
+        if run != self._run:
+            self._run, self._at = run, 0
+        if not self._items:
+            return None
+        self._at += 1
+        return self._items[(self._at - 1) % len(self._items)]
 
 
 class Note:
@@ -23,23 +48,14 @@ class Note:
 
     Attributes:
         owner: The pass that layers called in the segment belong to; None: to none.
-        calls: The forwards of the whole model that begin in it, in their order.
+        calls: The forwards of the whole model that begin in it.
+        losses: The passes that its criteria found.
     """
 
     def __init__(self, owner: Pass | None) -> None:
         self.owner = owner
-        self.calls: list[Pass] = []
-        self._run: Any = None
-        self._at = 0
-
-    def replay(self, run: Any) -> Pass | None:
-        """The forward that the model's next call runs again; None if there was none."""
-        if run != self._run:
-            self._run, self._at = run, 0
-        if not self.calls:
-            return None
-        self._at += 1
-        return self.calls[(self._at - 1) % len(self.calls)]
+        self.calls: Remembered[Pass] = Remembered()
+        self.losses: Remembered[list[Pass]] = Remembered()
 
 
 Notebook = MutableMapping["Session", Note]
@@ -62,7 +78,7 @@ def original(session: Session, top: Pass | None, segments: Sequence[Segment]) ->
     """
     for segment in segments:
         if segment.again and session in segment.notebook:
-            return segment.notebook[session].replay(segment.run)
+            return segment.notebook[session].calls.replay(segment.run)
     return None if top is None or top.of is None else top.replay()
 
 
@@ -70,9 +86,20 @@ def note_call(session: Session, top: Pass | None, segments: Sequence[Segment], c
     """Remember a call of the model, for when the code around it runs again."""
     for segment in segments:
         if not segment.again:
-            segment.notebook.setdefault(session, Note(top)).calls.append(called)
+            segment.notebook.setdefault(session, Note(top)).calls.add(called)
     if top is not None and top.of is None:
         top.nested.append(called)
+
+
+def note_loss(session: Session, segments: Sequence[Segment], found: list[Pass]) -> list[Pass]:
+    """Remember the passes that a criterion found; where it runs again, its output has another past: remember them."""
+    for segment in segments:
+        if segment.again and session in segment.notebook:
+            return segment.notebook[session].losses.replay(segment.run) or found
+    top = running(session)
+    for segment in inside(top, segments):
+        segment.notebook.setdefault(session, Note(top)).losses.add(found)
+    return found
 
 
 def owner(session: Session, top: Pass | None, segments: Sequence[Segment]) -> tuple[Pass | None, bool]:

@@ -270,6 +270,28 @@ def test_two_forwards_in_one_recomputed_segment_keep_their_plans(fw):
     fw.same_gradients(*models)
 
 
+def test_a_criterion_in_a_recomputed_segment_of_its_own(fw):
+    """F.forget hands it variables that are nobody's, so Chainer's is stopped."""
+    models, (x, y) = [], fw.batch()
+    for recomputed in (False, True):
+        model, _, criterion = implicit(fw)
+        losses = []
+        for scale in (1.0, 2.0):
+            output = model(x * scale)
+
+            def late(output, criterion=criterion, y=y):
+                return criterion(output, y)
+
+            losses.append(fw.recompute(late, output) if recomputed else late(output))
+        if recomputed and fw.name.startswith("chainer"):
+            with pytest.raises(MixingError, match="no loss used the mixed target"):
+                sum(losses).backward()
+            return
+        sum(losses).backward()
+        models.append(model)
+    fw.same_gradients(*models)
+
+
 def test_unwrapping_before_a_recomputation_is_refused(fw):
     for kind in fw.Recomputed:
         model, (x, y) = fw.face.wrap(fw.net(kind), layers=["layer1"]), fw.batch()

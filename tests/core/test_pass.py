@@ -12,7 +12,7 @@ import pytest
 from mixlayers import ManifoldMixup, MixedTarget, MixingError, Mixup
 from mixlayers._autograd import Backward, Segment
 from mixlayers._pass import Pass, State, causes, close_pass, open_pass, running
-from mixlayers._recompute import Note, Replayed, inside, note_call, original, owner
+from mixlayers._recompute import Note, Replayed, inside, note_call, note_loss, original, owner
 from mixlayers._session import Session
 
 SHARES = [(0.25, (4, 3))]
@@ -244,8 +244,17 @@ def test_calls_inside_a_forward_run_again_with_it():
     assert [original(of, again, []) for _ in range(3)] == [*nested, None]
 
 
+def test_a_criterion_that_runs_again_finds_what_it_found():
+    of = session()
+    part, found = segment(), [left(of)]
+    assert note_loss(of, [part], found) is found
+    again = segment(again=True, notebook=part.notebook, run=1)
+    assert note_loss(of, [again], []) is found
+    assert note_loss(of, [segment(again=True)], []) == [] == note_loss(of, [], [])
+
+
 def test_a_note_knows_only_what_it_saw():
-    assert Note(None).replay(1) is None
+    assert Note(None).calls.replay(1) is None
 
 
 def test_a_node_that_did_not_run_the_place_again_is_refused():
