@@ -155,11 +155,15 @@ class TorchAutograd(Autograd):
         for x in tensors:
             if x.grad_fn is not None:
                 heads.append(x.grad_fn)
-            elif not x.requires_grad:
-                carried = getattr(_storage(x), KEY, None)
-                found += [] if carried is None else [carried]
+            else:
+                found += _kept(x)
+        leaves = []
         for node in _nodes(heads, stop=True):
             found += node.metadata.get(KEY, ())
+            leaves += [node.variable] if hasattr(node, "variable") else []
+        if not found:  # perhaps a leaf is what a forward returned, detached
+            for x in leaves:
+                found += _kept(x)
         return found
 
     def derives_from(self, tensors: Iterable[Tensor], parameters: Sequence[Any]) -> bool:
@@ -206,6 +210,12 @@ def _carry(node: Any, carried: Pass) -> None:
     passes = node.metadata.setdefault(KEY, [])
     if all(known is not carried for known in passes):
         passes.append(carried)
+
+
+def _kept(x: Tensor) -> list[Pass]:
+    """The pass that a tensor's memory carries."""
+    carried = getattr(_storage(x), KEY, None)
+    return [] if carried is None else [carried]
 
 
 def _storage(x: Tensor) -> Any:

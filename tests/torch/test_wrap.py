@@ -5,8 +5,9 @@ import io
 
 import torch
 from networks import batch, net
+from torch import nn
 
-from mixlayers.torch import cross_entropy, get_mixer, wrap
+from mixlayers.torch import Mixer, cross_entropy, get_mixer, wrap
 
 
 def test_a_model_travels_through_torch_save():
@@ -43,3 +44,26 @@ def test_resume_with_an_optimizers_state_equals_an_uninterrupted_run():
         part.load_state_dict(state)
     steps(second, optimizer, 3)
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), second.parameters(), strict=True))
+
+
+def test_what_was_detached_is_known_by_its_memory():
+    """A metric of a detached output; split learning, where the next part differentiates by what the first returned."""
+    torch.manual_seed(0)
+    first, head = nn.Linear(5, 8), nn.Linear(8, 3)
+    model, y = nn.Sequential(first), torch.arange(6) % 3
+    mixer = Mixer(model, layers=["0"])
+    criterion = mixer.loss(nn.CrossEntropyLoss(reduction="sum"))
+    feature = model(torch.randn(6, 5))
+    plan = mixer.last
+    cut = feature.detach().requires_grad_()
+
+    def blended(output):
+        partner = y[torch.tensor(plan.perm)]
+        plain = nn.CrossEntropyLoss(reduction="sum")
+        return plan.lam * plain(output, y) + (1 - plan.lam) * plain(output, partner)
+
+    for output in (head(cut), feature.detach()[:, :3]):
+        torch.testing.assert_close(criterion(output, y), blended(output))
+    criterion(head(cut), y).backward()
+    feature.backward(cut.grad)
+    assert first.weight.grad is not None
