@@ -10,7 +10,7 @@ OLD_NUMPY := 1.26
 VISION := .venv-vision
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-vision lint bench race docs release
+.PHONY: help setup demo test test-vision fuzz lint bench race docs release
 
 help:    ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +25,11 @@ test: lint    ## run the linters, then the tests
 
 test-vision: $(VISION)/.ready    ## run the tests beside torchvision, timm and fastai, in .venv-vision (6 GB)
 	OMP_NUM_THREADS=2 $(VISION)/bin/python -m pytest tests/vision
+
+N := 10000
+
+fuzz: $(READY)    ## run N=10000 random programs against mixing by hand; the last line says what was found
+	@OMP_NUM_THREADS=1 $(RUN) tests/programs/fuzz.py $(N)
 
 lint: $(READY)    ## check style, types and who imports whom
 	$(RUN) -m ruff check

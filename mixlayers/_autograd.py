@@ -66,6 +66,10 @@ class Autograd(ABC):
         """A model's parameters."""
 
     @abstractmethod
+    def watch_node(self, node: Any, mixed: Pass) -> None:
+        """The same for the gradient of what a node, whose forward runs now without gradients, will return."""
+
+    @abstractmethod
     def backward(self, parameters: Sequence[Any]) -> Backward:
         """What the running backward pass is for, seen from a model with these parameters."""
 

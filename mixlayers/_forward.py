@@ -86,7 +86,7 @@ class ForwardHooks(LayerHooks[Module]):
         called = Pass(self._session, model, self.channel_dim)
         called.frame = caller(self.autograd.between)
         called.around = [segment.notebook for segment in segments]
-        called.nodes = [segment.node for segment in segments if segment.node is not None]
+        called.recomputed = bool(segments)
         called.gradients, called.sources = self.autograd.grad_enabled(), sources if mixed_input else []
         open_pass(called)
         self.framework.check_forward(model)
@@ -94,6 +94,7 @@ class ForwardHooks(LayerHooks[Module]):
             kwargs = dict(kwargs)
             called.given = (kwargs.pop("target"),)
         within = inside(top, segments)
+        called.nodes = [segment.node for segment in within if segment.node is not None]
         of = original(self._session, top, within)
         note_call(self._session, top, within, called if of is None else of)
         if of is None:
@@ -142,6 +143,8 @@ class ForwardHooks(LayerHooks[Module]):
         mixes = self._training(model) and (
             called.gradients or _runs_again(segments, model, explicit=given is not None)
         )
+        if any(segment.again for segment in segments):
+            mixes = False  # the forward did not call the model here, or another mixer's did
         if called.scope is not None:
             called.scope.enter_forward(called.given, mixes=mixes)
         if top is None:
@@ -249,6 +252,8 @@ class ForwardHooks(LayerHooks[Module]):
         tensors = list(filter(self.autograd.wants_gradient, self.framework.tensors([output])))
         for x in tensors:
             self.autograd.watch(x, mixed)
+        for node in mixed.nodes:
+            self.autograd.watch_node(node, mixed)
         if not tensors and not mixed.nodes:
             self._session.owe(mixed)
 

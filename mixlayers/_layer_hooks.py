@@ -128,7 +128,7 @@ class LayerHooks(ABC, Generic[Module]):
     def _follow(self, mixed: Pass, segments: Sequence[Segment]) -> None:
         """Make sure that the place, if its gradient needs that, runs again in backward and is known there."""
         node = next((segment.node for segment in segments if segment.node is not None), None)
-        mixed.recomputed = bool(segments or mixed.around)
+        mixed.recomputed = mixed.recomputed or bool(segments)
         if node is not None:
             self.autograd.check_replayed(node, mixed)
         lost = not segments and mixed.gradients and not self.autograd.grad_enabled()

@@ -184,18 +184,19 @@ class BaseMixer(ForwardHooks[Module]):
 
     def _passes(self, output: Any) -> list[Pass]:
         """Where an output comes from."""
-        if not self._entered and (output is None or self._trains(output)):
+        tensors = self.framework.tensors([output])
+        if output is None:
+            passes = [] if self._session.last is None else [self._session.last]
+        else:
+            found = causes(self.autograd.tagged(tensors))
+            passes = note_loss(self._session, self.autograd.segments(gradients=True), found)
+        if passes or not (output is None or self._trains(output)):
+            return passes
+        if not self._entered:
             raise MixingError(
                 "the loss was computed, but the wrapped model has not run, so nothing was mixed: call the very object "
                 "that was wrapped (not a copy of it, nor its forward)."
             )
-        if output is None:
-            return [] if self._session.last is None else [self._session.last]
-        tensors = self.framework.tensors([output])
-        segments = self.autograd.segments(gradients=True)
-        passes = note_loss(self._session, segments, causes(self.autograd.tagged(tensors)))
-        if passes or not self._trains(output):
-            return passes
         untagged = [found for found in self._session.untagged if not found.used]
         models = [model for found in untagged if (model := found.model()) is not None]
         own = any(self.autograd.derives_from(tensors, self.autograd.parameters(model)) for model in models)

@@ -55,7 +55,7 @@ class Pass:
         united: Each module that was given masks, and whether it got their union; None: now so, now so.
         frame: The call of the model, while it runs.
         replays: How often the planned place ran again.
-        recomputed: Whether the place ran in a segment that runs again in backward.
+        recomputed: Whether the model or its planned place was called in a segment that runs again in backward.
     """
 
     def __init__(self, session: Session, model: Any, channel_dim: int = 1) -> None:

@@ -69,7 +69,7 @@ def inside(top: Pass | None, segments: Sequence[Segment]) -> list[Segment]:
 
 
 def original(session: Session, top: Pass | None, segments: Sequence[Segment]) -> Pass | None:
-    """The pass that a call of the model runs again; None if it is a new one.
+    """The pass that a call of the model runs again; None if it is a new one, or was not made in the forward.
 
     Args:
         session: The model's.
@@ -84,9 +84,10 @@ def original(session: Session, top: Pass | None, segments: Sequence[Segment]) ->
 
 def note_call(session: Session, top: Pass | None, segments: Sequence[Segment], called: Pass) -> None:
     """Remember a call of the model, for when the code around it runs again."""
+    owner(session, top, segments)
     for segment in segments:
         if not segment.again:
-            segment.notebook.setdefault(session, Note(top)).calls.add(called)
+            segment.notebook[session].calls.add(called)
     if top is not None and top.of is None:
         top.nested.append(called)
 
@@ -97,8 +98,11 @@ def note_loss(session: Session, segments: Sequence[Segment], found: list[Pass]) 
         if segment.again and session in segment.notebook:
             return segment.notebook[session].losses.replay(segment.run) or found
     top = running(session)
-    for segment in inside(top, segments):
-        segment.notebook.setdefault(session, Note(top)).losses.add(found)
+    within = inside(top, segments)
+    owner(session, top, within)
+    for segment in within:
+        if not segment.again:
+            segment.notebook[session].losses.add(found)
     return found
 
 

@@ -11,7 +11,7 @@ import pytest
 HERE = Path(__file__).parent
 FRAMEWORKS = ("torch", "paddle", "chainer")
 
-sys.path[:0] = [str(HERE / folder) for folder in ("frameworks", "trainers", *FRAMEWORKS)]
+sys.path[:0] = [str(HERE / folder) for folder in ("frameworks", "trainers", "programs", *FRAMEWORKS)]
 
 
 def made(name: str) -> Any:

@@ -42,6 +42,9 @@ class ChainerAutograd(Autograd):
     def watch(self, x: Variable, mixed: Pass) -> None:
         _add(x.creator_node, Arrival(mixed))
 
+    def watch_node(self, node: Any, mixed: Pass) -> None:
+        _add(node, Arrival(mixed))
+
     def backward(self, parameters: Sequence[Any]) -> Backward:
         for frame in _frames():
             if frame.f_code is _GRAD:

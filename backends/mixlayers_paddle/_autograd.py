@@ -88,6 +88,13 @@ class PaddleAutograd(Autograd):
     def watch(self, x: Tensor, mixed: Pass) -> None:
         x.register_hook(Arrival(mixed))
 
+    def watch_node(self, node: Any, mixed: Pass) -> None:
+        """A PyLayer has no hooks: what it returned is watched as soon as mixlayers sees it again; see `_resolve`."""
+
+    def settle(self) -> None:
+        """Nothing of mixlayers may be called any more until a backward pass."""
+        _resolve()
+
     def backward(self, parameters: Sequence[Any]) -> Backward:
         frame: FrameType | None = sys._getframe(1)
         while frame is not None:

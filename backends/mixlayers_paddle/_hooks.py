@@ -129,6 +129,7 @@ def find_mixer(model: nn.Layer) -> Mixer | None:
 
 def remove_hooks(model: nn.Layer, mixer: Mixer) -> None:
     """Take all hooks of the mixer off the model."""
+    mixer.autograd.settle()
     mixer._session.attached = False
     for layer in model.sublayers(include_self=True):
         hooks = {**layer._forward_pre_hooks, **layer._forward_post_hooks}

@@ -91,6 +91,9 @@ class TorchAutograd(Autograd):
     def watch(self, x: Tensor, mixed: Pass) -> None:
         x.register_hook(Arrival(mixed))
 
+    def watch_node(self, node: Any, mixed: Pass) -> None:
+        node.register_prehook(Arrival(mixed))
+
     def backward(self, parameters: Sequence[Any]) -> Backward:
         if _C._current_graph_task_id() == -1:
             return Backward.OTHERS  # saved tensors are looked at, outside of a backward pass
@@ -176,12 +179,12 @@ AUTOGRAD = TorchAutograd()
 
 
 class Arrival:
-    """On the model's output: its gradient arrives."""
+    """On the model's output, or the node that returns it: its gradient arrives."""
 
     def __init__(self, mixed: Pass) -> None:
         self.mixed = mixed
 
-    def __call__(self, gradient: Tensor) -> None:
+    def __call__(self, gradients: Any) -> None:
         _eagerly(self.mixed.gradient_arrives, AUTOGRAD)
 
 
