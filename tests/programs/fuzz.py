@@ -12,8 +12,8 @@ if __name__ == "__main__":
     folders = [HERE, *(HERE.parent / name for name in ("frameworks", "torch", "paddle", "chainer"))]
     sys.path[:0] = [str(folder) for folder in (*folders, HERE.parents[1], HERE.parents[1] / "backends")]
 
-import programs_nets as nets  # noqa: E402
 import numpy as np  # noqa: E402
+import programs_nets as nets  # noqa: E402
 from programs_draw import operations_of, world_of  # noqa: E402
 from world import Difference, Over, World  # noqa: E402
 

@@ -7,8 +7,8 @@ recomputation. It asks the library for nothing but the step's number at which a 
 import copy
 import threading
 
-import programs_nets as nets
 import numpy as np
+import programs_nets as nets
 
 from mixlayers import MixingError
 
