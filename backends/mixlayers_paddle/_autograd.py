@@ -44,15 +44,16 @@ _UNPACK = next(
     (c for c in getattr(_SEGMENT, "co_consts", ()) if getattr(c, "co_name", None) == "unpack"), None
 )
 _FUNCTION = getattr(_RECOMPUTE, "RecomputeFunction", None)
+_FORWARD = _code(getattr(_FUNCTION, "forward", None))
 LACKING = [
-    name
-    for name, found in {
-        "grad": _GRAD,
-        "distributed.fleet.recompute.recompute.RecomputeFunction": _FUNCTION,
-        "distributed.fleet.recompute.recompute._recompute_without_reentrant": _SEGMENT,
-        "distributed.fleet.recompute.recompute._recompute_without_reentrant.unpack": _UNPACK,
-    }.items()
-    if found is None
+    f"{function}'s variable {name}"
+    for function, code, name in (
+        ("grad", _GRAD, "inputs"),
+        ("distributed.fleet.recompute.recompute.RecomputeFunction.forward", _FORWARD, "run_function"),
+        ("distributed.fleet.recompute.recompute._recompute_without_reentrant", _SEGMENT, "storage"),
+        ("distributed.fleet.recompute.recompute._recompute_without_reentrant.unpack", _UNPACK, "storage"),
+    )
+    if code is None or name not in (*code.co_varnames, *code.co_cellvars, *code.co_freevars)
 ]
 """What this version of Paddle lacks; a test names it."""
 

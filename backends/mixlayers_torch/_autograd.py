@@ -48,6 +48,7 @@ PRIVATE = {
         "autograd.graph._engine_run_backward",
         "utils.checkpoint._CheckpointFrame",
         "utils.checkpoint._checkpoint_hook",
+        "utils.checkpoint._checkpoint_without_reentrant_generator",
     )
 }
 """What is not public; a test names what a version of PyTorch drops."""
@@ -69,9 +70,24 @@ _BACKWARDS = frozenset(
     _code(getattr(torch.autograd.function.BackwardCFunction, name, None)) for name in ("apply", "apply_boxed")
 ) - {None}
 _ENGINE = _code(PRIVATE["autograd.graph._engine_run_backward"])
-LACKING = [name for name, found in PRIVATE.items() if found is None]
-if _UNPACK is None:
-    LACKING.append("utils.checkpoint._checkpoint_hook.__init__.unpack_hook")
+_GENERATOR = _code(PRIVATE["utils.checkpoint._checkpoint_without_reentrant_generator"])
+
+
+def _names(code: CodeType | None) -> tuple[str, ...]:
+    """The variables of a function."""
+    return () if code is None else (*code.co_varnames, *code.co_cellvars, *code.co_freevars)
+
+
+LACKING = [name for name, found in PRIVATE.items() if found is None] + [
+    f"{function}'s variable {name}"
+    for function, code, name in (
+        ("utils.checkpoint.checkpoint", _CHECKPOINT, "gen"),
+        ("utils.checkpoint._checkpoint_without_reentrant_generator", _GENERATOR, "new_frame"),
+        ("utils.checkpoint._checkpoint_hook.__init__.unpack_hook", _UNPACK, "frame"),
+        ("utils.checkpoint.CheckpointFunction.forward", _code(CheckpointFunction.forward), "run_function"),
+    )
+    if name not in _names(code)
+]
 
 
 class TorchAutograd(Autograd):

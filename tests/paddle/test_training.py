@@ -4,8 +4,9 @@ import paddle
 import pytest
 from paddle_networks import batch, net
 
-from mixlayers import ManifoldMixup, PatchUp
+from mixlayers import ManifoldMixup, MixingError, PatchUp
 from mixlayers.paddle import cross_entropy, wrap
+from mixlayers_paddle import _autograd
 
 METHODS = [ManifoldMixup(), PatchUp("soft"), PatchUp("hard", block_size=3)]
 
@@ -19,3 +20,13 @@ def test_autocast_features_are_mixed_in_their_own_dtype(method):
         loss = cross_entropy(*model(x, target=y))
     loss.backward()
     assert set(seen) <= {paddle.bfloat16, paddle.float32} and bool(paddle.isfinite(loss))
+
+
+def test_this_version_of_paddle_has_the_private_names():
+    assert not _autograd.LACKING
+
+
+def test_what_cannot_be_followed_is_refused(monkeypatch):
+    monkeypatch.setattr(_autograd, "LACKING", ["grad's variable inputs"])
+    with pytest.raises(MixingError, match="lacks grad's variable inputs"):
+        wrap(net(), layers=["layer1"])(batch()[0], target=batch()[1])
