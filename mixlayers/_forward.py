@@ -158,9 +158,8 @@ class ForwardHooks(LayerHooks[Module]):
                 )
             self._draw(called, model, args, kwargs, given)
             self._unmixed = PATIENCE + 1
-            if called.mixes and any(
-                other.mixes and other.plan is not called.plan for other in called.sources
-            ):
+            foreign = any(other.mixes and other.plan is not called.plan for other in called.sources)
+            if foreign and self.method.has_partners:  # also where chance leaves this step clean
                 refuse(
                     "the model's input comes from a mixed forward, and would be mixed once more, by another plan",
                     "let both share one: `with mixer.same_plan():`; or call one of them in eval mode or under no_grad",
