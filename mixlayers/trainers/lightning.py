@@ -70,11 +70,12 @@ class Mixing(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Come before the finders of learning rate and batch size, whose searches are their on_fit_start."""
-        order = trainer.callbacks
+        whole: Any = trainer  # Lightning's types leave its callbacks out
+        order = whole.callbacks
         at = next((i for i, callback in enumerate(order) if _is_finder(callback)), len(order))
         if self in order[at:]:
             others = [callback for callback in order if callback is not self]
-            trainer.callbacks = [*others[:at], self, *others[at:]]
+            whole.callbacks = [*others[:at], self, *others[at:]]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Attach: after checkpoints, strategies and averaging callbacks have looked at the module."""
