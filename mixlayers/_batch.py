@@ -110,7 +110,8 @@ def check_length(framework: Framework, target: Any, size: int) -> None:
         if not y.ndim or len(y) != size:
             raise ValueError(
                 f"the input has {size} samples, but the target has shape {tuple(y.shape)}: "
-                "pass one target per sample, batch axis first."
+                "pass one target per sample, batch axis first; where only some of the samples have one, call the "
+                "model on each part of the batch."
             )
 
 

@@ -23,7 +23,7 @@ class Watch:
 
     def __init__(self, mixer: Mixer, net: str, way_out: str) -> None:
         self._mixer, self._net, self._way_out = mixer, net, way_out
-        self._batches = self._steps = 0
+        self._batches = self._steps = self._start = 0
         self._before: dict[str, int] = {}
 
     def after_batch(self) -> bool:
@@ -53,8 +53,11 @@ class Watch:
         }
 
     def resume(self, counts: Mapping[str, int]) -> None:
-        """The running epoch had these counts before."""
-        self._before = {name: -count for name, count in counts.items()}
+        """The running epoch had these counts before; what the mixer did since (a search) does not count."""
+        self._before = {}
+        now = self.counts()
+        self._before = {name: now.get(name, 0) - counts.get(name, 0) for name in {*now, *counts}}
+        self._start = self._steps = self._mixer.history.steps
 
     def new_epoch(self) -> None:
         """Count from here on.
@@ -67,7 +70,7 @@ class Watch:
             self._before[name] = self._before.get(name, 0) + count
 
     def _check(self) -> None:
-        if self._batches and not self._steps:
+        if self._batches and self._steps == self._start:
             raise MixingError(
                 f"{self._batches} training batches went by and nothing was mixed: {self._net} was expected to be "
                 f"called (itself, not its .forward), in training mode and with gradients; {self._way_out}."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial, update_wrapper
 from typing import Any
 
 from fastai.callback.core import Callback
@@ -12,7 +14,7 @@ from mixlayers.torch import Mixer, unwrap
 
 
 class Mixing(Callback):
-    """Mixes in each `fit`, and only there: afterwards, also after a cancelled one, model and loss are as they were.
+    """Mixes in each `fit`, and only there: however it ends, model and loss are as they were afterwards.
 
     The Learner's loss is blended with the plan of each training forward; validation is plain. A second `fit` goes
     on with the next plan. While a Learner has it, it is `learn.mixing`.
@@ -26,12 +28,38 @@ class Mixing(Callback):
         mixer: The mixer of the running, or else the last, fit; None before the first.
     """
 
+    _learn: Any = None
+
     def __init__(self, method: Method | None = None, layers: Layers = "auto", **options: Any) -> None:
         super().__init__()
         self._options = {"method": method, "layers": layers, **options}
         self.mixer: Mixer | None = None
         self._state = {"step": 0}
         self._before: tuple[Any, Any] | None = None  # the model, and its loss
+
+    @property
+    def learn(self) -> Any:
+        """The Learner that has the callback; None before and after."""
+        return self._learn
+
+    @learn.setter
+    def learn(self, learner: Any) -> None:
+        if self._learn is not None and self._before is not None:
+            self.after_fit()
+        if self._learn is not None and getattr(vars(self._learn).get("fit"), "func", None) == self._fit:
+            vars(self._learn).pop("fit")
+        self._learn = learner
+        if learner is not None:
+            fit = learner.fit
+            vars(learner)["fit"] = update_wrapper(partial(self._fit, fit), fit)
+
+    def _fit(self, fit: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """The Learner's own fit, which tells callbacks of no exception but its own."""
+        try:
+            return fit(*args, **kwargs)
+        finally:
+            if self._learn is not None:
+                self.after_fit()
 
     def before_fit(self) -> None:
         """Attach to the model, and blend the loss."""

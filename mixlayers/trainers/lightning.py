@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from functools import partial, update_wrapper
 from typing import Any
 
@@ -12,6 +12,7 @@ from mixlayers import Method
 from mixlayers._layers import Layers
 from mixlayers.torch import Mixer, unwrap
 from mixlayers.trainers._called import Called
+from mixlayers.trainers._closures import Closures
 from mixlayers.trainers._losses import LabelLosses
 from mixlayers.trainers._watch import Watch
 
@@ -63,8 +64,18 @@ class Mixing(Callback):
             Mixer, method=method, layers=layers, seed=seed, batch_dim=batch_dim, channel_dim=channel_dim
         )
         self.mixer: Mixer | None = None
+        self._batch: int | None = None  # the number of the last one
         self._state: dict[str, Any] = {"step": 0, "layers": {}}
         self._undo: list[Any] = []
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Come before the finders of learning rate and batch size, whose searches are their on_fit_start."""
+        whole: Any = trainer  # Lightning's types leave its callbacks out
+        order = whole.callbacks
+        at = next((i for i, callback in enumerate(order) if _is_finder(callback)), len(order))
+        if self in order[at:]:
+            others = [callback for callback in order if callback is not self]
+            whole.callbacks = [*others[:at], self, *others[at:]]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Attach: after checkpoints, strategies and averaging callbacks have looked at the module."""
@@ -82,11 +93,16 @@ class Mixing(Callback):
             owner, _, last = loss.rpartition(".")
             owning = pl_module.get_submodule(owner)
             self._put(owning, last, mixer.loss(getattr(owning, last)))
+        step = pl_module.training_step
+        run = partial(self._step, trainer, Closures(mixer), step)
         if not losses:
             functional = LabelLosses(net, mixer)
             self._undo.append(functional.handle.remove)
-            step = pl_module.training_step
-            self._put(pl_module, "training_step", update_wrapper(partial(functional.run, step), step))
+            run = partial(functional.run, run)
+        self._put(pl_module, "training_step", update_wrapper(run, step))
+        # a finder that fails has put other callbacks into our place, which are told of the exception
+        on_exception = trainer.strategy.on_exception
+        self._put(trainer.strategy, "on_exception", partial(self._on_exception, on_exception))
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *step: Any) -> None:
         """Log the step's lam; raise if training goes on without mixing."""
@@ -108,6 +124,10 @@ class Mixing(Callback):
         """Leave the module as it was."""
         self._detach()
 
+    def _on_exception(self, inner: Callable[..., None], exception: BaseException) -> None:
+        self._detach()
+        inner(exception)
+
     def state_dict(self) -> dict[str, Any]:
         """The number of the next plan, and the running epoch's steps by layer."""
         if self.mixer is None:
@@ -120,7 +140,20 @@ class Mixing(Callback):
         if self.mixer is not None:
             self._resume(self.mixer)
 
+    def _step(
+        self, trainer: Trainer, closures: Closures, step: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        """Run a training step; once more on the same batch, if the optimizer asks for it."""
+        batch = trainer.fit_loop.total_batch_idx
+        if batch == self._batch:
+            closures.again()
+        else:
+            closures.begin()
+        self._batch = batch
+        return step(*args, **kwargs)
+
     def _resume(self, mixer: Mixer) -> None:
+        self._batch = None
         mixer.load_state_dict({"step": self._state["step"]})
         self._watch.resume(self._state["layers"])
 
@@ -129,9 +162,10 @@ class Mixing(Callback):
         while self._undo:
             self._undo.pop()()
 
-    def _put(self, owner: nn.Module, name: str, value: Any) -> None:
+    def _put(self, owner: Any, name: str, value: Any) -> None:
         """Set an attribute, to be undone."""
-        own: MutableMapping[str, Any] = owner._modules if name in owner._modules else vars(owner)
+        children = getattr(owner, "_modules", {})
+        own: MutableMapping[str, Any] = children if name in children else vars(owner)
         self._undo.append(partial(_put_back, own, name, own.get(name, _ABSENT)))
         own[name] = value
 
@@ -168,6 +202,13 @@ class Mixing(Callback):
             f"{problem}: net=... names the module that training_step calls; its children are "
             f"{', '.join(children) or 'none'}" + (f", and {OWN!r} is its own forward." if forward else ".")
         )
+
+
+def _is_finder(callback: Callback) -> bool:
+    """Whether it is one of Lightning's tuners, of either package."""
+    return bool(
+        {"LearningRateFinder", "BatchSizeFinder"} & {kind.__name__ for kind in type(callback).__mro__}
+    )
 
 
 _ABSENT = object()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from skorch import NeuralNet
 from skorch.callbacks import Callback
+from torch import Tensor, nn
 
 from mixlayers import ManifoldMixup, Method
 from mixlayers._criterion import MixedLoss
+from mixlayers._errors import refuse
 from mixlayers._layers import Layers
 from mixlayers.torch import Mixer, unwrap
+from mixlayers.trainers._closures import Closures
 from mixlayers.trainers._watch import Watch
 
 
@@ -64,7 +68,30 @@ class Mixing(Callback):  # type: ignore[misc]  # skorch has no types
         self.watch_ = Watch(
             self.mixer_, "module_, in the net's infer", "wrap the module that infer calls by hand"
         )
+        self.closures_ = Closures(self.mixer_)
         net.criterion_ = self.mixer_.loss(net.criterion_)
+        if isinstance(net.criterion_, nn.Module):
+            self.reduced_ = net.criterion_.register_forward_hook(partial(_check_reduced, self.mixer_))
+        vars(net)["fit_loop"] = partial(self._fit_loop, net)
+
+    def _fit_loop(self, net: NeuralNet, *args: Any, **kwargs: Any) -> Any:
+        """The net's own fit_loop; of all that a callback sees, it alone ends when something raises."""
+        vars(net).pop("fit_loop", None)
+        try:
+            return net.fit_loop(*args, **kwargs)
+        except BaseException:
+            self._detach(net)
+            raise
+
+    def on_batch_begin(self, net: NeuralNet, training: bool = False, **kwargs: Any) -> None:
+        """Have all the optimizer's calls of the batch's closure mix alike."""
+        if training:
+            self.closures_.begin()
+
+    def on_grad_computed(self, net: NeuralNet, training: bool = False, **kwargs: Any) -> None:
+        """The closure has run once."""
+        if training:
+            self.closures_.again()
 
     def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Go on from the history's last epoch."""
@@ -73,7 +100,10 @@ class Mixing(Callback):  # type: ignore[misc]  # skorch has no types
 
     def on_batch_end(self, net: NeuralNet, training: bool = False, **kwargs: Any) -> None:
         """Record the step's lam; raise if training goes on without mixing."""
-        if training and self.watch_.after_batch():
+        if not training:
+            return
+        self.closures_.end()
+        if self.watch_.after_batch():
             net.history.record_batch("mixing_lam", self.watch_.lam)
             net.history.record("mixing_batch_count", self.mixer_.step)
 
@@ -99,9 +129,26 @@ class Mixing(Callback):  # type: ignore[misc]  # skorch has no types
         return changed
 
     def _detach(self, net: NeuralNet) -> None:
+        vars(net).pop("fit_loop", None)
         if not hasattr(self, "mixer_"):
             return
         unwrap(self.wrapped_)
         if isinstance(net.criterion_, MixedLoss):  # else there is a new one
             net.criterion_ = self.plain_
-        del self.mixer_, self.wrapped_, self.plain_, self.watch_
+        if hasattr(self, "reduced_"):
+            self.reduced_.remove()
+            del self.reduced_
+        del self.mixer_, self.wrapped_, self.plain_, self.watch_, self.closures_
+
+
+def _check_reduced(mixer: Mixer, criterion: nn.Module, args: tuple[Any, ...], loss: Any) -> None:
+    """Raise if a weight of one sample may yet be given to another's label."""
+    if not isinstance(loss, Tensor) or not loss.ndim:
+        return
+    mixed = mixer.target_for(args[1], args[0])
+    if mixed.mixed and not getattr(mixed.s, "ndim", 0):
+        refuse(
+            "the criterion returned a loss for each sample of a mixed batch; a weight that get_loss multiplies it "
+            "with would count for the partner's label too, whose sample has another one",
+            "reduce it in the criterion; sample weights belong there, beside the labels: y = (label, weight), (N, 2)",
+        )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Final
+from weakref import ref
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mixlayers import ManifoldMixup, Method, MixedTarget, MixingError
+from mixlayers._errors import refuse
 from mixlayers._layers import Layers
 from mixlayers._method import check_fraction
 from mixlayers._random import stream
@@ -118,9 +120,14 @@ class Mixup:
         waiting, self._waiting = self._waiting, None
         if waiting is not None and not waiting.taken:
             waiting.close()
+            how = (
+                "ran in eval mode or without gradients alone: call model.train() before the next batch"
+                if waiting.ran
+                else "did not run: call that very object between two calls of Mixup, with the batch as it came; after "
+                "an interrupted step, just go on"
+            )
             raise MixingError(
-                "the last batch was to be mixed at a hidden layer, but the model that was given as model= did not run: "
-                "call that very object between two calls of Mixup."
+                f"the last batch was to be mixed at a hidden layer, but the model that was given as model= {how}."
             )
         if not self.mixup_enabled:
             return x, soft
@@ -154,8 +161,8 @@ class Mixup:
         """The soft target that the model's next forward fills in."""
         mixer.load_state_dict({"step": self._step - 1})
         later = torch.full_like(soft, torch.nan)
-        self._waiting = scope = mixer(soft)
-        scope.target = _Later(soft, later, scope)
+        self._waiting = scope = _Waiting(mixer, soft)
+        scope.wait(later)
         scope.__enter__()
         return later
 
@@ -177,19 +184,41 @@ class Mixup:
         return soft.scatter_(1, target.long().view(-1, 1), 1.0 - epsilon + off)
 
 
+class _Waiting(Scope):
+    """A scope that the loop does not see, open until the model's next training forward."""
+
+    def wait(self, later: Tensor) -> None:
+        """Have that forward fill in a soft target."""
+        self._later = ref(later)
+        self.target = _Later(self.target.y, later, self)
+
+    def enter_forward(self, given: tuple[Any] | None, *, mixes: bool) -> None:
+        if mixes and self._later() is None:
+            self.close()
+            self.taken = True  # once told is enough
+            refuse(
+                "the model was to be mixed for a batch of Mixup's that nobody has any more, so that no loss could use "
+                "its target",
+                "call mixup_fn for this batch; or unwrap(model), to train it by hand",
+            )
+        super().enter_forward(given, mixes=mixes)
+
+
 class _Later(MixedTarget):
     """A target that is written where it was promised, once a training forward has settled it."""
 
     def __init__(self, y: Tensor, later: Tensor, scope: Scope) -> None:
-        self._promised: tuple[Tensor, Scope] | None = None
+        self._promised: tuple[ref[Tensor], Scope] | None = None
         super().__init__(y, None, None, None)
-        self._promised = later, scope
+        self._promised = ref(later), scope
 
     def settle(self, partner: Any, s: Any, plan: Any) -> None:
         super().settle(partner, s, plan)
         if self._promised is not None and plan is not None:
             later, scope = self._promised
-            later.copy_(self.blend(lambda y: y))
+            there = later()
+            if there is not None:
+                there.copy_(self.blend(lambda y: y))
             scope.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial, update_wrapper
 from inspect import signature
 from typing import Any, Final
 
@@ -36,7 +37,7 @@ KNOWN: Final = (
 
 
 class Mixing(TrainerCallback):
-    """Mixes in `trainer.train()`, and only there; afterwards the model is as it was.
+    """Mixes in `trainer.train()`, and only there; afterwards, also after an error, the model is as it was.
 
     The Trainer then computes the loss here, since a model that computes its own never sees the mixed labels. It is
     the model's own loss (cross-entropy, binary cross-entropy or squared error, by `config.problem_type` as the
@@ -82,6 +83,8 @@ class Mixing(TrainerCallback):
         self._net: nn.Module | None = None
         self._new_interval()
         trainer.compute_loss_func = self.loss
+        train = trainer.train
+        vars(trainer)["train"] = update_wrapper(partial(self._train, train), train)
         trainer.callback_handler.callbacks.insert(0, self)  # so that the others' logs hold ours
 
     def loss(self, outputs: Any, labels: Any, num_items_in_batch: Tensor | int | None = None) -> Tensor:
@@ -98,9 +101,7 @@ class Mixing(TrainerCallback):
             MixingError: If the forward went past the mixer.
         """
         if labels is None:
-            raise ValueError(
-                "the batch has no 'labels', so there is nothing to mix: name the data set's label column 'labels'."
-            )
+            raise ValueError(self._no_labels())
         mixed = self._mixed if self._net is not None and self._net.training else None
         each = self._plain if mixed is None else mixed
         if self._given is not None:
@@ -119,6 +120,7 @@ class Mixing(TrainerCallback):
     ) -> None:
         """Attach to the model that is to be trained, and go on from the checkpoint, if there is one."""
         self._detach()
+        _check_rows(others["model"])
         self._net = others["model"]
         text = getattr(self._net, "main_input_name", None) == "input_ids"
         takes_mask = text and MASK in signature(self._net.forward).parameters
@@ -159,6 +161,13 @@ class Mixing(TrainerCallback):
         """Leave the model as it was."""
         self._detach()
 
+    def _train(self, train: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """The Trainer's own train(), which tells callbacks of no exception."""
+        try:
+            return train(*args, **kwargs)
+        finally:
+            self._detach()
+
     def _detach(self) -> None:
         if self._net is not None:
             unwrap(self._net)
@@ -173,6 +182,16 @@ class Mixing(TrainerCallback):
         if last is not None:
             self._steps[last.layer or "clean"] += 1
             self._lam += 1.0 - last.s
+
+    def _no_labels(self) -> str:
+        model: Any = self.trainer.model
+        if "start_positions" in signature(model.forward).parameters:
+            return (
+                "a question-answering model takes its labels as start_positions and end_positions, and its loss would "
+                "not see them mixed: have the collator stack them into 'labels', (N, 2), say label_names=['labels'], "
+                "and give the Trainer a compute_loss_func of (outputs, labels) before Mixing(trainer)."
+            )
+        return "the batch has no 'labels', so there is nothing to mix: name the data set's label column 'labels'."
 
     def _elementwise(self, outputs: Any, labels: Tensor) -> Tensor:
         """The model's own loss, label by label."""
@@ -207,6 +226,15 @@ class Mixing(TrainerCallback):
         if logits.shape[-1] == 1:
             return "regression"
         return "multi_label_classification" if labels.is_floating_point() else "single_label_classification"
+
+
+def _check_rows(model: nn.Module) -> None:
+    """Raise if the model's layers have other rows than its batch has samples."""
+    if "ForMultipleChoice" in type(model).__name__:
+        raise ValueError(
+            f"{type(model).__name__} runs its layers on one row for each choice, not for each sample, so that rows of "
+            "different questions would be mixed and the labels could not follow: train it without Mixing."
+        )
 
 
 def _logits(outputs: Any) -> Tensor | None:

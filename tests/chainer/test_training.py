@@ -24,10 +24,17 @@ from mixlayers.chainer import (
     MixCollate,
     accuracy,
     get_mixer,
+    unwrap,
     wrap,
 )
 
 HERE = Path(__file__).parent
+
+
+def get_copy(model):
+    plain = Net()
+    plain.copyparams(model.predictor)
+    return plain
 
 
 def trainer_of(model, folder, iterations, converter=None, updater=None):
@@ -66,6 +73,38 @@ def test_the_trainer_mixes_and_its_evaluator_does_not(tmp_path):
     theirs = L.Classifier(Net())  # a snapshot is also one of Chainer's classifier
     load_npz(tmp_path / "snapshot_iter_4", theirs, path="updater/model:main/")
     np.testing.assert_array_equal(theirs.predictor.head.W.array, model.predictor.head.W.array)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+def test_a_run_that_broke_off_can_be_gone_on_with_or_unwrapped(tmp_path, error):
+    """In the middle of a mixed forward."""
+    model = classifier()
+    trainer = trainer_of(model, tmp_path, 3)
+    forward = model.predictor.head.forward
+
+    def fail(*args):
+        if model.mixer.step == 2:
+            raise error
+        return forward(*args)
+
+    model.predictor.head.forward = fail
+    with pytest.raises(error):
+        trainer.run()
+    model.predictor.head.forward = forward
+    assert model.mixer.step == 2
+    x, y = batch()
+    with chainer.using_config("train", False):
+        np.testing.assert_array_equal(model.predictor(x).array, get_copy(model)(x).array)
+    loss = model(x, y)
+    plan = model.mixer.last
+    losses = [F.softmax_cross_entropy(model.y, labels).array for labels in (y, y[plan.perm])]
+    np.testing.assert_allclose(loss.array, plan.lam * losses[0] + (1 - plan.lam) * losses[1], rtol=1e-5)
+    again = trainer_of(model, tmp_path / "again", 2)
+    again.run()
+    assert model.mixer.step == 5
+    net = unwrap(model.predictor)
+    expected = F.softmax_cross_entropy(get_copy(model)(x), y)
+    np.testing.assert_allclose(L.Classifier(net)(x, y).array, expected.array, rtol=1e-5)
 
 
 @pytest.mark.parametrize("with_extension", [True, False])

@@ -8,7 +8,7 @@ from paddle.io import Dataset
 from paddle_networks import Net, batch, net
 
 from mixlayers import MixingError
-from mixlayers.paddle import Mixer, get_mixer, wrap
+from mixlayers.paddle import Mixer, get_mixer, unwrap, wrap
 
 pytestmark = pytest.mark.filterwarnings("ignore:To copy construct from a tensor")  # paddle.Model copies so
 
@@ -101,3 +101,40 @@ def test_the_summary_is_the_plain_models(capsys):
     Mixer(network, layers=["layer1"]).loss(nn.CrossEntropyLoss())
     assert paddle.summary(network, (1, 3, 8, 8)) == paddle.summary(plain, (1, 3, 8, 8))
     assert network.training and get_mixer(network).step == 0
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+def test_a_fit_that_broke_off_can_be_gone_on_with_or_unwrapped(error):
+    """In the middle of a mixed forward, so that its loss was never computed."""
+    network = net()
+    mixer = Mixer(network, layers=["layer1"])
+    model = paddle.Model(network)
+    optimizer = paddle.optimizer.SGD(0.0, parameters=network.parameters())
+    criterion = mixer.loss(nn.CrossEntropyLoss())
+    model.prepare(optimizer, criterion)
+
+    def fail(layer, inputs):
+        if mixer.step == 1:  # not in the audit
+            raise error
+
+    handle = network.layer3.register_forward_pre_hook(fail)
+    with pytest.raises(error):
+        model.fit(Pictures(), batch_size=4, epochs=1, verbose=0)
+    handle.remove()
+    assert mixer.step == 1
+    pictures, labels = batch()
+    outputs = []
+    handle = network.register_forward_post_hook(lambda layer, inputs, output: outputs.append(output))
+    (loss,) = model.train_batch([pictures.numpy()], [labels.numpy()])
+    handle.remove()
+    plan = mixer.last
+    partner = paddle.to_tensor(labels.numpy()[plan.perm])
+    losses = [float(nn.functional.cross_entropy(outputs[-1], y)) for y in (labels, partner)]
+    assert plan.step == 1 and float(loss) == pytest.approx(plan.lam * losses[0] + (1 - plan.lam) * losses[1])
+    unwrap(network)
+    model.prepare(optimizer, nn.CrossEntropyLoss())
+    plain = net()
+    plain.set_state_dict(network.state_dict())
+    (loss,) = model.train_batch([pictures.numpy()], [labels.numpy()])
+    expected = nn.functional.cross_entropy(plain(pictures), labels)
+    assert float(loss) == pytest.approx(float(expected), rel=1e-5)

@@ -16,6 +16,7 @@ from digits_scene import (
     STEPS,
     TRAIN,
     Net,
+    check_swapped,
     digits,
 )
 from torch import Tensor, nn
@@ -138,6 +139,23 @@ def by_hand(method: Any = METHOD, seed: int = 0) -> nn.Module:
 def same(one: nn.Module, other: nn.Module) -> bool:
     pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
     return all(torch.equal(a, b) for a, b in pairs)
+
+
+class Probe(pl.Callback):
+    """Compares each step with the net as it was before."""
+
+    def __init__(self, mixing: Any, net: nn.Module | None = None) -> None:
+        self.mixing, self.net, self.steps = mixing, net, 0
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self.before = Net()
+        self.before.load_state_dict((self.net or net_of(pl_module)).state_dict())
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, index: int) -> None:
+        assert self.mixing.mixer is not None
+        perm = self.mixing.mixer.last.perm
+        check_swapped(self.before, *batch, outputs["output"].detach(), outputs["loss"].detach(), perm)
+        self.steps += 1
 
 
 def inventory(module: nn.Module) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from digits_scene import BATCH, EPOCHS, METHOD, PLACES, STEPS, Net, Swap, check_swapped, digits
 from ignite.engine import DeterministicEngine, Events, create_supervised_evaluator, create_supervised_trainer
@@ -13,7 +14,7 @@ from ignite.metrics import Accuracy, Loss
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from mixlayers.torch import Mixer
+from mixlayers.torch import Mixer, unwrap
 
 X, Y, TEST_X, TEST_Y = digits()
 
@@ -26,7 +27,7 @@ class Run:
         self.net = Net()
         self.mixer = Mixer(self.net, method, layers=list(PLACES))
         optimizer = torch.optim.Adam(self.net.parameters(), 5e-3)
-        criterion = self.mixer.loss(nn.CrossEntropyLoss())
+        self.criterion = criterion = self.mixer.loss(nn.CrossEntropyLoss())
         self.outputs: list[Any] = []
         self.trainer = create_supervised_trainer(
             self.net, optimizer, criterion, deterministic=True, output_transform=lambda *step: step
@@ -78,3 +79,34 @@ def test_resume_from_its_checkpoint_is_exact(tmp_path: Path) -> None:
     resumed.trainer.run(resumed.loader, max_epochs=3)
     for name, value in whole.net.state_dict().items():
         assert torch.equal(value, resumed.net.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+@pytest.mark.parametrize("where", ["in the forward", "between batches"])
+def test_a_run_that_broke_off_can_be_gone_on_with_or_unwrapped(where: str, error: Any) -> None:
+    run = Run()
+
+    def fail(*event: Any) -> None:
+        if run.mixer.step == 3:
+            raise error
+
+    handle = run.net.head.register_forward_pre_hook(fail) if where == "in the forward" else None
+    if handle is None:
+        removable = run.trainer.add_event_handler(Events.ITERATION_COMPLETED, fail)
+    with pytest.raises(error):
+        run.trainer.run(run.loader, max_epochs=1)
+    handle.remove() if handle is not None else removable.remove()
+    again = create_supervised_trainer(
+        run.net, run.state["optimizer"], run.criterion, output_transform=lambda *step: step
+    )
+    again.run(run.loader, max_epochs=1)
+    assert run.mixer.step == 3 + 8
+    (_, y, output, loss), plan = again.state.output, run.mixer.last
+    losses = [nn.functional.cross_entropy(output, labels) for labels in (y, y[torch.as_tensor(plan.perm)])]
+    torch.testing.assert_close(loss, plan.lam * losses[0] + (1 - plan.lam) * losses[1])
+    plain = Net()
+    plain.load_state_dict(run.net.state_dict())
+    net = unwrap(run.net).train()
+    for _ in range(2):
+        torch.testing.assert_close(net(X), plain(X))
+        nn.functional.cross_entropy(net(X), Y).backward()

@@ -16,9 +16,7 @@ from digits_scene import (
     PLACES,
     STEPS,
     TRAIN,
-    Net,
     Swap,
-    check_swapped,
     hooks,
 )
 from lightning_scene import (
@@ -27,6 +25,7 @@ from lightning_scene import (
     TEST_X,
     TEST_Y,
     Lit,
+    Probe,
     X,
     by_hand,
     inventory,
@@ -61,23 +60,6 @@ def test_takes_any_method(tmp_path: Path, method: Any) -> None:
     mixing, module = Mixing(method, "0" if method.hidden else "auto"), made(Images)
     trainer(tmp_path, mixing).fit(module, loader(X.view(-1, 1, 8, 8)))
     assert mixing.state_dict()["step"] == TRAIN // BATCH
-
-
-class Probe(pl.Callback):
-    """Compares each step with the net as it was before."""
-
-    def __init__(self, mixing: Mixing) -> None:
-        self.mixing, self.steps = mixing, 0
-
-    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        self.before = Net()
-        self.before.load_state_dict(net_of(pl_module).state_dict())
-
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, index: int) -> None:
-        assert self.mixing.mixer is not None
-        perm = self.mixing.mixer.last.perm
-        check_swapped(self.before, *batch, outputs["output"].detach(), outputs["loss"].detach(), perm)
-        self.steps += 1
 
 
 @pytest.mark.parametrize("place", PLACES)

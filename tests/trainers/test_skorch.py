@@ -155,23 +155,6 @@ def test_leaves_nothing_behind() -> None:
     assert hooks(clone(net).fit(X, Y).module_) == 0
 
 
-def test_an_error_leaves_no_trouble_for_the_next_fit() -> None:
-    class Fails(Callback):
-        fail = True
-
-        def on_batch_end(self, net: Any, **step: Any) -> None:
-            if self.fail:
-                raise ZeroDivisionError
-
-    net = classifier(mixing(), ("fails", Fails()))
-    with pytest.raises(ZeroDivisionError):
-        net.fit(X, Y)
-    assert np.array_equal(net.predict_proba(X), net.predict_proba(X))
-    net.callbacks[1][1].fail = False
-    net.partial_fit(X, Y)
-    assert hooks(net.module_) == 0 and type(net.criterion_) is nn.NLLLoss
-
-
 def test_history_tells_lam_by_batch_and_layers_by_epoch() -> None:
     seen = []
 

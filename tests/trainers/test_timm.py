@@ -202,6 +202,66 @@ def test_errors_say_the_way_out() -> None:
     soft_loss(model(images_again), target).backward()
 
 
+def test_forwards_without_gradients_in_between_leave_the_batch_to_the_training_forward() -> None:
+    """A teacher, a metric, the EMA's copy: [deit#168]."""
+    torch.manual_seed(0)
+    net, plain, (x, y, *_) = Net(), Net(), digits()
+    plain.load_state_dict(net.state_dict())
+    mixup = Mixup(0.0, num_classes=10, label_smoothing=0.0, model=net, hidden=Swap(), layers=["one", "two"])
+    for start in range(0, 200, 50):
+        images, target = mixup(x[start : start + 50], y[start : start + 50])
+        with torch.no_grad():
+            torch.testing.assert_close(net(images), plain(images))
+        net.eval()
+        torch.testing.assert_close(net(images), plain.eval()(images))
+        net.train(), plain.train()
+        output = net(images)
+        loss = soft_loss(output, target)
+        check_swapped(net, images, y[start : start + 50], output, loss, mixup.mixer.last.perm)
+        loss.backward()
+        plain.load_state_dict(net.state_dict())
+    assert mixup.mixer.history.mixed == 4
+
+
+@pytest.mark.parametrize("how", ["eval", "no_grad"])
+def test_a_model_that_never_trains_is_told(how: str) -> None:
+    model, x = Small(), images()
+    mixup = Mixup(0.0, num_classes=CLASSES, model=model, layers=["one"])
+    model.train(how != "eval")
+    same, target = mixup(x, Y)
+    with torch.set_grad_enabled(how == "eval"):
+        model(same)
+    assert target.isnan().all()
+    with pytest.raises(MixingError, match=r"eval mode or without gradients alone: call model.train\(\)"):
+        mixup(x, Y)
+
+
+def test_an_interrupted_step_mixes_nothing_for_somebody_else() -> None:
+    model, plain, x = Small(), Small(), images()
+    plain.load_state_dict(model.state_dict())
+    mixup = Mixup(0.0, num_classes=CLASSES, model=model, layers=["one"])
+
+    def step(x: Tensor) -> None:
+        _, target = mixup(x, Y)
+        raise KeyboardInterrupt(target)
+
+    def interrupted() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            step(x)
+
+    interrupted()
+    with pytest.raises(MixingError, match=r"that nobody has any more.*unwrap\(model\)"):
+        model(x)
+    for _ in range(2):
+        torch.testing.assert_close(model(x), plain(x))
+        F.cross_entropy(model(x), Y).backward()
+    interrupted()
+    with pytest.raises(MixingError, match=r"did not run.*after an interrupted step, just go on"):
+        mixup(x, Y)
+    again, target = mixup(x, Y)
+    soft_loss(model(again), target).backward()
+
+
 def test_a_model_may_mix_its_input_too() -> None:
     """CutMix as the hidden method is CutMix at the input, by the model."""
     model = Small()

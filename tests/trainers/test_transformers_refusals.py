@@ -6,11 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import torch.nn.functional as F
 from digits_scene import hooks
 from torch import Tensor
 from trainer_names import STILL, bert, labelled, make_trainer, padded, training_logs
-from transformers import GPT2Config, GPT2LMHeadModel, Trainer
+from transformers import (
+    BertForMultipleChoice,
+    BertForQuestionAnswering,
+    GPT2Config,
+    GPT2LMHeadModel,
+    Trainer,
+    TrainerCallback,
+    default_data_collator,
+)
 
 from mixlayers import ManifoldMixup, MixingError, Mixup
 from mixlayers.trainers.transformers import Mixing
@@ -108,17 +117,94 @@ def test_what_cannot_be_mixed_is_an_error(tmp_path: Path) -> None:
         trainer.train()
 
 
-def test_a_broken_off_run_can_be_started_again(tmp_path: Path) -> None:
+def test_multiple_choice_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    model = BertForMultipleChoice(bert().config)
+    trainer = make_trainer(tmp_path, model)
+    Mixing(trainer)
+    with pytest.raises(ValueError, match="BertForMultipleChoice runs its layers on one row for each choice"):
+        trainer.train()
+    assert hooks(model) == 0
+
+
+def questions() -> list[dict[str, Any]]:
+    rng = torch.Generator().manual_seed(0)
+    ids = torch.randint(1, 27, (24, 8), generator=rng)
+    return [
+        {"input_ids": row, "attention_mask": torch.ones_like(row), "start_positions": int(row[0]) % 8,
+         "end_positions": int(row[1]) % 8}
+        for row in ids
+    ]  # fmt: skip
+
+
+def stacked(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
+    batch = default_data_collator(samples)
+    return {**batch, "labels": torch.stack([batch.pop("start_positions"), batch.pop("end_positions")], 1)}
+
+
+def span_loss(outputs: Any, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
+    starts = F.cross_entropy(outputs.start_logits, labels[:, 0])
+    return (starts + F.cross_entropy(outputs.end_logits, labels[:, 1])) / 2
+
+
+def test_question_answering(tmp_path: Path) -> None:
+    """Refused as it comes, with a way that works: then the loss is the blend of the model's own two."""
+    trainer = make_trainer(tmp_path, BertForQuestionAnswering(bert().config), questions())
+    trainer.data_collator = default_data_collator
+    Mixing(trainer)
+    with pytest.raises(
+        ValueError, match=r"start_positions and end_positions.*'labels', \(N, 2\).*compute_loss_func"
+    ):
+        trainer.train()
+    assert hooks(trainer.model) == 0
+
+    torch.manual_seed(0)
+    model = BertForQuestionAnswering(bert(**STILL).config)
+    trainer = make_trainer(
+        tmp_path, model, questions(), compute_loss_func=span_loss, learning_rate=0.0, label_names=["labels"],
+        max_steps=3,
+    )  # fmt: skip
+    batches: list[Any] = []
+    trainer.data_collator = lambda samples: batches.append(stacked(samples)) or batches[-1]
+    mixing = Mixing(trainer, ManifoldMixup(alpha=2.0), layers=["bert.encoder.layer.0"])
+    trainer.train()
+    model.train()
+    for step, (batch, row) in enumerate(zip(batches, training_logs(trainer), strict=False)):
+        plan = ManifoldMixup(alpha=2.0).plan(
+            step=step, batch_size=8, places=mixing.mixer.places, seed=trainer.args.seed
+        )
+        perm = torch.as_tensor(plan.perm)
+        handle = model.bert.encoder.layer[0].register_forward_hook(
+            lambda _, args, h, perm=perm, lam=plan.lam: lam * h + (1 - lam) * h[perm]
+        )
+        losses = [
+            model(
+                batch["input_ids"], batch["attention_mask"], start_positions=y[:, 0], end_positions=y[:, 1]
+            ).loss
+            for y in (batch["labels"], batch["labels"][perm])
+        ]
+        handle.remove()
+        blended = plan.lam * losses[0] + (1 - plan.lam) * losses[1]
+        assert row["loss"] == pytest.approx(blended.item(), rel=1e-4)
+    assert len(training_logs(trainer)) == 3 and "eval_loss" in trainer.evaluate()
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_what_breaks_off_leaves_the_model_plain_and_the_trainer_usable(error: Any, tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, bert())
     mixing = Mixing(trainer, ManifoldMixup(alpha=2.0))
-    collate = trainer.data_collator
 
-    def broken(samples: Any) -> Any:
-        raise RuntimeError("the disk is full")
+    class Breaks(TrainerCallback):
+        left = 2
 
-    trainer.data_collator = broken
-    with pytest.raises(RuntimeError, match="disk"):
+        def on_step_begin(self, *event: Any, **others: Any) -> None:
+            self.left -= 1
+            if not self.left:
+                raise error("the disk is full")
+
+    trainer.add_callback(Breaks())
+    with pytest.raises(error, match="disk"):
         trainer.train()
-    trainer.data_collator = collate
+    assert hooks(trainer.model) == 0
+    make_trainer(tmp_path, trainer.model).train()  # a plain one
     trainer.train()
     assert mixing.mixer.history.mixed == 3 and hooks(trainer.model) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 from typing import Any
 
@@ -100,6 +101,39 @@ def test_cancelled_and_failed_fits_leave_the_learner_usable() -> None:
         learn.fit(1, 1e-3)
     assert learn.loss_func is loss and hooks(learn.model) == 0
     assert [record.step for record in learn.mixing.mixer.history] == list(range(4, 12))
+
+
+class Interrupt(Callback):
+    def after_batch(self) -> None:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("given", ["to the Learner", "to fit"])
+@pytest.mark.parametrize("breaks", [Interrupt, Fail])
+def test_what_breaks_off_leaves_the_learner_plain(breaks: Any, given: str) -> None:
+    mixing = Mixing(ManifoldMixup(alpha=0.5))
+    learn = learner(*([mixing] if given == "to the Learner" else []))
+    loss, fit = learn.loss_func, type(learn).fit
+    with learn.no_logging():
+        with pytest.raises(KeyboardInterrupt if breaks is Interrupt else RuntimeError):
+            learn.fit(1, 1e-3, cbs=[breaks(), *([mixing] if given == "to fit" else [])])
+        assert learn.loss_func is loss and hooks(learn.model) == 0
+        learn.remove_cb(mixing)
+        assert "fit" not in vars(learn) and learn.fit.__func__ is fit and mixing.learn is None
+        learn.fit(1, 1e-3)  # a plain one
+        assert mixing.state_dict() == {"step": 1}
+        learn.add_cb(mixing)
+        learn.fit(1, 1e-3)
+    assert mixing.state_dict() == {"step": 9} and hooks(learn.model) == 0
+
+
+def test_a_learner_is_exported_with_it() -> None:
+    learn = learner(Mixing(ManifoldMixup(alpha=0.5)))
+    with learn.no_logging():
+        learn.fit(1, 1e-3)
+        again = pickle.loads(pickle.dumps(learn))
+        again.fit(1, 1e-3)
+    assert again.mixing.state_dict() == {"step": 16} and learn.mixing.state_dict() == {"step": 8}
 
 
 def test_resumed_by_its_state() -> None:
