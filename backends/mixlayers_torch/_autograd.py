@@ -167,8 +167,6 @@ class TorchAutograd(Autograd):
         return found
 
     def tagged(self, tensors: Iterable[Tensor]) -> list[Pass]:
-        if torch.compiler.is_dynamo_compiling():
-            return _eagerly(self.tagged, tensors)
         found: list[Pass] = []
         heads = []
         for x in tensors:

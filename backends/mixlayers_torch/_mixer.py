@@ -6,12 +6,14 @@ import sys
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+import torch
 from torch import nn
 
 from mixlayers._audit import Audit
 from mixlayers._errors import refuse
 from mixlayers._mixer import BaseMixer
 from mixlayers._pass import Pass, running
+from mixlayers._target import MixedTarget
 from mixlayers_torch._audit import audit_call
 from mixlayers_torch._autograd import AUTOGRAD
 from mixlayers_torch._framework import TORCH
@@ -23,6 +25,7 @@ from mixlayers_torch._hooks import (
     Place,
     Unmasked,
     check_wrappable,
+    eagerly,
     holds_packed,
     original,
 )
@@ -49,6 +52,12 @@ class Mixer(BaseMixer[nn.Module]):
             called = running(self._session)
             self.traced = Traced.of(self, None if called is None else called.plan)
         return args, kwargs
+
+    def target_for(self, target: Any, output: Any = None) -> MixedTarget:
+        if torch.compiler.is_dynamo_compiling():  # a criterion that is compiled
+            found: MixedTarget = eagerly(super().target_for, target, output)
+            return found
+        return super().target_for(target, output)
 
     def _watch(self, output: Any, mixed: Pass, carried: bool) -> None:
         super()._watch(output, mixed, carried)
