@@ -25,6 +25,10 @@ SMALL = 2**18
 LONG = 2**12
 """Paddle's dot adds up one by one: in longer rows float32 would lose digits."""
 
+EXACT = 2**9
+"""A sum of so many float32 is exact to a few roundings whichever way a processor adds them up. Longer ones are cut, and
+float64 adds the pieces: the gradients of the parameters magnify what the mean is off by."""
+
 BLOCK = 2**17
 """Elements that are worked on at a time where memory of the size of x would have to be asked for."""
 
@@ -58,7 +62,7 @@ def worth_it(x: Tensor, parameters: tuple[Tensor | None, ...], statistics: Stati
         and x.dtype in (paddle.float32, paddle.float64)
         and all(t.dtype == x.dtype for t in tensors if t is not None)
         and pixels >= 8
-        and _pieces(pixels) <= pixels // 8
+        and _pieces(pixels, LONG) <= pixels // 8
     )
 
 
@@ -145,7 +149,8 @@ class _ThroughStatistics:
                     (self.scale * self.on_planes.pop(name)).reshape(shape) for name in ("total", "product")
                 )
             else:  # no parameter asks for its gradient, or Paddle takes another order
-                total, product = _sums(gradient, shape), _dots(gradient, self.x, shape)
+                sums = _sums(gradient, shape), _dots(gradient, self.x, shape)
+                total, product = (each.astype(gradient.dtype) for each in sums)
             return self._completed(gradient, total, product - total * self.normaliser.mean)
 
     def _completed(self, gradient: Tensor, total: Tensor, product: Tensor) -> Tensor:
@@ -166,10 +171,11 @@ def _normaliser(x: Tensor, statistics: Statistics) -> Normaliser | None:
     size, channels = x.shape[:2]
     gap = _sums(x, [size, channels]).scale(1 / _pixels(x))
     if statistics.batch:
-        part = paddle.full([size], 1 / size, x.dtype)
+        part = paddle.full([size], 1 / size, gap.dtype)
         mean = paddle.matmul(part, gap)
         square = paddle.matmul(part, _dots(x, x, gap.shape)).scale(1 / _pixels(x))
-        var = square - mean * mean
+        var = (square - mean * mean).astype(x.dtype)
+        square, mean = square.astype(x.dtype), mean.astype(x.dtype)
     else:
         mean, var = statistics.mean.clone(), statistics.var
         square = var + mean * mean
@@ -179,31 +185,38 @@ def _normaliser(x: Tensor, statistics: Statistics) -> Normaliser | None:
         kept = statistics.momentum
         for running, new in ((statistics.mean, mean), (statistics.var, var)):
             running.scale_(kept).add_(new.scale(1 - kept))
-    return Normaliser(gap, mean, (var + statistics.epsilon).rsqrt(), statistics.batch)
+    return Normaliser(gap.astype(x.dtype), mean, (var + statistics.epsilon).rsqrt(), statistics.batch)
 
 
 def _pixels(x: Tensor) -> int:
     return x.size // (x.shape[0] * x.shape[1])
 
 
-def _pieces(pixels: int) -> int:
-    """Into how many equal pieces a plane is cut, so that none is long."""
-    return next(k for k in range(-(-pixels // LONG), pixels + 1) if pixels % k == 0)
+def _pieces(pixels: int, most: int) -> int:
+    """Into how many equal pieces a plane is cut, so that none has more elements than wanted."""
+    return next(k for k in range(-(-pixels // most), pixels + 1) if pixels % k == 0)
 
 
 def _sums(x: Tensor, shape: list[int]) -> Tensor:
-    """Sums over space, (N, C)."""
-    flat = x.reshape([shape[0] * shape[1], -1])
-    return paddle.mv(flat, paddle.ones([flat.shape[1]], x.dtype)).reshape(shape)
+    """Sums over space, (N, C), float64."""
+    pixels = x.size // (shape[0] * shape[1])
+    pieces = _pieces(pixels, EXACT)
+    if pieces > pixels // 8:  # a length with no such divisors
+        pieces = _pieces(pixels, LONG)
+    length = pixels // pieces
+    return _joined(paddle.mv(x.reshape([-1, length]), paddle.ones([length], x.dtype)), shape)
 
 
 def _dots(one: Tensor, other: Tensor, shape: list[int]) -> Tensor:
-    """Sums of `one * other` over space, (N, C)."""
+    """Sums of `one * other` over space, (N, C), float64."""
     pixels = one.size // (shape[0] * shape[1])
-    pieces = _pieces(pixels)
-    flat = [-1, pixels // pieces]
-    found = paddle.dot(one.reshape(flat), other.reshape(flat))
-    return found.reshape(shape) if pieces == 1 else found.reshape([*shape, pieces]).sum(2)
+    flat = [-1, pixels // _pieces(pixels, LONG)]
+    return _joined(paddle.dot(one.reshape(flat), other.reshape(flat)), shape)
+
+
+def _joined(pieces: Tensor, shape: list[int]) -> Tensor:
+    """The sums of each plane's pieces, (N, C), float64."""
+    return pieces.astype("float64").reshape([*shape, -1]).sum(2)
 
 
 def _affine(rows: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
