@@ -38,7 +38,8 @@ def passes_swap_test(model, x, place):
         finally:
             unhook(link, swap)
     apart = np.abs(plain[PARTNERS] - plain).max()
-    assert apart > 1e-3 * np.abs(plain).max(), "the samples are too alike for the test to mean anything"
+    # So the limit is 50 times float32's epsilon of the outputs, above the rounding of another batch order
+    assert apart > 2e-2 * np.abs(plain).max(), "the samples are too alike for the test to mean anything"
     return np.abs(swapped - plain[PARTNERS]).max() <= 3e-4 * apart
 
 

@@ -37,7 +37,8 @@ def passes_swap_test(model, x, place):
         handle.remove()
     expected = swap(plain)
     apart = (expected - plain).abs().max()
-    assert apart > 1e-4 * plain.abs().max(), "the samples are too alike for the test to mean anything"
+    # So the limit is 700 times float32's epsilon of the outputs, far above the rounding of another batch order
+    assert apart > 3e-2 * plain.abs().max(), "the samples are too alike for the test to mean anything"
     return bool((swapped - expected).abs().max() <= 3e-3 * apart)
 
 

@@ -48,5 +48,6 @@ def passes_swap_test(model: nn.Module, inputs: dict[str, Any], place: str, batch
         swapped = logits(model(**inputs))
     expected = plain[PARTNERS]
     apart = (expected - plain).abs().max()
-    assert apart > 1e-3 * plain.abs().max(), "the samples are too alike for the test to mean anything"
+    # So the limit is 50 times float32's epsilon of the outputs, above the rounding of another batch order
+    assert apart > 2e-2 * plain.abs().max(), "the samples are too alike for the test to mean anything"
     return bool((swapped - expected).abs().max() <= 3e-4 * apart)
