@@ -167,7 +167,7 @@ class ForwardHooks(LayerHooks[Module]):
         elif called.gradients:
             self._tell_of_no_mixing(asked=given is not None, training=mixes)
         for source in called.sources:
-            source.heirs += [called] if source.plan is called.plan else []
+            source.heirs += [called] if source.plan is called.plan or not called.mixes else []
 
     def _draw(self, called: Pass, model: Module, args: Any, kwargs: Any, given: tuple[Any] | None) -> None:
         self.framework.check_mixing()
@@ -229,13 +229,13 @@ class ForwardHooks(LayerHooks[Module]):
             called.s = called.s if by_tokens is None else by_tokens
         if called.scope is not None:
             called.target = called.scope.target
-            self._settle(called.target, called)
+            self._settle(called.target, _only(causes([called])))
         elif called.given is not None:
-            called.target = self._mixed_target(called.given[0], called)
+            called.target = self._mixed_target(called.given[0], _only(causes([called])))
         else:  # the labels come later, with the loss
             called.target = MixedTarget(None, None, called.s, plan)
         self._session.last = called
-        if plan is not None or called.gradients or called.sources:
+        if plan is not None or called.gradients or called.sources or called.nodes:
             carried = self._carry(output, called, given)
             if called.mixes:
                 self._watch(output, called, carried)
@@ -261,6 +261,16 @@ class ForwardHooks(LayerHooks[Module]):
         called = None if AUDITING.get() else running(self._session)
         if called is not None:
             close_pass(called)
+
+
+def _only(found: Sequence[Pass]) -> Pass:
+    """The pass whose labels a forward has: its own, or, of one that is not mixed, its inputs'."""
+    if any(other.plan is not found[0].plan for other in found):
+        refuse(
+            f"the model's input comes from {len(found)} forwards that were not mixed alike, so that no target fits",
+            "call the model on each; or let them share a plan, `with mixer.same_plan():`",
+        )
+    return found[0]
 
 
 def _runs_again(segments: Sequence[Segment], model: Any, *, explicit: bool) -> bool:

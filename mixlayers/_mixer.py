@@ -197,14 +197,13 @@ class BaseMixer(ForwardHooks[Module]):
                 "the loss was computed, but the wrapped model has not run, so nothing was mixed: call the very object "
                 "that was wrapped (not a copy of it, nor its forward)."
             )
-        untagged = [found for found in self._session.untagged if not found.used]
-        models = [model for found in untagged if (model := found.model()) is not None]
+        models = [model for found in self._session.untagged if (model := found.model()) is not None]
         own = any(self.autograd.derives_from(tensors, self.autograd.parameters(model)) for model in models)
         if own or self._session.owed:
             refuse(
-                "this output cannot be told from one of the mixed forward, which no loss has used",
-                "return from the model what the loss takes; wrap the module that includes the loss's last layers; or "
-                "use model(x, target=labels) or `with mixer(labels):`",
+                "this output cannot be told from one of a mixed forward",
+                "return from the model what the loss takes; wrap the module that includes the loss's last layers; use "
+                "model(x, target=labels) or `with mixer(labels):`; or the plain loss for what was not mixed",
             )
         return []
 

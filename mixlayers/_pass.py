@@ -44,7 +44,7 @@ class Pass:
         nodes: Nodes of the graph around the call whose forward runs without gradients, while it runs.
         nested: The calls of the model inside this forward, in their order, for when it runs again.
         sources: The passes that the forward's inputs came from, if any of them is mixed.
-        heirs: Passes of the same plan whose inputs came from this one: their use is its use.
+        heirs: Passes without another plan whose inputs came from this one: their use is its use.
         shares: The partner's share in each mixed feature, with its shape.
         s: The partner's share of the label.
         partners: The plan's permutation, as the framework carries it out.

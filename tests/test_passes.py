@@ -106,6 +106,11 @@ def test_an_input_that_was_mixed_is_not_mixed_again_by_another_plan(fw):
         net(state)
     with fw.evaluating(net):
         fw.close(criterion(net(state), y), blended(fw, plain(state), y, mixer_plan(0, 6)))
+    state = net(x)
+    plan = mixer.last
+    with fw.evaluating(net):
+        output, target = net(state, target=y)
+    fw.close(fw.face.cross_entropy(output, target), blended(fw, plain(state), y, plan))
     with mixer.same_plan():
         criterion(net(net(x)), y).backward()
 
@@ -250,11 +255,14 @@ def test_what_a_forward_keeps_is_known_by_what_was_mixed_or_refused(fw, place):
     x, y = fw.batch()
     returned = model(x)
     if place == "input" and fw.name in ("torch", "paddle"):
-        with pytest.raises(MixingError, match="cannot be told from one of the mixed forward"):
+        with pytest.raises(MixingError, match="cannot be told from one of a mixed forward"):
             criterion(model.kept, y)
     else:
         fw.close(criterion(model.kept, y), blended(fw, model.kept, y, mixer.last))
     criterion(returned, y)
+    if place == "input" and fw.name in ("torch", "paddle"):
+        with pytest.raises(MixingError, match="cannot be told from one of a mixed forward"):
+            criterion(model.kept, y)  # also when the pass was used
 
 
 def test_two_forwards_in_one_recomputed_segment_keep_their_plans(fw):
