@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from rounding import limits
 
 from mixlayers import _reference_iebn as reference
 
@@ -41,7 +42,7 @@ def made(fw, channels, vectors, dtype):
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-@pytest.mark.parametrize(("dtype", "value", "slope"), [("float64", 1e-12, 1e-10), ("float32", 1e-5, 2e-5)])
+@pytest.mark.parametrize(("dtype", "value", "slope"), [("float64", 1e-12, 1e-10), ("float32", None, None)])
 def test_equals_the_reference(fw, case, dtype, value, slope, training):
     x, upstream, vectors = case
     vectors = {name: vector.astype(dtype) for name, vector in vectors.items()}
@@ -53,14 +54,20 @@ def test_equals_the_reference(fw, case, dtype, value, slope, training):
     expected = reference.iebn(x, *own, eps=EPS[fw.name], **kept)
     slopes = reference.iebn_backward(upstream, x, *own, eps=EPS[fw.name], **kept)
 
+    serial = fw.name == "paddle" and (not training or x.size < 2**17)  # its own sums, not our kernels
+    bounds = limits(upstream, x, *own, eps=EPS[fw.name], serial=serial, **kept)
+    atmost = dict(zip(("y", "x", *NAMES), bounds, strict=True))
+
+    def check(name, found, wanted):
+        tolerance = value if name == "y" else slope
+        limit = atmost[name] if tolerance is None else tolerance * np.abs(wanted).max()
+        assert (np.abs(found - wanted) <= limit).all(), name
+
     def run():
-        y = layer(tensor)
-        np.testing.assert_allclose(fw.numpy(y), expected, rtol=0, atol=value * np.abs(expected).max())
-        found = fw.gradient(layer, tensor, upstream)
-        np.testing.assert_allclose(found, slopes.x, rtol=0, atol=slope * np.abs(slopes.x).max())
+        check("y", fw.numpy(layer(tensor)), expected)
+        check("x", fw.gradient(layer, tensor, upstream), slopes.x)
         for name, gradient in fw.gradients(layer).items():
-            wanted = getattr(slopes, meaning(name))
-            np.testing.assert_allclose(gradient, wanted, rtol=0, atol=slope * np.abs(wanted).max())
+            check(meaning(name), gradient, getattr(slopes, meaning(name)))
 
     if training:
         run()

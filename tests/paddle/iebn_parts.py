@@ -4,6 +4,7 @@ import numpy as np
 import paddle
 import pytest
 from paddle import nn
+from rounding import limits
 
 from mixlayers._reference_iebn import iebn, iebn_backward
 from mixlayers_paddle._iebn import IEBN1D, IEBN2D, IEBN3D
@@ -72,6 +73,13 @@ def reference(norm: nn.Layer, x: np.ndarray, gradient: np.ndarray, batch: bool) 
     found = iebn_backward(gradient, x, *vectors, eps=norm._epsilon, **kept)
     gradients = [getattr(found, name) for name, p in own.items() if p is not None]
     return [iebn(x, *vectors, eps=norm._epsilon, **kept), found.x, *gradients]
+
+
+def allowed(norm: nn.Layer, x: np.ndarray, gradient: np.ndarray, batch: bool, own: bool) -> list[np.ndarray]:
+    """How far float32 may be from the `reference`; own: by kernels of ours, not by Paddle's sums."""
+    vectors = [array(getattr(norm, name)) for name in NAMES]
+    kept = {} if batch else {"mean": array(norm._mean), "var": array(norm._variance)}
+    return limits(gradient, x, *vectors, eps=norm._epsilon, serial=not own, **kept)
 
 
 def close(one: np.ndarray, other: np.ndarray, tolerance: float) -> None:

@@ -4,12 +4,14 @@ import numpy as np
 import paddle
 import pytest
 import torch
-from iebn_parts import LAYERS, NAMES, STATISTICS, array, close, layer, random, reference, run, set_
+from iebn_parts import LAYERS, NAMES, STATISTICS, allowed, array, close, layer, random, reference, run, set_
 from iebn_parts import way as way
 from paddle import nn
+from rounding import UNIT
 
 import mixlayers.torch
 from mixlayers._reference_iebn import running_statistics
+from mixlayers_paddle._iebn_kernels import EXACT, _sums
 
 SMALL = [(6, 5), (6, 5, 7), (4, 3, 5, 6), (3, 4, 2, 3, 5)]
 LARGE = [(32, 16, 160), (16, 24, 16, 16), (3, 5, 80, 70), (40, 32, 4, 4), (9, 12, 5, 12, 14)]
@@ -21,21 +23,40 @@ FIRST = {2: "NC", 3: "NCL", 4: "NCHW", 5: "NCDHW"}
 @pytest.mark.parametrize("last", [False, True], ids=["channels second", "channels last"])
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 @pytest.mark.parametrize("shape", SMALL + LARGE, ids=str)
-@pytest.mark.parametrize(("dtype", "value", "slope"), [("float64", 1e-12, 1e-10), ("float32", 1e-5, 1e-5)])
+@pytest.mark.parametrize(("dtype", "value", "slope"), [("float64", 1e-12, 1e-10), ("float32", None, None)])
 def test_equals_the_reference(
-    way: str, dtype: str, value: float, slope: float, shape: tuple[int, ...], training: bool, last: bool
+    way: str,
+    dtype: str,
+    value: float | None,
+    slope: float | None,
+    shape: tuple[int, ...],
+    training: bool,
+    last: bool,
 ) -> None:
     x, gradient = (random(shape, seed).astype(dtype).astype("float64") for seed in (1, 2))
     norm = layer(shape, dtype, data_format=(LAST if last else FIRST)[len(shape)])
     norm.training = training
     before = array(norm._mean), array(norm._variance)
-    (y, *slopes), (found, *gradients) = reference(norm, x, gradient, training), run(norm, x, gradient, last)
-    close(found, y, value)
-    for one, other in zip(gradients, slopes, strict=True):
-        close(one, other, slope)
+    # Statistics that do not fit the batch are too far off for own kernels, and two axes have none
+    atmost = allowed(norm, x, gradient, training, own=way == "fused" and training and len(shape) > 2)
+    expected, found = reference(norm, x, gradient, training), run(norm, x, gradient, last)
+    for place, (one, other, limit) in enumerate(zip(found, expected, atmost, strict=True)):
+        if value is None:
+            assert (np.abs(one - other) <= limit).all(), place
+        else:
+            close(one, other, slope if place else value)
     after = running_statistics(x, *before, unbiased=False) if training else before
     for name, expected in zip(STATISTICS, after, strict=True):
         close(array(getattr(norm, name)), expected, 1e-6)  # Paddle keeps its momentum in float32
+
+
+def test_long_rows_are_added_up_exactly() -> None:
+    """As pieces whose errors, at most sqrt(EXACT) roundings each, are independent: one float32 sum gives 4e-7."""
+    x = random((4, 3, 112, 112)).astype("float32")
+    expected = x.sum((2, 3), dtype="float64")
+    pieces = -(-112 * 112 // EXACT)
+    error = np.abs(_sums(paddle.to_tensor(x), [4, 3]).numpy() - expected) / expected
+    assert error.max() <= (EXACT / pieces) ** 0.5 * UNIT
 
 
 @pytest.mark.parametrize("use_global_stats", [True, False])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from rounding import limits
 from torch import Tensor, nn
 
 from mixlayers._reference_iebn import iebn, iebn_backward, running_statistics
@@ -69,21 +70,29 @@ def close(one: np.ndarray, other: np.ndarray, tolerance: float) -> None:
 @pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels last"])
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 @pytest.mark.parametrize("shape", SMALL + LARGE, ids=str)
-@pytest.mark.parametrize(("dtype", "value", "slope"), [("float64", 1e-12, 1e-10), ("float32", 1e-5, 1e-5)])
+@pytest.mark.parametrize(("dtype", "value", "slope"), [("float64", 1e-12, 1e-10), ("float32", None, None)])
 def test_equals_the_reference(
-    dtype: str, value: float, slope: float, shape: tuple[int, ...], training: bool, last: bool
+    dtype: str, value: float | None, slope: float | None, shape: tuple[int, ...], training: bool, last: bool
 ) -> None:
     x, gradient = (random(shape, last, seed).to(getattr(torch, dtype)) for seed in (1, 2))
     norm = layer(shape).to(x.dtype).train(training)
     before = array(norm.running_mean), array(norm.running_var)
     expected, slopes = reference(norm, x, gradient, training)
     y, gradients = run(norm, x, gradient)
-    close(y, expected, value)
-    for one, other in zip(gradients, slopes, strict=True):
-        close(one, other, slope)
+    vectors = [array(getattr(norm, name)) for name in NAMES]
+    kept = {} if training else dict(zip(("mean", "var"), before, strict=True))
+    # With the channels last, sums over space are PyTorch's own
+    atmost = limits(array(gradient), array(x), *vectors, eps=norm.eps, serial=last, **kept)
+    for place, (one, other, limit) in enumerate(
+        zip([y, *gradients], [expected, *slopes], atmost, strict=True)
+    ):
+        if value is None:
+            assert (np.abs(one - other) <= limit).all(), place
+        else:
+            close(one, other, slope if place else value)
     after = running_statistics(array(x), *before) if training else before
-    close(array(norm.running_mean), after[0], value)
-    close(array(norm.running_var), after[1], value)
+    close(array(norm.running_mean), after[0], value or 1e-5)
+    close(array(norm.running_var), after[1], value or 1e-5)
     assert int(norm.num_batches_tracked) == int(training)
 
 
