@@ -18,7 +18,7 @@ from mixlayers._layers import Layers, named_places
 from mixlayers._method import Method
 from mixlayers._mixup import ManifoldMixup
 from mixlayers._padding import Padding
-from mixlayers._pass import Pass, causes
+from mixlayers._pass import Pass, State, causes
 from mixlayers._plan import MixPlan
 from mixlayers._recompute import note_loss
 from mixlayers._scope import Scope
@@ -176,10 +176,13 @@ class BaseMixer(ForwardHooks[Module]):
                 "compute a loss for each; or let them share a plan, `with mixer.same_plan():`",
             )
         check_length(self.framework, target, mixed.plan.batch_size if mixed.plan else 0)
-        if output is None or self._trains(output):
-            for found in mixing:
-                if found.target is not None:
-                    found.target.used = True
+        if self._padding.share == "tokens" and mixed.state in (State.OPEN, State.FIRED):
+            refuse(
+                "the loss was computed inside the model's forward, where share='tokens' is not known yet",
+                "compute it from what the model returns, or leave share= out",
+            )
+        for found in mixing:
+            found.found = found.found or output is None or self._trains(output)
         return self._mixed_target(target, mixed)
 
     def _passes(self, output: Any) -> list[Pass]:

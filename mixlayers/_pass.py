@@ -49,6 +49,7 @@ class Pass:
         s: The partner's share of the label.
         partners: The plan's permutation, as the framework carries it out.
         target: What the labels become; with none in it where they come with the loss.
+        found: Whether a loss found it.
         given: What came as target=, in a tuple; None: nothing.
         scope: The scope that the forward belongs to.
         masks: What the padding knows of this forward, while it runs.
@@ -77,7 +78,7 @@ class Pass:
         self.masks: Any = None
         self.united: dict[str, bool | None] = {}
         self.frame: Any = None
-        self.replays, self.recomputed = 0, False
+        self.replays, self.recomputed, self.found = 0, False, False
         self._state, self._replayed = State.OPEN, 0
 
     def run_again(self, of: Pass) -> None:
@@ -102,7 +103,8 @@ class Pass:
     @property
     def used(self) -> bool:
         """Whether a loss found it, or its target was read."""
-        return (self.target is not None and self.target.used) or any(heir.used for heir in self.heirs)
+        read = self.target is not None and self.target.used
+        return self.found or read or any(heir.used for heir in self.heirs)
 
     def fire(self, place: str, shares: Shares) -> None:
         """The planned place was mixed.
@@ -121,10 +123,10 @@ class Pass:
                 f"the output of {place!r} has no floating-point tensor with {size} samples on its batch axis",
                 "choose another layer (audit(model, example) lists them), or give the batch axis as batch_dim=",
             )
-        self.shares, self._state = shares, State.FIRED
+        self.shares, self.s, self._state = shares, joint_share(shares), State.FIRED
 
     def leave(self, hint: str = "") -> None:
-        """The model returned: the partner's share is known now.
+        """The model returned.
 
         Args:
             hint: What else than the choice of layers may keep the planned one from being seen.
@@ -132,14 +134,11 @@ class Pass:
         Raises:
             MixingError: If the planned place did not run.
         """
-        if self.plan is not None and self.plan.place is not None:
-            if self._state is State.OPEN:
-                refuse(
-                    f"the planned layer {self.plan.place!r} did not run in this forward, so only the labels "
-                    "would be mixed",
-                    "choose layers that always run; audit(model, example) lists them" + hint,
-                )
-            self.s = joint_share(self.shares)
+        if self.plan is not None and self.plan.place is not None and self._state is State.OPEN:
+            refuse(
+                f"the planned layer {self.plan.place!r} did not run in this forward, so only the labels would be mixed",
+                "choose layers that always run; audit(model, example) lists them" + hint,
+            )
         self._state = State.LEFT
 
     def gradient_arrives(self, autograd: Autograd) -> None:

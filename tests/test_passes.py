@@ -265,6 +265,30 @@ def test_what_a_forward_keeps_is_known_by_what_was_mixed_or_refused(fw, place):
             criterion(model.kept, y)  # also when the pass was used
 
 
+class Judges:
+    """Computes its loss itself, as models of text do."""
+
+    def forward(self, x, y):
+        return self.judge[0](super().forward(x), y)
+
+
+@pytest.mark.parametrize("place", ["layer1", "input"])
+def test_a_criterion_inside_the_models_own_forward(fw, place):
+    model, mixer, criterion = implicit(fw, layers=[place], kind=Judges)
+    (x, y), plain = fw.batch(), fw.net()
+    model.judge = (criterion,)
+    if place == "input" and fw.name in ("torch", "paddle"):
+        with pytest.raises(MixingError, match="cannot be told from one of a mixed forward"):
+            model(x, y)
+        return
+    loss = model(x, y)
+    expected = blended(fw, by_hand(fw, plain, x, mixer.last), y, mixer.last)
+    fw.close(loss, expected)
+    loss.backward()
+    expected.backward()
+    fw.same_gradients(model, plain)
+
+
 def test_two_forwards_in_one_recomputed_segment_keep_their_plans(fw):
     models, (x, y) = [], fw.batch()
     for recomputed in (False, True):
