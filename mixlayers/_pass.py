@@ -148,6 +148,8 @@ class Pass:
             MixingError: If it trains and no loss used the target, or if layers are to run again that are no
                 longer the wrapped model's.
         """
+        if self.plan is None or self.plan.place is None:
+            return
         if self.recomputed and not self.session.attached:
             refuse(
                 "the model was unwrapped after a mixed forward whose layers run again in backward, where they "
