@@ -227,7 +227,7 @@ class ForwardHooks(LayerHooks[Module]):
         if plan is not None and plan.place is not None:
             by_tokens = self._padding.end(called)
             called.s = called.s if by_tokens is None else by_tokens
-        if called.scope is not None:
+        if called.scope is not None and (plan is not None or not called.scope.taken):
             called.target = called.scope.target
             self._settle(called.target, _only(causes([called])))
         elif called.given is not None:

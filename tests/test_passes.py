@@ -171,6 +171,23 @@ def wrapped_and_audited(fw, x, y):
     return model
 
 
+def test_a_scope_keeps_the_target_of_its_mixed_forward(fw):
+    """Whatever runs inside it before or after, in eval mode or without gradients."""
+    model, (x, y) = fw.net(), fw.batch()
+    mixer = fw.face.Mixer(model, layers=LAYERS)
+    with mixer(y) as target:
+        with fw.evaluating(model), fw.no_grad():
+            model(x)
+        assert not target.mixed
+        output, plan = model(x), mixer.last
+        with fw.evaluating(model):
+            model(x)
+        with fw.no_grad():
+            model(x)
+    assert target.plan is plan and target.mixed
+    fw.close(fw.face.cross_entropy(output, target), blended(fw, output, y, plan))
+
+
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")  # of PyTorch's, without gradients
 def test_an_eval_forward_inside_backward_is_clean(fw):
     for kind in (None, *fw.Recomputed):
