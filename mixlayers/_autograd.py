@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -106,4 +106,27 @@ class Autograd(ABC):
 
     @abstractmethod
     def derives_from(self, tensors: Iterable[Any], parameters: Sequence[Any]) -> bool:
-        """Whether tensors may have been computed with a model's parameters."""
+        """Whether tensors may have been computed with a model's parameters, other than by a pass that they carry."""
+
+
+def walk(
+    heads: Iterable[Any], before: Callable[[Any], Iterable[Any]], carries: Callable[[Any], bool]
+) -> Iterator[Any]:
+    """The nodes of a graph, from its heads on, and not beyond those that carry a pass.
+
+    Args:
+        heads: Where to begin.
+        before: The nodes that a node's inputs come from; None for an input without one.
+        carries: Whether a node carries a pass.
+    """
+    todo = list(heads)
+    seen = set(todo)
+    while todo:
+        node = todo.pop()
+        yield node
+        if carries(node):
+            continue
+        for each in before(node):
+            if each is not None and each not in seen:
+                seen.add(each)
+                todo.append(each)

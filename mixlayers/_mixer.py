@@ -193,22 +193,24 @@ class BaseMixer(ForwardHooks[Module]):
         else:
             found = causes(self.autograd.tagged(tensors))
             passes = note_loss(self._session, self.autograd.segments(gradients=True), found)
-        if passes or not (output is None or self._trains(output)):
+        if any(found.mixes for found in passes) or not (output is None or self._trains(output)):
             return passes
-        if not self._entered:
+        if not passes and not self._entered:
             raise MixingError(
                 "the loss was computed, but the wrapped model has not run, so nothing was mixed: call the very object "
                 "that was wrapped (not a copy of it, nor its forward)."
             )
-        models = [model for found in self._session.untagged if (model := found.model()) is not None]
+        models = [
+            found.model() for found in self._session.untagged if found.mixes and found.model() is not None
+        ]
         own = any(self.autograd.derives_from(tensors, self.autograd.parameters(model)) for model in models)
-        if own or self._session.owed:
+        if own or (self._session.owed and not passes):
             refuse(
                 "this output cannot be told from one of a mixed forward",
                 "return from the model what the loss takes; wrap the module that includes the loss's last layers; use "
                 "model(x, target=labels) or `with mixer(labels):`; or the plain loss for what was not mixed",
             )
-        return []
+        return passes
 
     def _trains(self, output: Any) -> bool:
         """Whether a loss of this output may be trained on, and is no metric."""

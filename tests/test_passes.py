@@ -282,6 +282,36 @@ def test_what_a_forward_keeps_is_known_by_what_was_mixed_or_refused(fw, place):
             criterion(model.kept, y)  # also when the pass was used
 
 
+class KeepsMore:
+    """Keeps an output that an evaluation of the model itself had a part in."""
+
+    other = None
+
+    def forward(self, x):
+        own = super().forward(x)
+        other, self.other = self.other, None
+        if other is not None:
+            with self.fw.evaluating(self):
+                own = own + self(*other)
+        self.kept = own
+        return own * 2.0
+
+
+@pytest.mark.parametrize("place", ["layer1", "input"])
+def test_a_kept_output_is_not_taken_for_the_evaluation_inside_it(fw, place):
+    model, _, criterion = implicit(fw, layers=[place], kind=KeepsMore)
+    model.fw = fw
+    x, y = fw.batch()
+    criterion(model(x), y)
+    model.other = (x * 2.0,)  # not as a buffer
+    returned = model(x)
+    with pytest.raises(
+        MixingError, match=r"comes from 2 forwards|cannot be told from one of a mixed forward"
+    ):
+        criterion(model.kept, y)
+    assert returned is not None
+
+
 class Judges:
     """Computes its loss itself, as models of text do."""
 

@@ -14,7 +14,7 @@ import chainer
 from chainer import FunctionHook, Link, Variable, _backprop
 from chainer.functions.util.forget import Forget
 
-from mixlayers._autograd import Autograd, Backward, Segment
+from mixlayers._autograd import Autograd, Backward, Segment, walk
 from mixlayers._pass import Pass
 from mixlayers._recompute import Replayed
 
@@ -83,16 +83,13 @@ class ChainerAutograd(Autograd):
 
     def tagged(self, tensors: Iterable[Any]) -> list[Pass]:
         found: list[Pass] = []
-        for node in _nodes((x.node for x in tensors if isinstance(x, Variable)), stop=True):
+        for node in _nodes(x.node for x in tensors if isinstance(x, Variable)):
             found += vars(node).get(KEY, ())
         return found
 
     def derives_from(self, tensors: Iterable[Any], parameters: Sequence[Any]) -> bool:
         wanted = {parameter.node for parameter in parameters}
-        return any(
-            node in wanted
-            for node in _nodes((x.node for x in tensors if isinstance(x, Variable)), stop=False)
-        )
+        return any(node in wanted for node in _nodes(x.node for x in tensors if isinstance(x, Variable)))
 
 
 AUTOGRAD = ChainerAutograd()
@@ -122,20 +119,13 @@ def _add(node: Any, hook: FunctionHook) -> None:
     node.local_function_hooks[f"mixlayers {id(hook)}"] = hook
 
 
-def _nodes(heads: Iterable[Any], *, stop: bool) -> Iterator[Any]:
-    """A graph's nodes of both kinds, from its heads on; where `stop` says so, not beyond those that carry a pass."""
-    todo = list(heads)
-    seen = set(todo)
-    while todo:
-        node = todo.pop()
-        yield node
-        if stop and KEY in vars(node):
-            continue
-        before = node.inputs or () if hasattr(node, "inputs") else (node.creator_node,)
-        for each in before:
-            if each is not None and each not in seen:
-                seen.add(each)
-                todo.append(each)
+def _nodes(heads: Iterable[Any]) -> Iterator[Any]:
+    """Nodes of both kinds: variables' and functions'."""
+    return walk(
+        heads,
+        lambda node: node.inputs or () if hasattr(node, "inputs") else (node.creator_node,),
+        lambda node: KEY in vars(node),
+    )
 
 
 def _frames() -> Iterator[FrameType]:

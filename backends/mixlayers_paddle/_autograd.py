@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary, ref
 import paddle
 from paddle import Tensor, nn
 
-from mixlayers._autograd import Autograd, Backward, Segment
+from mixlayers._autograd import Autograd, Backward, Segment, walk
 from mixlayers._errors import MixingError, refuse
 from mixlayers._pass import Pass
 from mixlayers._tree import leaves
@@ -155,18 +155,17 @@ class PaddleAutograd(Autograd):
                 heads.append(node)
             elif isinstance(x, Tensor) and x.stop_gradient and (carried := getattr(x, KEY, None)) is not None:
                 found.append(carried)
-        for node in _nodes(heads, stop=True):
+        for node in _nodes(heads):
             token = _TOKENS.get(node.node_ptr())
             found += [] if token is None else token.passes
         return found
 
     def derives_from(self, tensors: Iterable[Tensor], parameters: Sequence[Any]) -> bool:
         """A PyLayer's node tells nothing of the parameters inside."""
-        wanted = {_grad_fn(parameter).node_ptr() for parameter in parameters}
+        wanted = {node.node_ptr() for parameter in parameters if (node := _grad_fn(parameter)) is not None}
         heads = [node for x in tensors if (node := _node_of(x)) is not None]
-        return any(
-            node.node_ptr() in wanted or "PyLayer" in node.name() for node in _nodes(heads, stop=False)
-        )
+        untold = (node for node in _nodes(heads) if node.node_ptr() not in _TOKENS)
+        return any(node.node_ptr() in wanted or "PyLayer" in node.name() for node in untold)
 
 
 AUTOGRAD = PaddleAutograd()
@@ -190,8 +189,9 @@ def _node_of(x: Any) -> Any:
 def _grad_fn(x: Tensor) -> Any:
     """`x.grad_fn`, without the reference that it leaves behind, which would keep every graph for good."""
     node = x.grad_fn
-    for _ in range(_leaked()):
-        pythonapi.Py_DecRef(py_object(node))
+    if node is not None:  # of a parameter that nothing was computed with
+        for _ in range(_leaked()):
+            pythonapi.Py_DecRef(py_object(node))
     return node
 
 
@@ -230,19 +230,8 @@ def _resolve() -> None:
     _later[:] = waiting
 
 
-def _nodes(heads: Iterable[Any], *, stop: bool) -> Iterator[Any]:
-    """The nodes of a graph, from its heads on; where `stop` says so, not beyond those that carry a pass."""
-    todo = list(heads)
-    seen = {node.node_ptr() for node in todo}
-    while todo:
-        node = todo.pop()
-        yield node
-        if stop and node.node_ptr() in _TOKENS:
-            continue
-        for before in node.next_functions:
-            if before is not None and before.node_ptr() not in seen:
-                seen.add(before.node_ptr())
-                todo.append(before)
+def _nodes(heads: Iterable[Any]) -> Iterator[Any]:
+    return walk(heads, lambda node: node.next_functions, lambda node: node.node_ptr() in _TOKENS)
 
 
 def _segments_on_stack() -> Iterator[Segment]:

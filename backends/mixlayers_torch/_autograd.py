@@ -19,7 +19,7 @@ from torch.autograd import graph
 from torch.autograd.function import FunctionCtx
 from torch.utils.checkpoint import CheckpointFunction
 
-from mixlayers._autograd import Autograd, Backward, Segment
+from mixlayers._autograd import Autograd, Backward, Segment, walk
 from mixlayers._errors import MixingError
 from mixlayers._pass import Pass
 from mixlayers._recompute import Replayed
@@ -175,7 +175,7 @@ class TorchAutograd(Autograd):
             else:
                 found += _kept(x)
         leaves = []
-        for node in _nodes(heads, stop=True):
+        for node in _nodes(heads):
             found += node.metadata.get(KEY, ())
             leaves += [node.variable] if hasattr(node, "variable") else []
         if not found:  # perhaps a leaf is what a forward returned, detached
@@ -186,7 +186,7 @@ class TorchAutograd(Autograd):
     def derives_from(self, tensors: Iterable[Tensor], parameters: Sequence[Any]) -> bool:
         wanted = {id(parameter) for parameter in parameters}
         heads = [x.grad_fn for x in tensors if x.grad_fn is not None]
-        return any(id(getattr(node, "variable", None)) in wanted for node in _nodes(heads, stop=False))
+        return any(id(getattr(node, "variable", None)) in wanted for node in _nodes(heads))
 
 
 AUTOGRAD = TorchAutograd()
@@ -208,19 +208,10 @@ def _eagerly(f: Any, *args: Any) -> Any:
     return f(*args)
 
 
-def _nodes(heads: Iterable[Any], *, stop: bool) -> Iterator[Any]:
-    """The nodes of a graph, from its heads on; where `stop` says so, not beyond those that carry a pass."""
-    todo = list(heads)
-    seen = set(todo)
-    while todo:
-        node = todo.pop()
-        yield node
-        if stop and KEY in node.metadata:
-            continue
-        for before, _ in node.next_functions:
-            if before is not None and before not in seen:
-                seen.add(before)
-                todo.append(before)
+def _nodes(heads: Iterable[Any]) -> Iterator[Any]:
+    return walk(
+        heads, lambda node: [before for before, _ in node.next_functions], lambda node: KEY in node.metadata
+    )
 
 
 def _carry(node: Any, carried: Pass) -> None:
