@@ -91,13 +91,14 @@ class Session:
 
     def owe(self, mixed: Pass) -> None:
         """A pass's target must be used before the thread's next forward: no later gradient will ask."""
-        if all(owed is not mixed for owed in self._owed):
-            self._owed.append(mixed)
+        with self._lock:
+            if all(owed is not mixed for owed in self._owed):
+                self._owed.append(mixed)
 
     @property
     def owed(self) -> list[Pass]:
-        """This thread's passes whose target is still to be used."""
-        return [owed for owed in self._owed if owed.thread == get_ident() and owed.mixes and not owed.used]
+        """The passes whose target is still to be used, all threads'."""
+        return [owed for owed in self._owed if owed.mixes and not owed.used]
 
     def settle(self) -> None:
         """The thread's next forward begins.
@@ -107,9 +108,11 @@ class Session:
         """
         if not self._owed:
             return
-        owed, here = self.owed, get_ident()
-        self._owed = [other for other in self._owed if other.thread != here]
-        for mixed in owed:
+        here = get_ident()
+        with self._lock:
+            own = [owed for owed in self.owed if owed.thread == here]
+            self._owed = [other for other in self._owed if other.thread != here]
+        for mixed in own:
             mixed.check_used()
 
     def state_dict(self) -> dict[str, int]:

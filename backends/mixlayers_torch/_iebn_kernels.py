@@ -7,6 +7,7 @@ the native batch norm, shown each plane as a channel of its own, is PyTorch's fa
 
 from __future__ import annotations
 
+from functools import cache
 from math import prod
 
 import torch
@@ -18,6 +19,13 @@ BLOCK = 2**17
 SHORT = 32
 """Up to so many elements a plane, two broadcasting operations are faster than the native batch norm."""
 
+EXACT = 2**9
+"""A sum of so many float32 is exact to a few roundings whichever way a processor adds them up. Longer planes are cut,
+and float64 adds the pieces: the gradients of the parameters magnify what the mean is off by."""
+
+LONG = 2**12
+"""A plane up to so long is added up in one go where its length has no fitting divisor."""
+
 HALF = (torch.bfloat16, torch.float16)
 
 _norm = torch.ops.aten.native_batch_norm
@@ -27,6 +35,11 @@ _norm_backward = torch.ops.aten.native_batch_norm_backward
 def is_rows(x: Tensor) -> bool:
     """Whether x (N, C, ...) lies in memory as (N, ..., C)."""
     return not x.is_contiguous() and x.movedim(1, -1).is_contiguous()
+
+
+def can_cut(x: Tensor) -> bool:
+    """Whether the planes (N, C, L) have equal short pieces. PyTorch's own sum, slower, is exact at any length."""
+    return _piece(x.shape[2]) > 0
 
 
 def matrix(x: Tensor) -> tuple[Tensor, int]:
@@ -55,15 +68,12 @@ def plane_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Returns:
         The sums over space (N, C); the batch's mean, and the sum of squares about it, float64 (C,).
     """
-    size, _, space = x.shape
-    count = size * space
+    count = x.shape[0] * x.shape[2]
     about = x[0].mean(1)
-    planes = _as_channels(x)
-    sums = _plane_sums(planes, planes, about.expand(size, -1).reshape(-1))
-    total, second = (t.view(size, -1) for t in sums)
+    total, second = _plane_sums(x, x, about)
     mean = total.sum(0, dtype=torch.float64).div_(count)
     squares = second.sum(0, dtype=torch.float64).addcmul_(mean, mean - about, value=-count)
-    return total, mean, squares
+    return total.to(x.dtype), mean, squares
 
 
 def precise_moments(x: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -77,8 +87,8 @@ def sums(x: Tensor, axis: int) -> Tensor:
     """The sums over space, (N, C), float32 at least."""
     if x.dtype in HALF and len(x):
         return torch.cat([sums(x[own].float(), axis) for own in _blocks(x)])
-    if axis == 2 and x.device.type == "cpu" and x.numel():  # faster than a sum
-        return torch.mv(x.view(-1, x.shape[2]), x.new_ones(x.shape[2])).view(x.shape[:2])
+    if axis == 2 and x.device.type == "cpu" and x.numel() and can_cut(x):  # faster than whole planes
+        return _joined(_cut(x).sum(1), x).to(x.dtype)
     return x.sum(axis)
 
 
@@ -106,11 +116,9 @@ def products(gradient: Tensor, x: Tensor, mean: Tensor, axis: int) -> tuple[Tens
         mean: (C,).
     """
     size = len(x)
-    if _native(x, axis):
-        total, product = _plane_sums(
-            _as_channels(gradient), _as_channels(x), mean.expand(size, -1).reshape(-1)
-        )
-        return total.view(size, -1), product.view(size, -1)
+    if _native(x, axis) and can_cut(x):
+        total, product = _plane_sums(gradient, x, mean)
+        return total.to(mean.dtype), product.to(mean.dtype)
     if x.dtype in HALF and size:
         parts = [products(gradient[own].float(), x[own].float(), mean, axis) for own in _blocks(x)]
         return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
@@ -138,12 +146,33 @@ def combine(gradient: Tensor, x: Tensor, on_g: Tensor, on_x: Tensor, shift: Tens
 
 
 def _plane_sums(gradient: Tensor, x: Tensor, about: Tensor) -> tuple[Tensor, Tensor]:
-    """The sums of the gradient and of gradient * (x - about) over each plane; x (1, planes, L)."""
-    one = torch.ones_like(about)
+    """The sums of the gradient and of gradient * (x - about) over each plane; x (N, C, L), about (C,)."""
+    cut = _cut(x)
+    each = about.repeat_interleave(len(cut) // (len(x) * len(about))).repeat(len(x))
     _, product, total = _norm_backward(
-        gradient, x, None, None, None, about, one, True, 0.0, [False, True, True]
+        gradient.view_as(cut).unsqueeze(0),
+        cut.unsqueeze(0),
+        *(None, None, None, each, torch.ones_like(each), True, 0.0, [False, True, True]),
     )
-    return total, product
+    return _joined(total, x), _joined(product, x)
+
+
+def _cut(x: Tensor) -> Tensor:
+    """Planes (N, C, L) as the rows of a matrix, each plane cut into equal pieces."""
+    return x.view(-1, _piece(x.shape[2]))
+
+
+@cache
+def _piece(space: int) -> int:
+    """How long the pieces of a plane are; 0: it has no equal pieces short enough."""
+    piece = next((n for n in range(min(space, EXACT), 7, -1) if space % n == 0), 0)
+    return space if not piece and space <= LONG else piece
+
+
+def _joined(pieces: Tensor, x: Tensor) -> Tensor:
+    """The sums of each plane's pieces, (N, C): float64 where there is more than one."""
+    pieces = pieces.view(*x.shape[:2], -1)
+    return pieces[..., 0] if pieces.shape[2] == 1 else pieces.sum(2, dtype=torch.float64)
 
 
 def _native(x: Tensor, axis: int) -> bool:

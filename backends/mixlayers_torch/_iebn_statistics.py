@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from mixlayers_torch._iebn_algebra import arrays, tensor
-from mixlayers_torch._iebn_kernels import HALF, plane_moments, precise_moments, sums
+from mixlayers_torch._iebn_kernels import HALF, can_cut, plane_moments, precise_moments, sums
 
 FAR = 16.0
 """Standard deviations from 0 beyond which sums are taken in float64, and x is centred before it is scaled."""
@@ -68,6 +68,7 @@ def moments(x: Tensor, flat: Tensor, axis: int, statistics: Statistics) -> Momen
         return Moments(sums(flat, axis), mean, var, count, _far(x, mean, var))
     single, cpu = statistics.group is None, x.device.type == "cpu"
     planes = cpu and axis == 2 and x.dtype is torch.float32 and flat.shape[2] > 1 and len(x) > 0
+    planes = planes and can_cut(flat)
     if single and not planes:
         (var,) = arrays(
             torch.batch_norm_update_stats(x, statistics.mean, statistics.var, statistics.factor)[1]

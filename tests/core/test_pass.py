@@ -125,7 +125,11 @@ def test_what_is_owed_is_asked_for_once_and_in_its_own_thread():
     thread = threading.Thread(target=mixed.session.settle)
     thread.start()
     thread.join()
-    assert mixed.session.owed == [mixed]
+    asked = []
+    thread = threading.Thread(target=lambda: asked.extend(mixed.session.owed))
+    thread.start()
+    thread.join()
+    assert mixed.session.owed == asked == [mixed]
     with pytest.raises(MixingError, match="no loss used the mixed target"):
         mixed.session.settle()
     mixed.session.settle()

@@ -1,5 +1,6 @@
 """Every way in which PyTorch runs layers again in backward, alone and nested."""
 
+import threading
 from functools import partial
 
 import pytest
@@ -260,6 +261,34 @@ def test_a_frozen_part_may_run_without_gradients():
 
 def test_this_version_of_pytorch_has_the_private_names():
     assert not _autograd.LACKING
+
+
+@pytest.mark.parametrize("thread", [False, True])
+def test_an_output_that_the_model_keeps_behind_a_reentrant_checkpoint_is_not_taken_for_clean(thread):
+    """Its graph shows no parameter and no mixed tensor: only that some forward's target is still to be used."""
+
+    class Keeper(Net):
+        def forward(self, x):
+            anchor = torch.ones(1, requires_grad=True)
+            run = partial(checkpoint, use_reentrant=True)
+            self.kept = run(lambda x, _: self.c(self.body(x).mean((2, 3))), x, anchor)
+
+    net = Keeper()
+    mixer = Mixer(net, Mixup())
+    criterion = mixer.loss(nn.CrossEntropyLoss())
+
+    def train():
+        with mixer(Y):
+            net(images().detach())
+
+    if thread:
+        worker = threading.Thread(target=train)
+        worker.start()
+        worker.join()
+    else:
+        train()
+    with pytest.raises(MixingError, match="cannot be told from one of a mixed forward"):
+        criterion(net.kept, Y)
 
 
 def test_what_cannot_be_followed_is_refused(monkeypatch):
