@@ -16,7 +16,9 @@ FACES = {
     "mixlayers_matplotlib": "view",
     "mixlayers_pillow": "augment",
 }
-BACKENDS = sorted(path.name for path in (ROOT / "backends").glob("mixlayers_*"))
+BACKENDS = sorted(
+    path.name for path in (ROOT / "backends").glob("mixlayers_*") if path.name != "mixlayers_native"
+)  # which has no face: it is for the others
 SOURCES = sorted(path for folder in ("mixlayers", "backends") for path in (ROOT / folder).rglob("*.py"))
 CORE = [
     path

@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mixlayers_torch._iebn_kernels import HALF
-from mixlayers_torch._iebn_statistics import Statistics
+from mixlayers_torch._iebn_statistics import HALF, Statistics
 
 
 def fused(
@@ -34,15 +33,9 @@ def fused(
     if statistics.batch:
         off = first.mean(0)
         var = (apart * apart).mean(space).mean(0) - off * off
-        _track(statistics, (about + off).detach(), var.detach(), x.numel() / x.shape[1])
+        count = x.numel() / x.shape[1]
+        statistics.update((about + off).detach(), var.detach() * (count / (count - 1)))
     gate = torch.sigmoid((first + about) * weight_readjust + bias_readjust)
     scale = gate * (torch.rsqrt(var + statistics.eps) * (1 if weight is None else weight))
     shift = (0 if bias is None else bias) - scale * off
     return (apart * scale[wide] + shift[wide]).to(x.dtype)
-
-
-def _track(statistics: Statistics, mean: Tensor, var: Tensor, count: float) -> None:
-    """Update the running statistics."""
-    if statistics.mean is not None and statistics.var is not None:
-        statistics.mean.lerp_(mean.to(statistics.mean.dtype), statistics.factor)
-        statistics.var.lerp_((var * (count / (count - 1))).to(statistics.var.dtype), statistics.factor)

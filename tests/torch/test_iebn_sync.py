@@ -1,5 +1,8 @@
 """SyncIEBN: two processes with unequal batches do what one does with the joint batch."""
 
+import copy
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ from torch import Tensor, nn
 from mixlayers_torch._iebn import IEBN1d, IEBN2d
 from mixlayers_torch._iebn_sync import SyncIEBN
 
-SHARES = [(0, 5), (5, None)]  # of the joint batch
+SHARES = {"unequal": [(0, 5), (5, None)], "one has nothing": [(0, 0), (0, None)]}  # of the joint batch
 PARAMETERS = ("weight", "bias", "weight_readjust", "bias_readjust")
 SHAPES = [(32, 24, 16, 16), (16, 3, 2, 3), (16, 5)]
 
@@ -46,33 +49,47 @@ def run(norm: nn.Module, x: Tensor, g: Tensor) -> dict[str, Tensor]:
 def work(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    own = slice(*SHARES[rank])
     results = {}
-    for shape in SHAPES:
-        for last in (False, True):
-            x, g = joint(shape, last)
-            norm = layer(SyncIEBN, shape[1])
-            results[shape, last] = run(norm, x[own], g[own])
-            results[shape, last]["eval"] = norm.eval()(x[own]).detach()
+    for share, shape, last in product(SHARES, SHAPES, (False, True)):
+        own = slice(*SHARES[share][rank])
+        x, g = joint(shape, last)
+        norm = layer(SyncIEBN, shape[1])
+        found = run(norm, x[own], g[own])
+        idle = copy.deepcopy(norm)
+        idle(x[:0])  # where no process has a sample there is nothing to learn
+        assert torch.equal(idle.running_mean, norm.running_mean)
+        assert torch.equal(idle.running_var, norm.running_var)
+        results[share, shape, last] = found | {"eval": norm.eval()(x[own]).detach()}
     torch.save(results, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[object, dict[str, Tensor]]]:
+@pytest.fixture(scope="module", params=["1", "0"], ids=["compiled passes", "PyTorch's operations"])
+def results(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[list[dict[object, dict[str, Tensor]]]]:
     folder = tmp_path_factory.mktemp("sync")
-    mp.spawn(work, (str(folder),), nprocs=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MIXLAYERS_NATIVE", request.param)
+        yield _trained(folder)
+
+
+def _trained(folder: Path) -> list[dict[object, dict[str, Tensor]]]:
+    mp.spawn(work, (str(folder),), nprocs=2)  # each asks the environment afresh
     return [torch.load(Path(folder) / f"{rank}.pt") for rank in range(2)]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels last"])
-def test_equals_one_process_with_the_joint_batch(results: list, shape: tuple[int, ...], last: bool) -> None:
+@pytest.mark.parametrize("share", SHARES)
+def test_equals_one_process_with_the_joint_batch(
+    results: list, share: str, shape: tuple[int, ...], last: bool
+) -> None:
     x, g = joint(shape, last)
     norm = layer(IEBN1d if len(shape) == 2 else IEBN2d, shape[1])
     expected = run(norm, x, g)
     expected["eval"] = norm.eval()(x).detach()
-    parts = [each[shape, last] for each in results]
+    parts = [each[share, shape, last] for each in results]
     arrays = [t.detach().double().numpy() for t in (g, x, *(getattr(norm, name) for name in PARAMETERS))]
     allowed = dict(zip(("y", "x", *PARAMETERS), limits(*arrays, eps=norm.eps, serial=last), strict=True))
     mean, var = (t.double().numpy() for t in (norm.running_mean, norm.running_var))

@@ -1,0 +1,191 @@
+"""IEBN's forward and backward by the compiled passes, on addresses of a framework's memory."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mixlayers_native._library import library
+
+KINDS: Final = ("float32", "bfloat16", "float64")
+"""The elements that there are passes for. Parameters and statistics are float32, or float64 for float64."""
+
+Join = Callable[[npt.NDArray[np.float64], float], float]
+"""Joins the sums (2, C) of several processes in place, given the own number of values; returns all processes'."""
+
+_FIELDS = {
+    ctypes.c_long: ("n", "c", "l"),
+    ctypes.c_int: ("rows", "threads", "batch"),
+    ctypes.c_void_p: (
+        *("x", "g", "y", "weight", "bias", "weight_readjust", "bias_readjust", "running_mean", "running_var"),
+        *("kept", "room", "sums", "on_weight", "on_bias", "on_weight_readjust", "on_bias_readjust"),
+    ),
+    ctypes.c_double: ("count", "eps", "factor"),
+}
+
+
+class _Call(ctypes.Structure):
+    """`struct iebn_call`."""
+
+    _fields_: ClassVar[Any] = [(name, kind) for kind, names in _FIELDS.items() for name in names]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a feature lies in memory.
+
+    Attributes:
+        shape: (N, C, L).
+        rows: Whether the channels are last, (N, L, C).
+        kind: Of its elements, one of KINDS.
+        threads: How many may work on it.
+    """
+
+    shape: tuple[int, int, int]
+    rows: bool
+    kind: str
+    threads: int = 1
+
+    @property
+    def real(self) -> Any:
+        """NumPy's dtype of what is computed."""
+        return np.float64 if self.kind == "float64" else np.float32
+
+    def room(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[Any]]:
+        """Room for a call: the sums that processes may join, mean, squares, average and slope (4, C); for passes."""
+        n, channels, _ = self.shape
+        return np.empty((4, channels)), np.empty(2 * n * channels + 2 * channels, self.real)
+
+
+class Forward:
+    """One forward, and what its backward needs: two numbers a sample and channel, three a channel.
+
+    Args:
+        layout: Of x.
+        x, y: Addresses: of the input, and of the output to be written.
+        parameters: Addresses of weight, bias (0: none), weight_readjust and bias_readjust, (C,) each.
+        running: Addresses of the running mean and variance (C,), updated where `batch`; 0: there are none.
+        batch: Whether the batch's own statistics normalise, or the running ones.
+        factor: Share of the new batch in the running statistics.
+        eps: Added to the variance.
+        join: Joins mean and squares with other processes'.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        x: int,
+        y: int,
+        parameters: Sequence[int],
+        running: Sequence[int],
+        *,
+        batch: bool,
+        factor: float,
+        eps: float,
+        join: Join | None = None,
+    ) -> None:
+        self.layout, self.batch, self.eps = layout, batch, eps
+        n, channels, length = layout.shape
+        self.count = float(n * length)
+        self._kept = np.empty(2 * n * channels + 3 * channels, layout.real)
+        sums, room = layout.room()
+        call = _Call(
+            *(*layout.shape, layout.rows, layout.threads, batch, x, 0, y, *parameters, *running),
+            *(
+                self._kept.ctypes.data,
+                room.ctypes.data,
+                sums.ctypes.data,
+                0,
+                0,
+                0,
+                0,
+                self.count,
+                eps,
+                factor,
+            ),
+        )
+        run = passes(layout.kind)
+        run.sums(ctypes.byref(call))
+        if batch and join is not None:
+            call.count = self.count = join(sums[:2], self.count)
+        run.map(ctypes.byref(call))
+
+    def backward(
+        self,
+        x: int,
+        g: int,
+        dx: int | None,
+        parameters: Sequence[int],
+        learned: Sequence[int],
+        join: Join | None = None,
+    ) -> None:
+        """The gradients.
+
+        Args:
+            x, parameters: As in the forward.
+            g: Address of the output's gradient, which lies as x does.
+            dx: Address of x's gradient, to be written; None: not wanted.
+            learned: Addresses of the parameters' gradients, (C,) each, to be written.
+            join: Joins the batch's sums with other processes'.
+        """
+        layout = self.layout
+        sums, room = layout.room()
+        call = _Call(
+            *(*layout.shape, layout.rows, layout.threads, self.batch, x, g, dx or 0, *parameters, 0, 0),
+            *(
+                self._kept.ctypes.data,
+                room.ctypes.data,
+                sums.ctypes.data,
+                *learned,
+                self.count,
+                self.eps,
+                0.0,
+            ),
+        )
+        run = passes(layout.kind)
+        run.products(ctypes.byref(call))
+        if self.batch and dx is not None and join is not None:
+            join(sums[2:], self.count)
+        if dx is not None:
+            run.combine(ctypes.byref(call))
+
+    def statistics(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """The mean and the biased variance that normalise, (C,) each."""
+        about, off, rstd = self._kept[-3 * self.layout.shape[1] :].reshape(3, -1)
+        return about + off, rstd**-2.0 - self.eps
+
+
+def infer(
+    layout: Layout, x: int, y: int, parameters: Sequence[int], running: Sequence[int], eps: float
+) -> None:
+    """The output with the running statistics, for nobody to differentiate; arguments as `Forward` has them."""
+    n, channels, _ = layout.shape
+    kept, (sums, room) = np.empty(2 * n * channels + 3 * channels, layout.real), layout.room()
+    call = _Call(
+        *(*layout.shape, layout.rows, layout.threads, False, x, 0, y, *parameters, *running),
+        *(kept.ctypes.data, room.ctypes.data, sums.ctypes.data, 0, 0, 0, 0, 0.0, eps, 0.0),
+    )
+    passes(layout.kind).infer(ctypes.byref(call))
+
+
+class _Passes(NamedTuple):
+    """The library's functions for one type of element."""
+
+    sums: Any
+    map: Any
+    infer: Any
+    products: Any
+    combine: Any
+
+
+@cache
+def passes(kind: str) -> _Passes:
+    """The library's functions."""
+    found = library()
+    return _Passes(*(getattr(found, f"iebn_{name}_{kind}") for name in _Passes._fields))
