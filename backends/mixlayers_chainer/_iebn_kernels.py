@@ -2,22 +2,16 @@
 
 A feature is seen in one of two layouts: *planes* (N, K, L), where L, the space, comes last, and *rows* (N, L, K);
 K counts the channels, all axes that are not normalised over. Vectors per instance and channel are (N, K), per channel
-(K,). NumPy works block after block, so that what one operation wrote the next finds in the cache; a device takes all
-at once. Every array is made from the ones that came in, so that they lie on their device.
+(K,). Every array is made from the ones that came in, so that they lie on their device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-import numpy as np
 from chainer import backend
-
-BLOCK = 2**17
-"""Elements that NumPy works on at a time."""
 
 Array = Any
 
@@ -83,37 +77,25 @@ def sums(x: Array, layout: Layout, kind: Any) -> Array:
 
 def moments(x: Array, centre: Array, layout: Layout) -> tuple[Array, Array]:
     """The sums over space of x - centre and of its square, (N, K) each; centre (K,)."""
-    first, second = _vectors(x, centre, layout), _vectors(x, centre, layout)
-    xp, middle = backend.get_array_module(x), layout.spread(centre)
-    for own, part in _blocks(x, centre):
-        xp.subtract(x[own], middle, out=part)
-        part.sum(axis=layout.space, out=first[own])
-        xp.multiply(part, part, out=part)
-        part.sum(axis=layout.space, out=second[own])
-    return first, second
+    part = x - layout.spread(centre)
+    first = part.sum(axis=layout.space)
+    part *= part
+    return first, part.sum(axis=layout.space)
 
 
 def products(gradient: Array, x: Array, centre: Array, layout: Layout) -> tuple[Array, Array]:
     """The sums over space of the gradient, and of the gradient times (x - centre), (N, K) each; centre (K,)."""
-    first = sums(gradient, layout, centre.dtype)
-    second = _vectors(x, centre, layout)
-    xp, middle = backend.get_array_module(x), layout.spread(centre)
-    for own, part in _blocks(x, centre):
-        xp.subtract(x[own], middle, out=part)
-        xp.multiply(part, gradient[own], out=part)
-        part.sum(axis=layout.space, out=second[own])
-    return first, second
+    part = x - layout.spread(centre)
+    part *= gradient
+    return sums(gradient, layout, centre.dtype), part.sum(axis=layout.space)
 
 
 def affine(x: Array, centre: Array, scale: Array, shift: Array, layout: Layout) -> Array:
-    """`scale * (x - centre) + shift`; scale and shift (N, K), centre (K,)."""
-    xp, out = backend.get_array_module(x), backend.get_array_module(x).empty_like(x)
-    middle, scale, shift = (layout.spread(vector) for vector in (centre, scale, shift))
-    for own, part in _blocks(x, centre):
-        xp.subtract(x[own], middle, out=part)
-        xp.multiply(part, scale[own], out=part)
-        xp.add(part, shift[own], out=out[own])
-    return out
+    """`scale * (x - centre) + shift`, of x's dtype; scale and shift (N, K), centre (K,)."""
+    part = x - layout.spread(centre)
+    part *= layout.spread(scale)
+    part += layout.spread(shift)
+    return part.astype(x.dtype, copy=False)
 
 
 def combine(
@@ -128,32 +110,10 @@ def combine(
         on_x: (K,); None for 0.
         layout: Of gradient and x.
     """
-    xp, out = backend.get_array_module(x), backend.get_array_module(x).empty_like(x)
-    middle, on_g, shift = (layout.spread(vector) for vector in (centre, on_g, shift))
-    other = None
-    for own, part in _blocks(x, centre):
-        xp.multiply(gradient[own], on_g[own], out=part)
-        if on_x is not None:
-            other = xp.empty_like(part) if other is None else other[: len(part)]
-            xp.subtract(x[own], middle, out=other)
-            xp.multiply(other, layout.spread(on_x), out=other)
-            xp.add(part, other, out=part)
-        xp.add(part, shift[own], out=out[own])
-    return out
-
-
-def _vectors(x: Array, like: Array, layout: Layout) -> Array:
-    """Room for (N, K) of like's dtype."""
-    shape = (layout.flat[0], layout.flat[3 - layout.space])
-    return backend.get_array_module(x).empty_like(x, dtype=like.dtype, shape=shape)
-
-
-def _blocks(x: Array, like: Array) -> Iterator[tuple[slice, Array]]:
-    """Slices of samples, each a block, with room to work on it in like's dtype, the same for every block."""
-    size = len(x)
-    step = max(1, size)
-    if backend.get_array_module(x) is np:
-        step = min(step, max(1, BLOCK // max(1, x[:1].size)))
-    room = backend.get_array_module(x).empty_like(x[:step], dtype=like.dtype)
-    for start in range(0, size, step):
-        yield slice(start, start + step), room[: size - start]
+    part = layout.spread(on_g) * gradient
+    if on_x is not None:
+        other = x - layout.spread(centre)
+        other *= layout.spread(on_x)
+        part += other
+    part += layout.spread(shift)
+    return part.astype(x.dtype, copy=False)

@@ -12,6 +12,7 @@ from chainer import Variable, backend
 from chainer.utils import type_check
 
 from mixlayers_chainer._iebn_kernels import Array, Layout, affine, combine, products
+from mixlayers_chainer._iebn_native import backward, forward, takes
 from mixlayers_chainer._iebn_statistics import Statistics, joint_sum, measure
 
 
@@ -74,7 +75,6 @@ class _IEBN(chainer.FunctionNode):
         self.retain_inputs((0, 1, 2, 3, 4))
         x, *parameters = inputs
         kind = _kind(x.dtype, parameters[0].dtype)
-        gamma, beta, weight_readjust, bias_readjust = (_vector(each, kind) for each in parameters)
         self.layout = Layout.of(x.shape, self.statistics.axis)
         if self.statistics.batch and self.layout.count == 1 and self.statistics.comm is None:
             warnings.warn(
@@ -83,7 +83,12 @@ class _IEBN(chainer.FunctionNode):
                 stacklevel=6,
             )
         flat = self.layout.flatten(x)
-        self.found = found = measure(x, flat, self.layout, self.statistics, kind)
+        self.native: Any = None
+        if takes(flat, parameters, self.statistics):
+            self.native, y = forward(flat, self.layout, parameters, self.statistics)
+            return (self.layout.restore(y),)
+        self.found = found = measure(flat, self.layout, self.statistics, kind)
+        gamma, beta, weight_readjust, bias_readjust = (_vector(each, kind) for each in parameters)
         z = weight_readjust * found.gap
         z += bias_readjust
         self.a = _sigmoid(z)
@@ -103,8 +108,12 @@ class _IEBN(chainer.FunctionNode):
     def _backward_of_arrays(
         self, wants_x: bool, x: Array, parameters: list[Array], gradient: Array
     ) -> list[Array]:
-        layout, found, a, statistics = self.layout, self.found, self.a, self.statistics
+        layout, statistics = self.layout, self.statistics
         flat, g = layout.flatten(x), layout.flatten(gradient)
+        if self.native is not None:
+            dx, learned = backward(self.native, flat, g, parameters, statistics, wants_x=wants_x)
+            return [dx if dx is None else layout.restore(dx), *learned]
+        found, a = self.found, self.a
         total, product = products(g, flat, found.centre, layout)  # sums of g, and of g * (x - centre)
         product -= found.residual * total
 

@@ -51,11 +51,10 @@ class Moments:
     count: float
 
 
-def measure(x: Array, flat: Array, layout: Layout, statistics: Statistics, kind: Any) -> Moments:
+def measure(flat: Array, layout: Layout, statistics: Statistics, kind: Any) -> Moments:
     """Means over space, mean and deviation; updates the running statistics.
 
     Args:
-        x: The feature.
         flat: x as planes or rows.
         layout: The layout.
         statistics: What to normalise with.
@@ -73,16 +72,10 @@ def measure(x: Array, flat: Array, layout: Layout, statistics: Statistics, kind:
     mean = centre + left
     squares = second.sum(axis=0, dtype=np.float64) - layout.count * left * left
     if statistics.comm is not None:
-        mean, squares, count = _joint(mean, squares, count, statistics.comm)
+        mean, squares, count = joint_moments(mean, squares, count, statistics.comm)
     var = squares.clip(0.0) / max(count, 1)
     if statistics.mean is not None and count:  # an empty batch tells nothing
-        kept_mean, kept_var = mean, var
-        if statistics.comm is None and _in_native_order(x, layout, kind):
-            kept_mean, kept_var = centre, second.sum(axis=0) / layout.count
-        elif statistics.comm is None:
-            native = np.promote_types(x.dtype, statistics.mean.dtype)
-            kept_mean, kept_var = (each(statistics.axis, dtype=native) for each in (x.mean, x.var))
-        _update(statistics, kept_mean.reshape(layout.channels), kept_var.reshape(layout.channels), count)
+        _update(statistics, mean.reshape(layout.channels), var.reshape(layout.channels), count)
     return Moments(gap, *_split(mean, kind), _rstd(var, statistics.eps, kind), count)
 
 
@@ -97,15 +90,8 @@ def _rstd(var: Array, eps: float, kind: Any) -> Array:
     return (1.0 / xp.sqrt(var.astype(np.float64) + eps)).astype(kind)
 
 
-def _in_native_order(x: Array, layout: Layout, kind: Any) -> bool:
-    """Whether NumPy's own mean and variance of x would add up the same numbers in the same order as we did."""
-    plain = backend.get_array_module(x) is np and x.dtype == kind and x.flags.c_contiguous
-    planes = layout.space == 2 and layout.order == tuple(range(x.ndim))
-    return plain and (planes or layout.length == 1) and layout.flat[3 - layout.space] > 1
-
-
 def _update(statistics: Statistics, mean: Array, var: Array, count: float) -> None:
-    """The running statistics, each step rounded as in Chainer's own batch normalisation."""
+    """The running statistics, in the steps of Chainer's own batch normalisation."""
     decay, adjust = statistics.decay, count / max(count - 1.0, 1.0)
     running_mean, running_var = statistics.mean, statistics.var
     running_mean *= decay
@@ -114,7 +100,7 @@ def _update(statistics: Statistics, mean: Array, var: Array, count: float) -> No
     running_var += (1 - decay) * adjust * var
 
 
-def _joint(mean: Array, squares: Array, count: float, comm: Any) -> tuple[Array, Array, float]:
+def joint_moments(mean: Array, squares: Array, count: float, comm: Any) -> tuple[Array, Array, float]:
     """Mean, squares about it and count of all ranks' values, from each one's own (float64)."""
     device = backend.get_device_from_array(mean)
     host = backend.CpuDevice()

@@ -67,7 +67,10 @@ def test_has_the_arguments_and_arrays_of_batchnormalization(options: dict[str, A
             assert array[()] is None or np.array_equal(array, np.full_like(norm.avg_mean, start))
         assert own.keys() == other.keys()
         for name, array in other.items():
-            np.testing.assert_array_equal(own[name], array)
+            if array[()] is None:
+                assert own[name][()] is None
+            else:
+                np.testing.assert_allclose(own[name], array, 1e-6, 1e-7)
             assert own[name].dtype == array.dtype
         norm(images(dtype=norm._highprec_dtype))
         plain(images(dtype=norm._highprec_dtype))
@@ -133,8 +136,8 @@ def test_finetuning_and_testing_keep_statistics_as_batchnormalization_does() -> 
 
     def same() -> None:
         assert norm.N == plain.N
-        assert np.array_equal(norm.avg_mean, plain.avg_mean)
-        assert np.array_equal(norm.avg_var, plain.avg_var)
+        np.testing.assert_allclose(norm.avg_mean, plain.avg_mean, 1e-6, 1e-7)
+        np.testing.assert_allclose(norm.avg_var, plain.avg_var, 1e-6, 1e-7)
 
     for finetune in (False, True, True):
         for seed in range(3):
