@@ -1,8 +1,9 @@
 /* IEBN's passes over memory, for any framework's arrays on the CPU: float32, bfloat16, float64.
 
    A feature is (n, c, l) in memory, planes, or (n, l, c), rows, which is "channels last"; l is the space. Vectors a
-   sample and channel are (n, c), a channel (c). Each pass stands once, in iebn_passes.h, which is included for each type
-   of element: they are read and written as T, and computed in REAL. Nothing is allocated that the size of x decides. */
+   sample and channel are (n, c), a channel (c). Each pass stands once, in iebn_sums.h or iebn_maps.h, which are included
+   for each type of element: they are read and written as T, and computed in REAL. Nothing of the size of x is
+   allocated. */
 
 #include <math.h>
 #include <stdint.h>
@@ -82,6 +83,9 @@ struct iebn {
     double *average, *slope;   /* (c): the batch's sums, in the backward */
 };
 
+/* What is added up in a pass over x. */
+enum sums { SQUARES, PRODUCTS, MEANS };
+
 /* exp(z), to two units of the last place; vectors of it, which the C library's own does not make. */
 static inline float exp_float(float z) {
     z = z > 88.0f ? 88.0f : z; /* a NaN is neither and stays */
@@ -115,7 +119,8 @@ static inline uint16_t to_bf16(float v) {
 #define LOAD(v) (v)
 #define STORE(v) (v)
 #define EXP exp_float
-#include "iebn_passes.h"
+#include "iebn_sums.h"
+#include "iebn_maps.h"
 
 #undef TYPE
 #undef T
@@ -125,7 +130,8 @@ static inline uint16_t to_bf16(float v) {
 #define T uint16_t
 #define LOAD from_bf16
 #define STORE to_bf16
-#include "iebn_passes.h"
+#include "iebn_sums.h"
+#include "iebn_maps.h"
 
 #undef TYPE
 #undef T
@@ -139,6 +145,7 @@ static inline uint16_t to_bf16(float v) {
 #define LOAD(v) (v)
 #define STORE(v) (v)
 #define EXP exp_double
-#include "iebn_passes.h"
+#include "iebn_sums.h"
+#include "iebn_maps.h"
 
 const char *iebn_source(void) { return SOURCE; }

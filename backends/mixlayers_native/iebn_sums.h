@@ -1,0 +1,192 @@
+/* The sums for one type of element, included by iebn.c: over space, and over the batch. */
+
+static struct iebn OF_TYPE(named)(const struct iebn_call *call) {
+    long planes = call->n * call->c, c = call->c;
+    REAL *kept = call->kept, *room = call->room;
+    double *sums = call->sums;
+    return (struct iebn){
+        .call = *call, .n = call->n, .c = c, .l = call->l, .rows = call->rows, .threads = call->threads,
+        .gap = kept, .gate = kept + planes, .about = kept + 2 * planes, .off = kept + 2 * planes + c,
+        .rstd = kept + 2 * planes + 2 * c, .first = room, .second = room + planes, .on_x = room + 2 * planes,
+        .constant = room + 2 * planes + c, .mean = sums, .squares = sums + c, .average = sums + 2 * c,
+        .slope = sums + 3 * c,
+    };
+}
+
+/* The sums over space of e and of e * (x - about). What e is stands fast where this is put in: x - about itself, the
+   gradient g, or x - about with no second sum wanted. */
+static inline __attribute__((always_inline)) void OF_TYPE(add)(const struct iebn *s, long from, long to, enum sums of) {
+    const T *restrict x = s->call.x, *restrict g = s->call.g;
+    const REAL *restrict about = s->about;
+    REAL *restrict first = s->first, *restrict second = s->second;
+    long c = s->c, l = s->l;
+    if (!s->rows) {
+        for (long p = from; p < to; p++) {
+            REAL centre = about[p % c];
+            double u = 0, v = 0;
+            for (long start = 0; start < l; start += EXACT) {
+                long end = start + EXACT < l ? start + EXACT : l;
+                REAL a = 0, b = 0;
+                _Pragma("omp simd reduction(+ : a, b)")
+                for (long i = p * l + start; i < p * l + end; i++) {
+                    REAL d = LOAD(x[i]) - centre, e = of == PRODUCTS ? LOAD(g[i]) : d;
+                    a += e;
+                    b += of == MEANS ? 0 : e * d;
+                }
+                u += a;
+                v += b;
+            }
+            first[p] = u;
+            if (of != MEANS)
+                second[p] = v;
+        }
+        return;
+    }
+    double *total = malloc(2 * c * sizeof(double));
+    for (long n = from; n < to; n++) {
+        REAL *restrict a = first + n * c, *restrict b = second + n * c;
+        double *restrict u = total, *restrict v = total + c;
+        memset(total, 0, 2 * c * sizeof(double));
+        for (long start = 0; start < l; start += EXACT) {
+            long end = start + EXACT < l ? start + EXACT : l;
+            memset(a, 0, c * sizeof(REAL));
+            memset(b, 0, c * sizeof(REAL));
+            for (long i = start, next; i < end; i = next) {
+                next = i + 4 <= end ? i + 4 : i + 1; /* four rows at a time: the sums are read and written once */
+                long r = (n * l + i) * c;
+                if (next - i == 4) {
+                    _Pragma("omp simd")
+                    for (long k = 0; k < c; k++) {
+                        REAL m = about[k], d0 = LOAD(x[r + k]) - m, d1 = LOAD(x[r + c + k]) - m;
+                        REAL d2 = LOAD(x[r + 2 * c + k]) - m, d3 = LOAD(x[r + 3 * c + k]) - m;
+                        REAL e0 = of == PRODUCTS ? LOAD(g[r + k]) : d0, e1 = of == PRODUCTS ? LOAD(g[r + c + k]) : d1;
+                        REAL e2 = of == PRODUCTS ? LOAD(g[r + 2 * c + k]) : d2;
+                        REAL e3 = of == PRODUCTS ? LOAD(g[r + 3 * c + k]) : d3;
+                        a[k] += (e0 + e1) + (e2 + e3);
+                        if (of != MEANS)
+                            b[k] += (e0 * d0 + e1 * d1) + (e2 * d2 + e3 * d3);
+                    }
+                } else {
+                    _Pragma("omp simd")
+                    for (long k = 0; k < c; k++) {
+                        REAL d = LOAD(x[r + k]) - about[k], e = of == PRODUCTS ? LOAD(g[r + k]) : d;
+                        a[k] += e;
+                        if (of != MEANS)
+                            b[k] += e * d;
+                    }
+                }
+            }
+            for (long k = 0; k < c; k++) {
+                u[k] += a[k];
+                v[k] += b[k];
+            }
+        }
+        for (long k = 0; k < c; k++) {
+            a[k] = u[k];
+            b[k] = v[k];
+        }
+    }
+    free(total);
+}
+
+CLONED static void OF_TYPE(add_squares)(const void *data, long from, long to) { OF_TYPE(add)(data, from, to, SQUARES); }
+CLONED static void OF_TYPE(add_products)(const void *data, long from, long to) { OF_TYPE(add)(data, from, to, PRODUCTS); }
+
+/* The mean of each channel in the first sample: near enough to the batch's for squares about it not to cancel. */
+CLONED static void OF_TYPE(find_about)(const struct iebn *s) {
+    const T *restrict x = s->call.x;
+    REAL *restrict about = s->about;
+    long c = s->c, l = s->l;
+    if (!s->rows) {
+        for (long k = 0; k < c; k++) {
+            double u = 0;
+            for (long start = 0; start < l; start += EXACT) {
+                long end = start + EXACT < l ? start + EXACT : l;
+                REAL a = 0;
+                _Pragma("omp simd reduction(+ : a)")
+                for (long i = k * l + start; i < k * l + end; i++)
+                    a += LOAD(x[i]);
+                u += a;
+            }
+            about[k] = u / l;
+        }
+        return;
+    }
+    memset(about, 0, c * sizeof(REAL));
+    for (long i = 0; i < l; i++) {
+        _Pragma("omp simd")
+        for (long k = 0; k < c; k++)
+            about[k] += LOAD(x[i * c + k]);
+    }
+    for (long k = 0; k < c; k++)
+        about[k] /= l;
+}
+
+/* The batch's mean and squares about it, from the planes' sums; for a range of channels. */
+CLONED static void OF_TYPE(join)(const void *data, long from, long to) {
+    const struct iebn *s = data;
+    const REAL *restrict about = s->about;
+    double *restrict mean = s->mean, *restrict squares = s->squares, count = (double)s->n * s->l;
+    for (long k = from; k < to; k++)
+        mean[k] = squares[k] = 0;
+    for (long n = 0; n < s->n; n++) {
+        const REAL *restrict first = (REAL *)s->first + n * s->c, *restrict second = (REAL *)s->second + n * s->c;
+        _Pragma("omp simd")
+        for (long k = from; k < to; k++) {
+            mean[k] += first[k];
+            squares[k] += second[k];
+        }
+    }
+    for (long k = from; k < to && count > 0; k++) {
+        double rest = squares[k] - mean[k] * mean[k] / count;
+        squares[k] = rest < 0 ? 0 : rest;
+        mean[k] = about[k] + mean[k] / count;
+    }
+}
+
+/* The parameters' gradients, and the batch's sums of the normalised output's gradients; for a range of channels. */
+CLONED static void OF_TYPE(learn)(const void *data, long from, long to) {
+    const struct iebn *s = data;
+    const REAL *restrict off = s->off, *restrict rstd = s->rstd, *restrict weight = s->call.weight;
+    REAL *restrict on_weight = s->call.on_weight, *restrict on_bias = s->call.on_bias;
+    REAL *restrict on_by = s->call.on_weight_readjust, *restrict on_plus = s->call.on_bias_readjust;
+    double *restrict average = s->average, *restrict slope = s->slope;
+    long width = to - from;
+    double *total = malloc(5 * width * (sizeof(double) + sizeof(REAL)));
+    REAL *part = (REAL *)(total + 5 * width);
+    memset(total, 0, 5 * width * sizeof(double));
+    for (long start = 0; start < s->n; start += EXACT) {
+        REAL *restrict slopes = part, *restrict by = part + width, *restrict plus = part + 2 * width;
+        REAL *restrict averages = part + 3 * width, *restrict all = part + 4 * width;
+        memset(part, 0, 5 * width * sizeof(REAL));
+        for (long n = start; n < s->n && n < start + EXACT; n++) {
+            const REAL *restrict first = (REAL *)s->first + n * s->c + from, *restrict gap = (REAL *)s->gap + n * s->c + from;
+            const REAL *restrict gate = (REAL *)s->gate + n * s->c + from, *restrict offs = off + from;
+            REAL *restrict second = (REAL *)s->second + n * s->c + from;
+            _Pragma("omp simd")
+            for (long k = 0; k < width; k++) {
+                REAL product = (second[k] - offs[k] * first[k]) * gate[k], on_gate = product * (1 - gate[k]);
+                second[k] = on_gate;
+                slopes[k] += product;
+                by[k] += on_gate * gap[k];
+                plus[k] += on_gate;
+                averages[k] += gate[k] * first[k];
+                all[k] += first[k];
+            }
+        }
+        for (long k = 0; k < 5 * width; k++)
+            total[k] += part[k];
+    }
+    const double *slopes = total, *by = total + width, *plus = total + 2 * width;
+    const double *averages = total + 3 * width, *all = total + 4 * width;
+    for (long k = from, i = 0; k < to; k++, i++) {
+        double factor = weight ? (double)weight[k] * rstd[k] : rstd[k];
+        slope[k] = slopes[i];
+        average[k] = averages[i];
+        on_weight[k] = slopes[i] * rstd[k];
+        on_bias[k] = all[i];
+        on_by[k] = by[i] * factor;
+        on_plus[k] = plus[i] * factor;
+    }
+    free(total);
+}
