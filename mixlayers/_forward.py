@@ -98,7 +98,7 @@ class ForwardHooks(LayerHooks[Module]):
         of = original(self._session, top, within)
         note_call(self._session, top, within, called if of is None else of)
         if of is None:
-            self._begin(called, top, within, model, args, kwargs)
+            self._begin(called, top, within, segments, model, args, kwargs)
         else:
             called.run_again(of)
             of.gradient_arrives(self.autograd)
@@ -110,7 +110,9 @@ class ForwardHooks(LayerHooks[Module]):
         if not shares:
             raise ValueError(no_float_input(self.framework, (args, inputs)))
         called.fire(INPUT, shares)
-        self._carry((rest, mixed), called, self.framework.tensors((args, kwargs)))
+        given = self.framework.tensors((args, kwargs))
+        self._carry((rest, mixed), called, given)
+        self._keep((rest, mixed), called, given)
         at = self._padding.model_takes.values()
         return tuple(args[i] if i in at else x for i, x in enumerate(rest)), {**kwargs, **mixed}
 
@@ -131,6 +133,7 @@ class ForwardHooks(LayerHooks[Module]):
         self,
         called: Pass,
         top: Pass | None,
+        within: Sequence[Segment],
         segments: Sequence[Segment],
         model: Module,
         args: Any,
@@ -141,9 +144,10 @@ class ForwardHooks(LayerHooks[Module]):
         called.scope = scope if scope is not None and scope.around is top else None
         given = called.given if called.scope is None else (called.scope.target.y,)
         mixes = self._training(model) and (
-            called.gradients or _runs_again(segments, model, explicit=given is not None)
+            called.gradients
+            or _runs_again(within if given is None else segments, model, explicit=given is not None)
         )
-        if any(segment.again for segment in segments):
+        if any(segment.again for segment in within):
             mixes = False  # the forward did not call the model here, or another mixer's did
         if called.scope is not None:
             called.scope.enter_forward(called.given, mixes=mixes)
@@ -249,7 +253,7 @@ class ForwardHooks(LayerHooks[Module]):
                 "return what the loss takes; or use model(x, target=labels) or `with mixer(labels):`",
             )
         tensors = list(filter(self.autograd.wants_gradient, self.framework.tensors([output])))
-        for x in tensors:
+        for x in tensors or mixed.features:
             self.autograd.watch(x, mixed)
         for node in mixed.nodes:
             self.autograd.watch_node(node, mixed)

@@ -18,7 +18,7 @@ from mixlayers._method import Method
 from mixlayers._padding import Padding
 from mixlayers._pass import Pass, close_pass, running
 from mixlayers._recompute import inside, owner
-from mixlayers._session import Session
+from mixlayers._session import Session, leave_untagged
 
 AUDITING: ContextVar[bool] = ContextVar("mixlayers_auditing", default=False)
 """Whether an audit runs a model in this thread or task: its hooks keep still."""
@@ -97,8 +97,10 @@ class LayerHooks(ABC, Generic[Module]):
         if not acting.again:
             mixed.fire(mixed.plan.place, [share for part in shares for share in part])
             self._carry(features, mixed.origin)
+            self._keep(features, mixed)
         if acting.again or mixed.of is not None:
             mixed.origin.replays += 1
+            mixed.origin.gradient_arrives(self.autograd)
         else:
             self._follow(mixed, acting.segments)
         return list(features)
@@ -135,11 +137,17 @@ class LayerHooks(ABC, Generic[Module]):
         if lost or not all(segment.whole for segment in segments):
             self._session.unseen.add(mixed)
 
+    def _keep(self, tree: Any, mixed: Pass, inputs: Sequence[Any] = ()) -> None:
+        """Have what was mixed at hand, in case that the model returns nothing that could be watched."""
+        if mixed.given is not None or mixed.scope is not None:
+            own = (x for x in self.framework.tensors([tree]) if all(x is not other for other in inputs))
+            mixed.features = list(filter(self.autograd.wants_gradient, own))
+
     def _carry(self, tree: Any, mixed: Pass, inputs: Sequence[Any] = ()) -> bool:
         """Have the tensors in a tree carry their pass."""
         tensors = self.framework.tensors([tree])
         if mixed.mixes and not any(map(self.autograd.wants_gradient, tensors)):
-            self._session.untagged.add(mixed)
+            leave_untagged(mixed)
         return self.autograd.tag(tensors, mixed, mixed.nodes, inputs)
 
     def _mix(

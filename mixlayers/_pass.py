@@ -52,6 +52,7 @@ class Pass:
         found: Whether a loss found it.
         given: What came as target=, in a tuple; None: nothing.
         scope: The scope that the forward belongs to.
+        features: What was mixed, while the model runs and its labels need not come from what it returns.
         masks: What the padding knows of this forward, while it runs.
         united: Each module that was given masks, and whether it got their union; None: now so, now so.
         frame: The call of the model, while it runs.
@@ -75,6 +76,7 @@ class Pass:
         self.target: MixedTarget | None = None
         self.given: tuple[Any] | None = None
         self.scope: Scope | None = None
+        self.features: list[Any] = []
         self.masks: Any = None
         self.united: dict[str, bool | None] = {}
         self.frame: Any = None
@@ -206,7 +208,7 @@ def open_pass(added: Pass) -> None:
 def close_pass(closed: Pass) -> None:
     """A forward is over, also one that raised."""
     _RUNNING.set(tuple(found for found in _RUNNING.get() if found is not closed))
-    closed.frame, closed.around, closed.nodes = None, [], []
+    closed.frame, closed.around, closed.nodes, closed.features = None, [], [], []
 
 
 def causes(found: Iterable[Pass]) -> list[Pass]:
