@@ -257,6 +257,7 @@ class ForwardHooks(LayerHooks[Module]):
             self.autograd.watch(x, mixed)
         for node in mixed.nodes:
             self.autograd.watch_node(node, mixed)
+        mixed.watched = bool(tensors or mixed.features or mixed.nodes)
         if not tensors and not mixed.nodes:
             self._session.owe(mixed)
 

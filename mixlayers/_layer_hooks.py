@@ -100,7 +100,8 @@ class LayerHooks(ABC, Generic[Module]):
             self._keep(features, mixed)
         if acting.again or mixed.of is not None:
             mixed.origin.replays += 1
-            mixed.origin.gradient_arrives(self.autograd)
+            if not mixed.origin.watched:
+                mixed.origin.gradient_arrives(self.autograd)
         else:
             self._follow(mixed, acting.segments)
         return list(features)
@@ -129,7 +130,8 @@ class LayerHooks(ABC, Generic[Module]):
 
     def _follow(self, mixed: Pass, segments: Sequence[Segment]) -> None:
         """Make sure that the place, if its gradient needs that, runs again in backward and is known there."""
-        node = next((segment.node for segment in segments if segment.node is not None), None)
+        # of segments in each other the graph has the outermost one's node only
+        node = next((segment.node for segment in reversed(segments) if segment.node is not None), None)
         mixed.recomputed = mixed.recomputed or bool(segments)
         if node is not None:
             self.autograd.check_replayed(node, mixed)

@@ -50,6 +50,7 @@ class Pass:
         partners: The plan's permutation, as the framework carries it out.
         target: What the labels become; with none in it where they come with the loss.
         found: Whether a loss found it.
+        watched: Whether it is told of its gradient in any case, and not only where its place runs again.
         given: What came as target=, in a tuple; None: nothing.
         scope: The scope that the forward belongs to.
         features: What was mixed, while the model runs and its labels need not come from what it returns.
@@ -80,7 +81,7 @@ class Pass:
         self.masks: Any = None
         self.united: dict[str, bool | None] = {}
         self.frame: Any = None
-        self.replays, self.recomputed, self.found = 0, False, False
+        self.replays, self.recomputed, self.found, self.watched = 0, False, False, False
         self._state, self._replayed = State.OPEN, 0
 
     def run_again(self, of: Pass) -> None:

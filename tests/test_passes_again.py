@@ -61,3 +61,26 @@ def test_clean_forwards_of_before_the_layers_were_chosen_are_recomputed_clean(fw
         expected = blended(fw, by_hand(fw, plain, x, target.plan), y, target.plan)
         (expected + fw.cross_entropy(plain(x), y)).backward()
         fw.same_gradients(model, plain)
+
+
+class Stashes:
+    """Keeps its output to itself."""
+
+    def forward(self, x):
+        self.kept = super().forward(x)
+
+
+def test_unwrapping_before_the_recomputation_of_what_was_kept_is_refused(fw):
+    """Nothing that the model returned can tell of the gradient; PyTorch itself may see that less is recomputed."""
+    for kind in (
+        fw.Recomputed[:1] if fw.name == "paddle" else fw.Recomputed
+    ):  # a PyLayer of Paddle tells nobody
+        model, (x, y) = fw.net(type("Kept", (Stashes, kind), {})), fw.batch()
+        mixer = fw.face.Mixer(model, layers=["layer1"])
+        with mixer(y) as target:
+            model(x)
+        loss = fw.face.cross_entropy(model.kept, target)
+        fw.face.unwrap(model)
+        refusals = r"unwrapped after|does not run it again|different number of tensors"
+        with pytest.raises((RuntimeError, OSError), match=refusals):
+            loss.backward()

@@ -199,3 +199,65 @@ def test_an_interrupt_leaves_nothing_armed(fw):
     fw.close(h, plain.layer2(plain.layer1(plain.stem(x))))
     output, target = model(x, target=y)
     fw.close(fw.face.cross_entropy(output, target), blended(fw, output, y, target.plan))
+
+
+def test_a_metric_before_the_mixed_forward_of_a_scope_is_no_use_of_its_target(fw):
+    model, (x, y) = fw.net(), fw.batch()
+    mixer = fw.face.Mixer(model, layers=LAYERS)
+    with mixer(y) as target:
+        with fw.evaluating(model), fw.no_grad():
+            clean = model(x)
+        fw.close(target.blend(lambda y: fw.cross_entropy(clean, y)), fw.cross_entropy(clean, y))
+        output = model(x)
+    error, before = fw.unused
+    with pytest.raises(error, match=f"{before}no loss used the mixed target"):
+        fw.cross_entropy(output, y).backward()
+
+
+def in_a_thread(f):
+    thread = threading.Thread(target=f)
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.filterwarnings("ignore")  # of PyTorch's: an input of a segment wants no gradient
+@pytest.mark.parametrize("place", ["layer1", "input"])
+def test_a_forward_that_returned_nothing_is_watched_by_what_was_mixed(fw, place):
+    """In another thread, where no later forward asks."""
+    error, before = fw.unused
+    for kind in (None, *fw.Recomputed):
+        bases = (Stashes,) if kind is None else (Stashes, kind)
+        model, (x, y), plain = fw.net(type("Kept", bases, {})), fw.batch(), fw.net()
+        mixer, x = fw.face.Mixer(model, layers=[place]), fw.wanting(x)
+        targets = []
+
+        def run(model=model, mixer=mixer, x=x, y=y, targets=targets):
+            with mixer(y) as target:
+                model(x)
+            targets.append(target)
+
+        in_a_thread(run)
+        with pytest.raises(error, match=f"{before}no loss used the mixed target"):
+            fw.cross_entropy(model.kept, y).backward()
+        model, plain = fw.net(type("Kept", bases, {})), fw.net()
+        mixer = fw.face.Mixer(model, layers=[place])
+        run(model=model, mixer=mixer)
+        fw.face.cross_entropy(model.kept, targets[1]).backward()
+        plan = targets[1].plan
+        blended(fw, by_hand(fw, plain, x, plan), y, plan).backward()
+        fw.same_gradients(model, plain)
+
+
+def test_what_another_model_kept_is_not_taken_for_unmixed(fw):
+    """Its features may be in no graph: an input's, or a recomputed layer's."""
+    other, criterion = implicit(fw)[::2]
+    (x, y), kept = fw.batch(), fw.net(Stashes, seed=3)
+    other(x)
+    mixer = fw.face.Mixer(kept, layers=["input"])
+    with mixer(y) as target:
+        kept(x)
+    if fw.name in ("torch", "paddle"):
+        with pytest.raises(MixingError, match="cannot be told from one of a mixed forward"):
+            criterion(kept.kept, y)
+    else:
+        fw.close(criterion(kept.kept, y), blended(fw, kept.kept, y, target.plan))

@@ -34,6 +34,7 @@ def torch_parts(fw):
         clear=lambda net: net.zero_grad(),
         known_detached=True,
         retains=lambda how: True,
+        told=True,
         nests=lambda kinds: True,
         together=True,
         errors=(torch.utils.checkpoint.CheckpointError,),
@@ -65,6 +66,7 @@ def paddle_parts(fw):
         clear=lambda net: [parameter.clear_gradient(False) for parameter in net.parameters()],
         known_detached=False,
         retains=lambda how: False,  # Paddle's own second backward crashes (PyLayer) or is not twice the first
+        told=False,  # a PyLayer has no hooks
         nests=lambda kinds: "not reentrant" not in kinds[:-1],  # else Paddle itself raises or crashes
         together=True,
         errors=(OSError,),
@@ -104,6 +106,7 @@ def chainer_parts(fw):
         clear=lambda net: net.cleargrads(),
         known_detached=False,
         retains=lambda how: True,
+        told=True,
         nests=lambda kinds: True,
         together=False,  # Chainer itself loses gradients of what runs inside F.forget and outside of it
         errors=(),

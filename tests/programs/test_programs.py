@@ -43,6 +43,48 @@ def test_programs_are_right_or_refused(name):
     judged()
 
 
+FOUND = {
+    "target= inside a plain forward, in a segment": (
+        {"whole": 1},
+        [
+            ("calls", (1.0, "plain", "target", "end", True, True)),
+            ("loss", (0, "same")),
+            ("backward", (1, False)),
+        ],
+    ),
+    "a metric before a scope's mixed forward": (
+        {},
+        [("scoped", (1.0, ("eval",), (), True, False)), ("unused", (0,))],
+    ),
+    "nothing returned, and a plain loss": ({}, [("silent", (1.0, "target", True)), ("unused", (0,))]),
+    "nothing returned, recomputed and unwrapped": (
+        {"how": (2, 0, 0)},
+        [("silent", (1.0, "scope", False)), ("loss", (0, "same")), ("rewrap", ())],
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("found", FOUND)
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_what_programs_found_stays_mended(name, found):
+    settings, program = FOUND[found]
+    fw, parts = framework(name)
+    run(fw, parts, world_of(parts, {"implicit": False, **settings}), program)
+
+
+def world_of(parts, settings):
+    """Settings of a World, where recomputation is given as how often."""
+    kinds = list(parts.kinds)[-1:]
+    made = {"method": ManifoldMixup(), "places": ["a"], "implicit": True, "conv": False, "how": (0, 0, 0)}
+    made |= settings
+    made |= {"how": tuple(kinds * depth for depth in made["how"]), "whole": kinds * made.get("whole", 0)}
+    if "second" in made:
+        kept = {name: value for name, value in made.items() if name not in ("second", "conv")}
+        made["second"] = {**kept, "method": ManifoldMixup(alpha=1.0), **settings["second"]}
+    return made
+
+
 # faults that are planted
 
 
@@ -204,12 +246,7 @@ FAULTS = {
 def test_the_judge_sees_a_planted_fault(monkeypatch, name, fault):
     plant, settings, program = FAULTS[fault]
     fw, parts = framework(name)
-    first = {"method": ManifoldMixup(), "places": ["a"], "implicit": True, "how": (0, 0, 0), **settings}
-    first["how"] = tuple((list(parts.kinds)[-1],) * depth for depth in first["how"])
-    world = {"conv": False, **first}
-    if "second" in settings:
-        kept = {name: value for name, value in first.items() if name != "second"}
-        world["second"] = {**kept, "method": ManifoldMixup(alpha=1.0), **settings["second"]}
+    world = world_of(parts, settings)
     run(fw, parts, world, program)
     plant(monkeypatch)
     monkeypatch.setattr(World, "afterwards", lambda self: None)  # the program itself must see it

@@ -139,6 +139,9 @@ class Losses:
 
     def rewrap(self):
         """The hooks go, and come again; what was mixed before and is recomputed cannot be right any more."""
+        kept = any(not made.returned and "reentrant" in made.kinds for made in self.outputs)
+        if kept and not self.parts.told:
+            return  # a net's output that it kept, recomputed: a limit that is documented
         lost = [loss for loss in self.losses if any(self.now in made.lost for made in loss[2])]
         self.fw.face.unwrap(self.now.net)
         self.now.wrap()
