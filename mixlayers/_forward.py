@@ -215,10 +215,13 @@ class ForwardHooks(LayerHooks[Module]):
             return output
         called = running(self._session)
         if called is None:  # it had nothing to do with mixing, but a loss of it and of a mixed one would
-            if self.autograd.grad_enabled():
+            if self.autograd.grad_enabled() and not (self._session.step and self._mixed_inside(output)):
                 self._carry(output, self._session.clean, self.framework.tensors(inputs))
             return output
         called.leave(self._not_run_hint())
+        inside = [inner for inner in called.nested if inner.mixes and not called.mixes]
+        if inside and (found := self._mixed_inside(output)):
+            called.sources, inside = [*called.sources, *found], []
         given = self.framework.tensors(inputs)
         if called.of is not None:
             self._carry(output, called.of, given)
@@ -241,9 +244,19 @@ class ForwardHooks(LayerHooks[Module]):
         self._session.last = called
         if plan is not None or called.gradients or called.sources or called.nodes:
             carried = self._carry(output, called, given)
+            for inner in (
+                inside if called.nodes else ()
+            ):  # without gradients nothing tells whether it had a part
+                self.autograd.tag(self.framework.tensors([output]), inner, called.nodes, given)
             if called.mixes:
                 self._watch(output, called, carried)
         return output if called.given is None else (output, called.target)
+
+    def _mixed_inside(self, output: Any) -> list[Pass]:
+        """The mixed forwards inside one that is not mixed itself, whose outputs have a part in its own."""
+        return [
+            found for found in causes(self.autograd.tagged(self.framework.tensors([output]))) if found.mixes
+        ]
 
     def _watch(self, output: Any, mixed: Pass, carried: bool) -> None:
         """Have the target's use checked: when the output's gradient arrives, or else at the next forward."""

@@ -52,6 +52,10 @@ FOUND = {
             ("backward", (1, False)),
         ],
     ),
+    "a mixed call inside a plain forward, fed on": (
+        {},
+        [("calls", (1.0, "plain", "target", "start", False, True)), ("chained", (0, "target", True))],
+    ),
     "a metric before a scope's mixed forward": (
         {},
         [("scoped", (1.0, ("eval",), (), True, False)), ("unused", (0,))],
