@@ -214,9 +214,11 @@ class ForwardHooks(LayerHooks[Module]):
         if AUDITING.get():
             return output
         called = running(self._session)
-        if called is None:  # it had nothing to do with mixing, but a loss of it and of a mixed one would
-            if self.autograd.grad_enabled() and not (self._session.step and self._mixed_inside(output)):
-                self._carry(output, self._session.clean, self.framework.tensors(inputs))
+        if called is None:  # it was not to be mixed, but a loss of it and of a mixed one would
+            if self.autograd.grad_enabled():
+                inside = self._mixed_inside(output) if self._session.step else []
+                if len(inside) < 2:
+                    self._carry(output, [*inside, self._session.clean][0], self.framework.tensors(inputs))
             return output
         called.leave(self._not_run_hint())
         inside = [inner for inner in called.nested if inner.mixes and not called.mixes]
@@ -252,12 +254,6 @@ class ForwardHooks(LayerHooks[Module]):
                 self._watch(output, called, carried)
         return output if called.given is None else (output, called.target)
 
-    def _mixed_inside(self, output: Any) -> list[Pass]:
-        """The mixed forwards inside one that is not mixed itself, whose outputs have a part in its own."""
-        return [
-            found for found in causes(self.autograd.tagged(self.framework.tensors([output]))) if found.mixes
-        ]
-
     def _watch(self, output: Any, mixed: Pass, carried: bool) -> None:
         """Have the target's use checked: when the output's gradient arrives, or else at the next forward."""
         if not carried and mixed.given is None and mixed.scope is None:
@@ -268,10 +264,10 @@ class ForwardHooks(LayerHooks[Module]):
         tensors = list(filter(self.autograd.wants_gradient, self.framework.tensors([output])))
         for x in tensors or mixed.features:
             self.autograd.watch(x, mixed)
-        for node in mixed.nodes:
+        for node in mixed.nodes or mixed.outer:
             self.autograd.watch_node(node, mixed)
-        mixed.watched = bool(tensors or mixed.features or mixed.nodes)
-        if not tensors and not mixed.nodes:
+        mixed.watched = bool(tensors or mixed.features or mixed.nodes or mixed.outer)
+        if not (tensors or mixed.nodes or mixed.outer):
             self._session.owe(mixed)
 
     def _close(self) -> None:

@@ -16,7 +16,7 @@ from mixlayers._framework import Framework
 from mixlayers._lam import Lam
 from mixlayers._method import Method
 from mixlayers._padding import Padding
-from mixlayers._pass import Pass, close_pass, running
+from mixlayers._pass import Pass, causes, close_pass, running
 from mixlayers._recompute import inside, owner
 from mixlayers._session import Session, leave_untagged
 
@@ -151,6 +151,12 @@ class LayerHooks(ABC, Generic[Module]):
         if mixed.mixes and not any(map(self.autograd.wants_gradient, tensors)):
             leave_untagged(mixed)
         return self.autograd.tag(tensors, mixed, mixed.nodes, inputs)
+
+    def _mixed_inside(self, output: Any) -> list[Pass]:
+        """The mixed forwards inside one that is not mixed itself, whose outputs have a part in its own."""
+        return [
+            found for found in causes(self.autograd.tagged(self.framework.tensors([output]))) if found.mixes
+        ]
 
     def _mix(
         self, tree: Any, mixed: Pass, batch_dim: int | None = None

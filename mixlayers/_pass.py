@@ -42,6 +42,7 @@ class Pass:
         gradients: Whether gradients were recorded where the model was called.
         around: The notebooks of the recomputed segments that the model was called in, while it runs.
         nodes: Nodes of the graph around the call whose forward runs without gradients, while it runs.
+        outer: The same of the forward of the model that the call is inside of.
         nested: The calls of the model inside this forward, in their order, for when it runs again.
         sources: The passes that the forward's inputs came from, if any of them is mixed.
         heirs: Passes without another plan whose inputs came from this one: their use is its use.
@@ -68,6 +69,7 @@ class Pass:
         self.thread, self.gradients = get_ident(), True
         self.around: list[Notebook] = []
         self.nodes: list[Any] = []
+        self.outer: list[Any] = []
         self.nested: list[Pass] = []
         self.sources: list[Pass] = []
         self.heirs: list[Pass] = []
@@ -203,13 +205,16 @@ def running(session: Session) -> Pass | None:
 
 def open_pass(added: Pass) -> None:
     """A forward begins."""
+    top = running(added.session)
+    added.outer = [] if top is None else top.nodes
     _RUNNING.set((*_RUNNING.get(), added))
 
 
 def close_pass(closed: Pass) -> None:
     """A forward is over, also one that raised."""
     _RUNNING.set(tuple(found for found in _RUNNING.get() if found is not closed))
-    closed.frame, closed.around, closed.nodes, closed.features = None, [], [], []
+    closed.frame, closed.around, closed.features = None, [], []
+    closed.nodes, closed.outer = [], []
 
 
 def causes(found: Iterable[Pass]) -> list[Pass]:

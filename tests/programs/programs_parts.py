@@ -1,7 +1,15 @@
 """The few operations of each framework that the nets of programs are made of, and what it cannot do by itself."""
 
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
+
+
+@contextmanager
+def awake(net):
+    """Training mode, inside of eval mode."""
+    net.train()
+    yield
+    net.eval()
 
 
 def torch_parts(fw):
@@ -21,6 +29,7 @@ def torch_parts(fw):
         pool=lambda h: h.mean((2, 3)),
         gate=lambda h, result: h * (1.0 + torch.tanh(result.sum(1)).reshape((-1,) + (1,) * (h.ndim - 1))),
         ready=lambda net: net.train(),
+        awake=awake,
         kinds={
             "not reentrant": once(False),
             "to the end": once(False, stop=False),
@@ -54,6 +63,7 @@ def paddle_parts(fw):
         pool=lambda h: h.mean((2, 3)),
         gate=lambda h, result: h * (1.0 + paddle.tanh(result.sum(1)).reshape([-1] + [1] * (h.ndim - 1))),
         ready=lambda net: (net.train(), net)[1],
+        awake=awake,
         kinds={
             "not reentrant": lambda f, x: recompute(f, x, use_reentrant=False),
             "reentrant": lambda f, x: recompute(f, x, use_reentrant=True),
@@ -97,6 +107,7 @@ def chainer_parts(fw):
         pool=lambda h: F.mean(h, axis=(2, 3)),
         gate=gate,
         ready=ready,
+        awake=lambda net: chainer.using_config("train", True),
         kinds={"forget": lambda f, x: F.forget(f, x)},
         penalised=set(),
         unrecorded=set(),

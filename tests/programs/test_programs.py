@@ -213,6 +213,11 @@ FAULTS = {
     "a training self-call": (clean_targets, EXPLICIT, [("calls", (1.0, "scope", "train", "end", True, True)), LOSS]),
     "a mixed self-call": (clean_targets, EXPLICIT, [("calls", (1.0, "plain", "target", "end", True, True)), LOSS]),
     "a self-call with the loss": (plain_always, {}, [("calls", (1.0, "plain", "eval", "end", True, True)), LOSS]),
+    "a self-call that trains in eval mode": (
+        plain_always,
+        {},
+        [("calls", (1.0, "plain", "target", "end", True, True)), LOSS],
+    ),
     "a self-call that is recomputed": (
         no_recomputation,
         DEEP,

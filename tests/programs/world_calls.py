@@ -25,8 +25,8 @@ class Calls:
         Args:
             scale: Of the batch.
             kind: How the forward is asked to mix.
-            mode: What the inner call is: "eval", "no grad", "eval no grad", "train", or "target", one that is asked
-                to mix in a forward that is not.
+            mode: What the inner call is: "eval", "no grad", "eval no grad", "train", or "target", one that is mixed
+                in a forward that is not: it is asked to, or it is in training mode and the forward in eval mode.
             where: See `programs_nets.Call`.
             own: Whether the inner call gets what the outer one did, or another batch.
             used: Whether its result becomes a part of the output.
@@ -34,7 +34,8 @@ class Calls:
         now, kind, x = self.now, self.kind_of(kind), self.batch(scale)
         whole = self.whole_of(kind, None)
         whole = () if now.implicit and self.parts.unrecorded & {*whole} else whole  # see `whole_of`
-        asks = mode == "target" and kind == "plain"
+        asks = mode == "target" and kind in ("plain", "implicit")
+        awake = asks and now.implicit
         mode, used = "train" if mode == "target" and not asks else mode, used or asks
         own = own and where != "middle"  # a segment's function must not reach for a graph outside of it
         if not self.parts.together and (now.how.kinds or whole) and used and "no grad" not in mode:
@@ -48,6 +49,10 @@ class Calls:
 
         def run(net, given):
             given = given if own else other
+            if awake:
+                targets.append(None)
+                with self.parts.awake(net):
+                    return net(given)
             if asks:
                 output, target = net(given, target=self.labels)
                 targets.append(target)
@@ -56,13 +61,16 @@ class Calls:
             seen.append(output)
             return output
 
-        plan = self.draw() if self.asked(kind) else None
+        if awake and self.parts.unrecorded & {*around}:
+            return  # it runs without gradients there
+        plan = self.draw() if self.asked(kind) and not asks else None
         call = nets.Call(where, run, used)
         kept = where == "middle" and self.parts.unrecorded & {*now.how.around}
         if mode == "train" and now.implicit and not kept:  # in such a segment it runs without gradients
             self.refused(lambda: self.run(kind, x, whole, call))
         inner = self.draw() if asks else None
-        ours, target = self.run(kind, x, whole, call)
+        with self.fw.evaluating(now.net) if awake else nullcontext():
+            ours, target = self.run(kind, x, whole, call)
 
         def right(twin, given):
             given = given if own else other
