@@ -98,7 +98,7 @@ class ForwardHooks(LayerHooks[Module]):
         of = original(self._session, top, within)
         note_call(self._session, top, within, called if of is None else of)
         if of is None:
-            self._begin(called, top, within, model, args, kwargs)
+            self._begin(called, top, within, segments, model, args, kwargs)
         else:
             called.run_again(of)
             of.gradient_arrives(self.autograd)
@@ -110,7 +110,9 @@ class ForwardHooks(LayerHooks[Module]):
         if not shares:
             raise ValueError(no_float_input(self.framework, (args, inputs)))
         called.fire(INPUT, shares)
-        self._carry((rest, mixed), called, self.framework.tensors((args, kwargs)))
+        given = self.framework.tensors((args, kwargs))
+        self._carry((rest, mixed), called, given)
+        self._keep((rest, mixed), called, given)
         at = self._padding.model_takes.values()
         return tuple(args[i] if i in at else x for i, x in enumerate(rest)), {**kwargs, **mixed}
 
@@ -131,6 +133,7 @@ class ForwardHooks(LayerHooks[Module]):
         self,
         called: Pass,
         top: Pass | None,
+        within: Sequence[Segment],
         segments: Sequence[Segment],
         model: Module,
         args: Any,
@@ -141,9 +144,10 @@ class ForwardHooks(LayerHooks[Module]):
         called.scope = scope if scope is not None and scope.around is top else None
         given = called.given if called.scope is None else (called.scope.target.y,)
         mixes = self._training(model) and (
-            called.gradients or _runs_again(segments, model, explicit=given is not None)
+            called.gradients
+            or _runs_again(within if given is None else segments, model, explicit=given is not None)
         )
-        if any(segment.again for segment in segments):
+        if any(segment.again for segment in within):
             mixes = False  # the forward did not call the model here, or another mixer's did
         if called.scope is not None:
             called.scope.enter_forward(called.given, mixes=mixes)
@@ -210,11 +214,16 @@ class ForwardHooks(LayerHooks[Module]):
         if AUDITING.get():
             return output
         called = running(self._session)
-        if called is None:  # it had nothing to do with mixing, but a loss of it and of a mixed one would
+        if called is None:  # it was not to be mixed, but a loss of it and of a mixed one would
             if self.autograd.grad_enabled():
-                self._carry(output, self._session.clean, self.framework.tensors(inputs))
+                inside = self._mixed_inside(output) if self._session.step else []
+                if len(inside) < 2:
+                    self._carry(output, [*inside, self._session.clean][0], self.framework.tensors(inputs))
             return output
         called.leave(self._not_run_hint())
+        inside = [inner for inner in called.nested if inner.mixes and not called.mixes]
+        if inside and (found := self._mixed_inside(output)):
+            called.sources, inside = [*called.sources, *found], []
         given = self.framework.tensors(inputs)
         if called.of is not None:
             self._carry(output, called.of, given)
@@ -237,6 +246,10 @@ class ForwardHooks(LayerHooks[Module]):
         self._session.last = called
         if plan is not None or called.gradients or called.sources or called.nodes:
             carried = self._carry(output, called, given)
+            for inner in (
+                inside if called.nodes else ()
+            ):  # without gradients nothing tells whether it had a part
+                self.autograd.tag(self.framework.tensors([output]), inner, called.nodes, given)
             if called.mixes:
                 self._watch(output, called, carried)
         return output if called.given is None else (output, called.target)
@@ -249,11 +262,12 @@ class ForwardHooks(LayerHooks[Module]):
                 "return what the loss takes; or use model(x, target=labels) or `with mixer(labels):`",
             )
         tensors = list(filter(self.autograd.wants_gradient, self.framework.tensors([output])))
-        for x in tensors:
+        for x in tensors or mixed.features:
             self.autograd.watch(x, mixed)
-        for node in mixed.nodes:
+        for node in mixed.nodes or mixed.outer:
             self.autograd.watch_node(node, mixed)
-        if not tensors and not mixed.nodes:
+        mixed.watched = bool(tensors or mixed.features or mixed.nodes or mixed.outer)
+        if not (tensors or mixed.nodes or mixed.outer):
             self._session.owe(mixed)
 
     def _close(self) -> None:

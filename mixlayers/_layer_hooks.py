@@ -16,9 +16,9 @@ from mixlayers._framework import Framework
 from mixlayers._lam import Lam
 from mixlayers._method import Method
 from mixlayers._padding import Padding
-from mixlayers._pass import Pass, close_pass, running
+from mixlayers._pass import Pass, causes, close_pass, running
 from mixlayers._recompute import inside, owner
-from mixlayers._session import Session
+from mixlayers._session import Session, leave_untagged
 
 AUDITING: ContextVar[bool] = ContextVar("mixlayers_auditing", default=False)
 """Whether an audit runs a model in this thread or task: its hooks keep still."""
@@ -97,8 +97,11 @@ class LayerHooks(ABC, Generic[Module]):
         if not acting.again:
             mixed.fire(mixed.plan.place, [share for part in shares for share in part])
             self._carry(features, mixed.origin)
+            self._keep(features, mixed)
         if acting.again or mixed.of is not None:
             mixed.origin.replays += 1
+            if not mixed.origin.watched:
+                mixed.origin.gradient_arrives(self.autograd)
         else:
             self._follow(mixed, acting.segments)
         return list(features)
@@ -127,7 +130,8 @@ class LayerHooks(ABC, Generic[Module]):
 
     def _follow(self, mixed: Pass, segments: Sequence[Segment]) -> None:
         """Make sure that the place, if its gradient needs that, runs again in backward and is known there."""
-        node = next((segment.node for segment in segments if segment.node is not None), None)
+        # of segments in each other the graph has the outermost one's node only
+        node = next((segment.node for segment in reversed(segments) if segment.node is not None), None)
         mixed.recomputed = mixed.recomputed or bool(segments)
         if node is not None:
             self.autograd.check_replayed(node, mixed)
@@ -135,12 +139,24 @@ class LayerHooks(ABC, Generic[Module]):
         if lost or not all(segment.whole for segment in segments):
             self._session.unseen.add(mixed)
 
+    def _keep(self, tree: Any, mixed: Pass, inputs: Sequence[Any] = ()) -> None:
+        """Have what was mixed at hand, in case that the model returns nothing that could be watched."""
+        if mixed.given is not None or mixed.scope is not None:
+            own = (x for x in self.framework.tensors([tree]) if all(x is not other for other in inputs))
+            mixed.features = list(filter(self.autograd.wants_gradient, own))
+
     def _carry(self, tree: Any, mixed: Pass, inputs: Sequence[Any] = ()) -> bool:
         """Have the tensors in a tree carry their pass."""
         tensors = self.framework.tensors([tree])
         if mixed.mixes and not any(map(self.autograd.wants_gradient, tensors)):
-            self._session.untagged.add(mixed)
+            leave_untagged(mixed)
         return self.autograd.tag(tensors, mixed, mixed.nodes, inputs)
+
+    def _mixed_inside(self, output: Any) -> list[Pass]:
+        """The mixed forwards inside one that is not mixed itself, whose outputs have a part in its own."""
+        return [
+            found for found in causes(self.autograd.tagged(self.framework.tensors([output]))) if found.mixes
+        ]
 
     def _mix(
         self, tree: Any, mixed: Pass, batch_dim: int | None = None

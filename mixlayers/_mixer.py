@@ -22,7 +22,7 @@ from mixlayers._pass import Pass, State, causes
 from mixlayers._plan import MixPlan
 from mixlayers._recompute import note_loss
 from mixlayers._scope import Scope
-from mixlayers._session import Session
+from mixlayers._session import Session, untagged
 from mixlayers._target import MixedTarget
 from mixlayers._token_masks import Mask, Share, masked_modules
 
@@ -200,9 +200,7 @@ class BaseMixer(ForwardHooks[Module]):
                 "the loss was computed, but the wrapped model has not run, so nothing was mixed: call the very object "
                 "that was wrapped (not a copy of it, nor its forward)."
             )
-        models = [
-            found.model() for found in self._session.untagged if found.mixes and found.model() is not None
-        ]
+        models = untagged(self.framework.module)
         own = any(self.autograd.derives_from(tensors, self.autograd.parameters(model)) for model in models)
         if own or (self._session.owed and not passes):
             refuse(

@@ -42,6 +42,7 @@ class Pass:
         gradients: Whether gradients were recorded where the model was called.
         around: The notebooks of the recomputed segments that the model was called in, while it runs.
         nodes: Nodes of the graph around the call whose forward runs without gradients, while it runs.
+        outer: The same of the forward of the model that the call is inside of.
         nested: The calls of the model inside this forward, in their order, for when it runs again.
         sources: The passes that the forward's inputs came from, if any of them is mixed.
         heirs: Passes without another plan whose inputs came from this one: their use is its use.
@@ -50,8 +51,10 @@ class Pass:
         partners: The plan's permutation, as the framework carries it out.
         target: What the labels become; with none in it where they come with the loss.
         found: Whether a loss found it.
+        watched: Whether it is told of its gradient in any case, and not only where its place runs again.
         given: What came as target=, in a tuple; None: nothing.
         scope: The scope that the forward belongs to.
+        features: What was mixed, while the model runs and its labels need not come from what it returns.
         masks: What the padding knows of this forward, while it runs.
         united: Each module that was given masks, and whether it got their union; None: now so, now so.
         frame: The call of the model, while it runs.
@@ -66,6 +69,7 @@ class Pass:
         self.thread, self.gradients = get_ident(), True
         self.around: list[Notebook] = []
         self.nodes: list[Any] = []
+        self.outer: list[Any] = []
         self.nested: list[Pass] = []
         self.sources: list[Pass] = []
         self.heirs: list[Pass] = []
@@ -75,10 +79,11 @@ class Pass:
         self.target: MixedTarget | None = None
         self.given: tuple[Any] | None = None
         self.scope: Scope | None = None
+        self.features: list[Any] = []
         self.masks: Any = None
         self.united: dict[str, bool | None] = {}
         self.frame: Any = None
-        self.replays, self.recomputed, self.found = 0, False, False
+        self.replays, self.recomputed, self.found, self.watched = 0, False, False, False
         self._state, self._replayed = State.OPEN, 0
 
     def run_again(self, of: Pass) -> None:
@@ -200,13 +205,16 @@ def running(session: Session) -> Pass | None:
 
 def open_pass(added: Pass) -> None:
     """A forward begins."""
+    top = running(added.session)
+    added.outer = [] if top is None else top.nodes
     _RUNNING.set((*_RUNNING.get(), added))
 
 
 def close_pass(closed: Pass) -> None:
     """A forward is over, also one that raised."""
     _RUNNING.set(tuple(found for found in _RUNNING.get() if found is not closed))
-    closed.frame, closed.around, closed.nodes = None, [], []
+    closed.frame, closed.around, closed.features = None, [], []
+    closed.nodes, closed.outer = [], []
 
 
 def causes(found: Iterable[Pass]) -> list[Pass]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from threading import Lock, get_ident
+from threading import enumerate as enumerate_threads
 from typing import Any
 from weakref import WeakSet
 
@@ -20,6 +21,24 @@ from mixlayers._plan import MixPlan
 _SHARED: ContextVar[Mapping[Session, list[MixPlan]] | None] = ContextVar("mixlayers_shared", default=None)
 """The plans of `same_plan` blocks that are open in this thread or task: none until the first forward."""
 
+_UNTAGGED: WeakSet[Pass] = WeakSet()
+"""Mixed passes, of all models, whose features are in no graph that could carry them: only their outputs are."""
+
+_UNTAGGED_LOCK = Lock()
+
+
+def leave_untagged(mixed: Pass) -> None:
+    """A pass's features could not carry it."""
+    with _UNTAGGED_LOCK:
+        _UNTAGGED.add(mixed)
+
+
+def untagged(kind: Any) -> list[Any]:
+    """The models, of a kind, whose mixed features may not tell that they are."""
+    with _UNTAGGED_LOCK:
+        models = [found.model() for found in _UNTAGGED if found.mixes]
+    return [model for model in models if isinstance(model, kind)]
+
 
 class Session:
     """One model's mixing.
@@ -31,7 +50,6 @@ class Session:
         clean: What the outputs of forwards that have nothing to do with mixing carry.
         attached: Whether the hooks are on the model.
         unseen: Mixed passes whose recomputation could not be followed.
-        untagged: Mixed passes whose features are in no graph that could carry them, only their outputs are.
     """
 
     def __init__(self, method: Method, seed: int, rank: Callable[[], int]) -> None:
@@ -42,7 +60,6 @@ class Session:
         self.clean = Pass(self, self)
         self.attached = True
         self.unseen: WeakSet[Pass] = WeakSet()
-        self.untagged: WeakSet[Pass] = WeakSet()
         self._owed: list[Pass] = []
         self._lock = Lock()
 
@@ -101,17 +118,17 @@ class Session:
         return [owed for owed in self._owed if owed.mixes and not owed.used]
 
     def settle(self) -> None:
-        """The thread's next forward begins.
+        """The next forward begins, of this thread.
 
         Raises:
             MixingError: If a target that was owed was not used.
         """
         if not self._owed:
             return
-        here = get_ident()
-        with self._lock:
-            own = [owed for owed in self.owed if owed.thread == here]
-            self._owed = [other for other in self._owed if other.thread != here]
+        others = {thread.ident for thread in enumerate_threads()} - {get_ident()}
+        with self._lock:  # what a thread left that has ended, anybody's next forward asks for
+            own = [owed for owed in self.owed if owed.thread not in others]
+            self._owed = [other for other in self._owed if other.thread in others]
         for mixed in own:
             mixed.check_used()
 

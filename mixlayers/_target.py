@@ -33,12 +33,12 @@ class MixedTarget:
     ) -> None:
         self._y, self._one_hot = y, one_hot
         self._lies: tuple[Framework, Shares, int] | None = None
-        self.used = False
         self.settle(partner, s, plan)
 
     def settle(self, partner: Any, s: Any, plan: MixPlan | None) -> None:
         """Fill in what only the forward could tell (the share of a mask). For backends."""
         self._partner, self._s, self.plan = partner, s, plan
+        self.used = False  # what a metric read before was the target of a clean forward
         self.loss_scale = 1.0 if plan is None else plan.loss_scale
 
     def lie(self, framework: Framework, shares: Shares, channel_dim: int) -> None:

@@ -21,6 +21,7 @@ from paddle import Tensor, nn
 from mixlayers._autograd import Autograd, Backward, Segment, walk
 from mixlayers._errors import MixingError, refuse
 from mixlayers._pass import Pass
+from mixlayers._session import leave_untagged
 from mixlayers._tree import leaves
 
 KEY = "mixlayers"
@@ -143,7 +144,7 @@ class PaddleAutograd(Autograd):
                 if nodes:
                     _later.append((ref(x), carried))
         if nodes:
-            carried.session.untagged.add(carried)
+            leave_untagged(carried)
         return bool(own)
 
     def tagged(self, tensors: Iterable[Tensor]) -> list[Pass]:

@@ -122,17 +122,33 @@ def test_what_is_owed_is_asked_for_once_and_in_its_own_thread():
     mixed = left()
     mixed.session.owe(mixed)
     mixed.session.owe(mixed)
-    thread = threading.Thread(target=mixed.session.settle)
-    thread.start()
-    thread.join()
     asked = []
-    thread = threading.Thread(target=lambda: asked.extend(mixed.session.owed))
+
+    def elsewhere():
+        mixed.session.settle()
+        asked.extend(mixed.session.owed)
+
+    thread = threading.Thread(target=elsewhere)
     thread.start()
     thread.join()
     assert mixed.session.owed == asked == [mixed]
     with pytest.raises(MixingError, match="no loss used the mixed target"):
         mixed.session.settle()
     mixed.session.settle()
+
+
+def test_what_a_thread_owed_when_it_ended_is_asked_for_in_another():
+    found = []
+
+    def train():
+        found.append(left())
+        found[0].session.owe(found[0])
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    thread.join()
+    with pytest.raises(MixingError, match="no loss used the mixed target"):
+        found[0].session.settle()
 
 
 def test_use_of_what_came_of_it_is_its_use():

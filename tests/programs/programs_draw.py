@@ -1,5 +1,7 @@
 """Random programs."""
 
+from programs_nets import How
+
 from mixlayers import CutMix, ManifoldMixup, Mixup, PatchUp
 
 METHODS = (
@@ -13,77 +15,162 @@ METHODS = (
     PatchUp("hard", block_size=1),
 )
 PLACES = (["a"], ["b"], ["a", "b"], ["input", "a"], ["input", "a", "b"])
+KINDS = ("target", "scope", "plain")
+CHANGES = ("same", "scaled", "sliced")
+MODES = ("eval", "no grad", "eval no grad", "train", "target")
+WHERE = ("start", "middle", "end")
+BESIDE = ("eval", "no grad", "eval no grad", "foreign", "other", "train")
 
 
-def world_of(rng, parts):
-    """The net, its method and the way in which it is asked."""
-    method = METHODS[rng.integers(len(METHODS))]
-    needs_map = isinstance(method, CutMix | PatchUp)
-    bodies, wholes = list(parts.bodies), list(parts.wholes)
-    implicit = bool(rng.integers(2))
-    return {
-        "method": method,
-        "places": PLACES[rng.integers(len(PLACES))] if method.hidden else ["input"],
-        "conv": bool(needs_map or rng.integers(4) == 0),
-        "how": bodies[rng.integers(len(bodies))] if rng.integers(2) else "direct",
-        "implicit": implicit,
-        "whole": wholes[rng.integers(len(wholes))] if implicit and rng.integers(3) == 0 else "direct",
-        "seed": int(rng.integers(1000)),
-    }
+class Draw:
+    """Choices, by a generator of numbers below a bound."""
+
+    def __init__(self, below, parts):
+        self.below, self.parts = below, parts
+
+    def one(self, choices):
+        return choices[self.below(len(choices))]
+
+    def chance(self, of):
+        return self.below(of) == 0
+
+    def segments(self, most):
+        """Kinds of recomputation in each other, which the framework itself can do."""
+        kinds = tuple(self.one(list(self.parts.kinds)) for _ in range(self.below(most + 1)))
+        return kinds if self.parts.nests(kinds) else kinds[-1:]
+
+    def how(self):
+        """Recomputation inside a net: none, of the body, or a tree of any depth."""
+        if self.chance(2):
+            return How()
+        how = How(self.segments(3))
+        if self.chance(2):
+            how = How(how.around[:2], self.segments(2), self.segments(2))
+        return how if all(map(self.parts.nests, how.chains)) else How(how.around)
+
+    def net(self, conv):
+        """A net, its method and the way in which it is asked."""
+        fits = [each for each in METHODS if conv or not isinstance(each, CutMix | PatchUp)]
+        method, implicit = self.one(fits), self.chance(2)
+        return {
+            "method": method,
+            "places": self.one(PLACES) if method.hidden else ["input"],
+            "how": tuple(self.how()),
+            "implicit": implicit,
+            "whole": self.segments(2) if self.chance(4) else (),
+        }
+
+    def world(self):
+        conv = self.chance(3)
+        settings = {"conv": conv, "seed": self.below(1000), **self.net(conv)}
+        if self.chance(3):
+            second = self.net(conv)
+            still = all(not any(each["how"]) and not each["whole"] for each in (settings, second))
+            if (self.parts.together or still) and self.chance(2):
+                second["share"] = self.one("abc")
+            settings["second"] = second
+        return settings
 
 
-def operations_of(rng, parts, settings):
+class Operations(Draw):
     """What a program does, one call of a World's methods after the other."""
-    kinds = ("implicit",) if settings["implicit"] else ("target", "scope", "plain")
-    wholes = list(parts.wholes)
 
-    def scale():
-        return float(rng.integers(1, 4))
+    def scale(self):
+        return float(1 + self.below(3))
 
-    def kind():
-        return kinds[rng.integers(len(kinds))]
+    def at(self):
+        return self.below(8)
 
-    def forward():
-        chosen, whole = kind(), settings["whole"]
-        if parts.together and chosen != "target" and rng.integers(3) == 0:
-            whole = wholes[rng.integers(len(wholes))]
-        return "forward", (scale(), chosen, whole)
+    def kind(self):
+        return self.one(KINDS)
 
-    def at():
-        return int(rng.integers(8))
+    def forward(self):
+        whole = self.segments(3) if self.parts.together and self.chance(3) else None
+        return "forward", (self.scale(), self.kind(), whole)
 
-    def loss():
-        return "loss", (at(), ("same", "scaled", "sliced")[rng.integers(3)])
+    def loss(self):
+        return "loss", (self.at(), self.one(CHANGES), self.chance(3))
 
-    def backward():
-        return "backward", (int(rng.integers(1, 4)), bool(rng.integers(4) == 0))
+    def backward(self):
+        return "backward", (1 + self.below(3), self.chance(4))
 
-    rare = (
-        lambda: ("evaluate", (scale(), bool(rng.integers(2)))),
-        lambda: ("untrained", (scale(),)),
-        lambda: ("in_a_thread", (scale(), kind())),
-        lambda: ("nested", (scale(), kind(), bool(rng.integers(2)))),
-        lambda: ("raising", (scale(), kind())),
-        lambda: ("silent", (scale(),)),
-        lambda: ("others", (scale(),)),
-        lambda: ("chained", (at(),)),
-        lambda: ("together", (scale(), int(rng.integers(2, 4)), kind())),
-        lambda: ("joint", (at(), at())),
-        lambda: ("detached", (at(),)),
-        lambda: ("unused", (at(),)),
-        lambda: ("penalty", (at(),)),
-        lambda: ("look", (at(),)),
-        lambda: ("rewrap", ()),
-    )
-    program = []
-    for _ in range(int(rng.integers(3, 12))):
-        roll = rng.integers(10)
-        if roll < 3:
-            program.append(forward())
-        elif roll < 5:
-            program.append(loss())
-        elif roll < 7:
-            program.append(backward())
-        else:
-            program.append(rare[rng.integers(len(rare))]())
-    return [*program, loss(), backward()]
+    def evaluate(self):
+        return "evaluate", (self.scale(), self.chance(2))
+
+    def untrained(self):
+        return "untrained", (self.scale(),)
+
+    def in_a_thread(self):
+        return "in_a_thread", (self.scale(), self.kind())
+
+    def calls(self):
+        chosen = self.one(MODES), self.one(WHERE), self.chance(2), not self.chance(4)
+        return "calls", (self.scale(), self.kind(), *chosen)
+
+    def scoped(self):
+        """Mostly such as may run: a second training forward ends the program."""
+        beside = BESIDE if self.chance(5) else BESIDE[:-1]
+        before, after = (tuple(self.one(beside) for _ in range(self.below(3))) for _ in range(2))
+        return "scoped", (self.scale(), before, after, self.chance(2), self.chance(2))
+
+    def raising(self):
+        return "raising", (self.scale(), self.kind())
+
+    def silent(self):
+        return "silent", (self.scale(), self.kind(), self.chance(2))
+
+    def others(self):
+        return "others", (self.scale(),)
+
+    def chained(self):
+        return "chained", (self.at(), self.kind(), self.chance(2))
+
+    def together(self):
+        return "together", (self.scale(), 2 + self.below(2), self.kind())
+
+    def joint(self):
+        return "joint", (self.at(), self.at())
+
+    def detached(self):
+        return "detached", (self.at(),)
+
+    def unused(self):
+        return "unused", (self.at(),)
+
+    def penalty(self):
+        return "penalty", (self.at(),)
+
+    def look(self):
+        return "look", (self.at(),)
+
+    def rewrap(self):
+        return "rewrap", ()
+
+    def switch(self):
+        return "switch", ()
+
+    def operation(self):
+        roll = self.below(10)
+        if roll < 2:
+            return self.forward()
+        if roll < 4:
+            return self.loss()
+        if roll < 6:
+            return self.backward()
+        return getattr(self, self.one(RARE))()
+
+    def program(self):
+        return [*(self.operation() for _ in range(3 + self.below(9))), self.loss(), self.backward()]
+
+
+RARE = (
+    *("calls", "calls", "scoped", "scoped", "silent", "silent", "chained", "switch", "switch"),
+    *("evaluate", "untrained", "in_a_thread", "raising", "others", "together", "joint", "detached"),
+    *("unused", "penalty", "look", "rewrap"),
+)
+
+
+def program_of(below, parts):
+    """A world's settings and a program's operations."""
+    draw = Operations(below, parts)
+    return draw.world(), draw.program()

@@ -1,43 +1,99 @@
 """Small nets that can be run in every way: recomputed, in part or whole, interrupted, called from within."""
 
-from contextlib import nullcontext
 from functools import partial
-from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 
 CLASSES = 4
 
 
-def build(fw, parts, conv, how="direct", seed=0):
+class How(NamedTuple):
+    """The kinds of recomputation around a net's body and, in it, around the layers a and b: outermost first."""
+
+    around: tuple[str, ...] = ()
+    a: tuple[str, ...] = ()
+    b: tuple[str, ...] = ()
+
+    @property
+    def kinds(self):
+        return {*self.around, *self.a, *self.b}
+
+    @property
+    def chains(self):
+        """What lies in each other."""
+        return (*self.around, *self.a), (*self.around, *self.b)
+
+    def again(self, place):
+        """Whether a place runs again in backward."""
+        return bool(self.around or getattr(self, place)) if place in ("a", "b") else False
+
+
+class Call(NamedTuple):
+    """What a net does in the middle of its forward.
+
+    Attributes:
+        where: "start": before all layers, outside of any recomputation; "middle": between the layers a and b;
+            "end": after all layers.
+        run: Takes the net, or its twin, and what the forward was called with.
+        used: Whether its result becomes a part of the output.
+    """
+
+    where: str
+    run: object
+    used: bool = False
+
+
+def nested(parts, kinds, f):
+    """A function inside segments of these kinds, the first one outermost."""
+    for kind in reversed(kinds):
+        f = partial(parts.kinds[kind], f)
+    return f
+
+
+DIRECT = How()
+
+
+def build(fw, parts, conv, how=DIRECT, seed=0, shared=None):
     """A net of layers a, b and c, and what a program may do with its forward.
 
     Args:
         fw: The framework.
-        parts: Its few operations, from `torch_parts` and so on.
+        parts: Its few operations, from programs_parts.
         conv: Whether a and b are convolutions.
-        how: By which of `parts.bodies` the layers a and b are run.
+        how: What of it runs again in backward.
         seed: Of the weights.
+        shared: Layers of another net that this one takes for its own, by their names.
     """
 
     class Net(parts.base):
         def __init__(self):
             super().__init__()
             layer = parts.conv if conv else fw.linear
+            made = {"a": layer(3 if conv else CLASSES, 5), "b": layer(5, 6), "c": fw.linear(6, CLASSES)}
             with parts.scope(self):
-                self.a, self.b, self.c = layer(3 if conv else CLASSES, 5), layer(5, 6), fw.linear(6, CLASSES)
-            self.how, self.inside, self.silent, self.kept = how, None, False, None
+                for name, own in {**made, **(shared or {})}.items():
+                    setattr(self, name, own)
+            self.call, self.silent, self.kept = None, False, None
 
-        def body(self, inside, x):
-            h = parts.tanh(self.a(x))
-            if inside is not None:
-                inside(self)
-            return parts.tanh(self.b(h))
+        def called(self, where, call, x, h):
+            """A value of the forward, after what happens there."""
+            if call is None or call.where != where:
+                return h
+            result = call.run(self, x)
+            return parts.gate(h, result) if call.used else h
+
+        def body(self, call, x, h):
+            h = parts.tanh(nested(parts, how.a, self.a)(h))
+            h = self.called("middle", call, x, h)
+            return parts.tanh(nested(parts, how.b, self.b)(h))
 
         def forward(self, x):
-            inside, self.inside = self.inside, None
-            h = parts.bodies[self.how](partial(self.body, inside), x)
+            call, self.call = self.call, None
+            h = self.called("start", call, x, x)
+            h = nested(parts, how.around, partial(self.body, call, x))(h)
             output = self.c(parts.pool(h) if conv else h)
+            output = self.called("end", call, x, output)
             if self.silent:
                 self.kept = output
                 return None
@@ -47,7 +103,7 @@ def build(fw, parts, conv, how="direct", seed=0):
     return parts.ready(Net())
 
 
-def by_hand(fw, parts, net, x, plan):
+def by_hand(fw, parts, net, x, plan, call=None):
     """The output of a net that was never wrapped, mixed as a plan says, and the partner's share of the label."""
     share = [0.0]
 
@@ -61,123 +117,13 @@ def by_hand(fw, parts, net, x, plan):
             lam = fw.tensor(lam.reshape((-1,) + (1,) * (h.ndim - 1)))
         return fw.by_hand(h, how.perm, lam, how.mask)
 
-    h = parts.tanh(mix("a", net.a(mix("input", x))))
-    h = parts.tanh(mix("b", net.b(h)))
-    return net.c(parts.pool(h) if h.ndim == 4 else h), share[0]
+    def called(where, h):
+        if call is None or call.where != where:
+            return h
+        result = call.run(net, x)
+        return parts.gate(h, result) if call.used else h
 
-
-def torch_parts(fw):
-    import torch
-    from torch import nn
-    from torch.utils.checkpoint import checkpoint
-
-    def once(reentrant, stop=True):
-        options = {} if reentrant else {"early_stop": stop}
-        return lambda f, x: checkpoint(f, x, use_reentrant=reentrant, **options)
-
-    def twice(one, other):
-        return lambda f, x: one(lambda x: other(f, x), x)
-
-    keep, again = once(False), once(True)
-    bodies = {
-        "direct": lambda f, x: f(x),
-        "not reentrant": keep,
-        "to the end": once(False, stop=False),
-        "reentrant": again,
-        "not reentrant in reentrant": twice(again, keep),
-        "reentrant in not reentrant": twice(keep, again),
-        "reentrant in reentrant": twice(again, again),
-    }
-    return SimpleNamespace(
-        base=nn.Module,
-        scope=lambda net: nullcontext(),
-        conv=lambda i, o: nn.Conv2d(i, o, 1),
-        tanh=torch.tanh,
-        pool=lambda h: h.mean((2, 3)),
-        ready=lambda net: net.train(),
-        bodies=bodies,
-        wholes={"direct": bodies["direct"], "not reentrant": keep, "reentrant": again},
-        penalised=("direct", "not reentrant", "to the end"),
-        unrecorded=[name for name in bodies if "reentrant" in name.replace("not reentrant", "")],
-        detach=lambda x: x.detach(),
-        backward=lambda loss, retain: loss.backward(retain_graph=retain),
-        mean=lambda loss: loss.mean(),
-        clear=lambda net: net.zero_grad(),
-        known_detached=True,
-        retains=lambda how: True,
-        nests=lambda whole, how: True,
-        together=True,
-        errors=(torch.utils.checkpoint.CheckpointError,),
-    )
-
-
-def paddle_parts(fw):
-    import paddle
-    from paddle import nn
-    from paddle.distributed.fleet.utils import recompute
-
-    bodies = {
-        "direct": lambda f, x: f(x),
-        "not reentrant": lambda f, x: recompute(f, x, use_reentrant=False),
-        "reentrant": lambda f, x: recompute(f, x, use_reentrant=True),
-    }
-    return SimpleNamespace(
-        base=nn.Layer,
-        scope=lambda net: nullcontext(),
-        conv=lambda i, o: nn.Conv2D(i, o, 1),
-        tanh=paddle.tanh,
-        pool=lambda h: h.mean((2, 3)),
-        ready=lambda net: (net.train(), net)[1],
-        bodies=bodies,
-        wholes=bodies,
-        penalised=("direct",),
-        unrecorded=["reentrant"],
-        detach=lambda x: x.detach(),
-        backward=lambda loss, retain: loss.backward(retain_graph=retain),
-        mean=lambda loss: loss.mean(),
-        clear=lambda net: [parameter.clear_gradient(False) for parameter in net.parameters()],
-        known_detached=False,
-        retains=lambda how: False,  # Paddle's own second backward crashes (PyLayer) or is not twice the first
-        nests=lambda whole, how: (
-            whole != "not reentrant" or how == "direct"
-        ),  # else Paddle itself raises or crashes
-        together=True,
-        errors=(OSError,),
-    )
-
-
-def chainer_parts(fw):
-    import chainer
-    import chainer.functions as F
-    import chainer.links as L
-
-    bodies = {"direct": lambda f, x: f(x), "forget": lambda f, x: F.forget(f, x)}
-
-    def ready(net):
-        net.cleargrads()
-        return net
-
-    def backward(loss, retain):
-        loss.backward(retain_grad=False)
-
-    return SimpleNamespace(
-        base=chainer.Chain,
-        scope=lambda net: net.init_scope(),
-        conv=lambda i, o: L.Convolution2D(i, o, 1),
-        tanh=F.tanh,
-        pool=lambda h: F.mean(h, axis=(2, 3)),
-        ready=ready,
-        bodies=bodies,
-        wholes=bodies,
-        penalised=("direct",),
-        unrecorded=[],
-        detach=lambda x: x.array,
-        backward=backward,
-        mean=F.mean,
-        clear=lambda net: net.cleargrads(),
-        known_detached=False,
-        retains=lambda how: True,
-        nests=lambda whole, how: True,
-        together=False,  # Chainer itself loses gradients of what runs inside F.forget and outside of it
-        errors=(),
-    )
+    x = mix("input", x)
+    h = parts.tanh(mix("a", net.a(called("start", x))))
+    h = parts.tanh(mix("b", net.b(called("middle", h))))
+    return called("end", net.c(parts.pool(h) if h.ndim == 4 else h)), share[0]

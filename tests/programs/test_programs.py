@@ -4,159 +4,262 @@
 """
 
 import pytest
-from fuzz import FRAMEWORKS, framework, may_refuse, run
-from hypothesis import HealthCheck, settings
+from fuzz import FRAMEWORKS, framework, run
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
-from programs_draw import METHODS, PLACES
-from world import Difference, Over, World
+from programs_draw import program_of
+from world import World
+from world_judging import Difference
 
-from mixlayers import CutMix, ManifoldMixup, MixingError, PatchUp
+import mixlayers._forward
+import mixlayers._layer_hooks
+import mixlayers._mixer
+from mixlayers import ManifoldMixup
+from mixlayers._forward import ForwardHooks
 from mixlayers._layer_hooks import Acting, LayerHooks
 from mixlayers._mixer import BaseMixer
+from mixlayers._pass import _RUNNING, Pass, State, running
+from mixlayers._scope import Scope
+from mixlayers._session import Session
 from mixlayers._target import MixedTarget
 
 BUDGET = settings(
     max_examples=250,
-    stateful_step_count=14,
     derandomize=True,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
-SCALES = st.sampled_from([1.0, 2.0, 3.0])
-SOME = st.integers(0, 7)
-
-
-def machine(name):
-    """The state machine of a framework."""
-    fw, parts = framework(name)
-
-    class Programs(RuleBasedStateMachine):
-        @initialize(data=st.data())
-        def begin(self, data):
-            method = data.draw(st.sampled_from(METHODS))
-            implicit = data.draw(st.booleans())
-            self.over = False
-            self.kinds = st.sampled_from(["implicit"] if implicit else ["target", "scope", "plain"])
-            self.whole = data.draw(st.sampled_from(list(parts.wholes))) if implicit else "direct"
-            self.world = World(
-                fw,
-                parts,
-                method,
-                data.draw(st.sampled_from(PLACES)) if method.hidden else ["input"],
-                isinstance(method, CutMix | PatchUp) or data.draw(st.booleans()),
-                data.draw(st.sampled_from(list(parts.bodies))),
-                implicit,
-                self.whole,
-            )
-
-        def act(self, name, *arguments):
-            if self.over:
-                return
-            try:
-                getattr(self.world, name)(*arguments)
-            except Over:
-                self.over = True
-            except (MixingError, ValueError, RuntimeError, OSError) as error:
-                if not may_refuse(self.world, name, error):
-                    raise
-                self.over = True
-
-        @rule(data=st.data(), scale=SCALES)
-        def forward(self, data, scale):
-            kind, whole = data.draw(self.kinds), self.whole
-            if parts.together and kind != "target":
-                whole = data.draw(st.sampled_from(list(parts.wholes)))
-            self.act("forward", scale, kind, whole)
-
-        @rule(at=SOME, change=st.sampled_from(["same", "scaled", "sliced"]))
-        def loss(self, at, change):
-            self.act("loss", at, change)
-
-        @rule(count=st.integers(1, 3), retain=st.booleans())
-        def backward(self, count, retain):
-            self.act("backward", count, retain)
-
-        @rule(
-            data=st.data(),
-            scale=SCALES,
-            how=st.sampled_from(["in_a_thread", "nested", "raising", "together"]),
-        )
-        def forward_otherwise(self, data, scale, how):
-            kind = data.draw(self.kinds)
-            more = {"nested": (data.draw(st.booleans()),), "together": (data.draw(st.integers(2, 3)),)}.get(
-                how, ()
-            )
-            self.act(how, scale, *((*more, kind) if how == "together" else (kind, *more)))
-
-        @rule(scale=SCALES, how=st.sampled_from(["untrained", "silent", "others"]))
-        def forward_unmixed(self, scale, how):
-            self.act(how, scale)
-
-        @rule(scale=SCALES, gradients=st.booleans())
-        def evaluate(self, scale, gradients):
-            self.act("evaluate", scale, gradients)
-
-        @rule(at=SOME, how=st.sampled_from(["chained", "detached", "unused", "penalty", "look"]))
-        def output(self, at, how):
-            self.act(how, at)
-
-        @rule(at=SOME, other=SOME)
-        def joint(self, at, other):
-            self.act("joint", at, other)
-
-        @rule()
-        def rewrap(self):
-            self.act("rewrap")
-
-        def teardown(self):
-            if hasattr(self, "world"):
-                self.world.afterwards()
-
-    return Programs
 
 
 @pytest.mark.filterwarnings("ignore")  # of the frameworks' recomputation
 @pytest.mark.parametrize("name", FRAMEWORKS)
 def test_programs_are_right_or_refused(name):
-    run_state_machine_as_test(machine(name), settings=BUDGET)
+    fw, parts = framework(name)
+
+    @BUDGET
+    @given(st.data())
+    def judged(data):
+        run(fw, parts, *program_of(lambda bound: data.draw(st.integers(0, bound - 1)), parts))
+
+    judged()
 
 
-def plain_always(monkeypatch):
-    monkeypatch.setattr(BaseMixer, "target_for", lambda self, target, output=None: MixedTarget(target))
+FOUND = {
+    "target= inside a plain forward, in a segment": (
+        {"whole": 1},
+        [
+            ("calls", (1.0, "plain", "target", "end", True, True)),
+            ("loss", (0, "same")),
+            ("backward", (1, False)),
+        ],
+    ),
+    "a mixed call inside a plain forward, fed on": (
+        {},
+        [("calls", (1.0, "plain", "target", "start", False, True)), ("chained", (0, "target", True))],
+    ),
+    "a metric before a scope's mixed forward": (
+        {},
+        [("scoped", (1.0, ("eval",), (), True, False)), ("unused", (0,))],
+    ),
+    "nothing returned, and a plain loss": ({}, [("silent", (1.0, "target", True)), ("unused", (0,))]),
+    "nothing returned, recomputed and unwrapped": (
+        {"how": (2, 0, 0)},
+        [("silent", (1.0, "scope", False)), ("loss", (0, "same")), ("rewrap", ())],
+    ),
+}
 
 
-def last_forward(monkeypatch):
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("found", FOUND)
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_what_programs_found_stays_mended(name, found):
+    settings, program = FOUND[found]
+    fw, parts = framework(name)
+    run(fw, parts, world_of(parts, {"implicit": False, **settings}), program)
+
+
+def world_of(parts, settings):
+    """Settings of a World, where recomputation is given as how often."""
+    kinds = list(parts.kinds)[-1:]
+    made = {"method": ManifoldMixup(), "places": ["a"], "implicit": True, "conv": False, "how": (0, 0, 0)}
+    made |= settings
+    made |= {"how": tuple(kinds * depth for depth in made["how"]), "whole": kinds * made.get("whole", 0)}
+    if "second" in made:
+        kept = {name: value for name, value in made.items() if name not in ("second", "conv")}
+        made["second"] = {**kept, "method": ManifoldMixup(alpha=1.0), **settings["second"]}
+    return made
+
+
+# faults that are planted
+
+
+def plain_always(patch):
+    patch.setattr(BaseMixer, "target_for", lambda self, target, output=None: MixedTarget(target))
+
+
+def last_forward(patch):
     """As the first version did: the last forward's plan, for any output."""
     right = BaseMixer.target_for
-    monkeypatch.setattr(BaseMixer, "target_for", lambda self, target, output=None: right(self, target))
+    patch.setattr(BaseMixer, "target_for", lambda self, target, output=None: right(self, target))
 
 
-def no_recomputation(monkeypatch):
+def clean_targets(patch):
+    """What a scope or target= hands out, features being mixed."""
+    patch.setattr(ForwardHooks, "_settle", lambda self, target, mixed: target.settle(target.y, 0.0, None))
+
+
+def last_of_a_scope(patch):
+    """A scope's target becomes that of any forward after the mixed one."""
+    right = Scope.enter_forward
+
+    def enter_forward(self, given, *, mixes):
+        right(self, given, mixes=mixes)
+        self.taken = False
+
+    patch.setattr(Scope, "enter_forward", enter_forward)
+
+
+def read_is_used(patch):
+    """A metric before the mixed forward counts as the use of its target."""
+    right = MixedTarget.settle
+
+    def settle(self, partner, s, plan):
+        used = getattr(self, "used", False)
+        right(self, partner, s, plan)
+        self.used = used
+
+    patch.setattr(MixedTarget, "settle", settle)
+
+
+def no_recomputation(patch):
     right = LayerHooks.acting_at
 
     def acting_at(self, place):
         acting = right(self, place)
         return Acting(None, again=True) if acting.again else acting
 
-    monkeypatch.setattr(LayerHooks, "acting_at", acting_at)
+    patch.setattr(LayerHooks, "acting_at", acting_at)
 
 
+def inherited(patch):
+    """A call of a net within its own forward is mixed as the forward is."""
+    right = ForwardHooks._begin
+
+    def begin(self, called, top, *args):
+        right(self, called, top, *args)
+        called.plan = called.plan if top is None else top.plan
+
+    patch.setattr(ForwardHooks, "_begin", begin)
+
+
+def anybody(patch):
+    """A shared layer belongs to whichever net runs, and nobody looks whether it is mixed twice."""
+    right = Pass.fire
+
+    def fire(self, place, shares):
+        if self.state is State.OPEN:
+            right(self, place, shares)
+
+    patch.setattr(Pass, "fire", fire)
+    patch.setattr(
+        mixlayers._layer_hooks,
+        "running",
+        lambda session: running(session) or next(iter(_RUNNING.get()), None),
+    )
+
+
+def unwatched(patch):
+    """Nothing is kept of a forward that returns nothing."""
+    patch.setattr(LayerHooks, "_keep", lambda self, *args: None)
+    patch.setattr(Pass, "gradient_arrives", lambda self, autograd: None)
+    patch.setattr(Session, "owe", lambda self, mixed: None)
+
+
+def first_cause(patch):
+    """An output comes from the first forward that is found."""
+    right = mixlayers._mixer.causes
+    patch.setattr(mixlayers._mixer, "causes", lambda found: right(found)[:1])
+
+
+def no_sources(patch):
+    """A forward of mixed inputs is as clean as any."""
+    patch.setattr(mixlayers._forward, "causes", lambda found: [])
+
+
+FORWARD, SWITCH = ("forward", (1.0, "plain")), ("switch", ())
+LOSS, BACKWARD = ("loss", (0, "same")), ("backward", (1, False))
+SCOPE = ("forward", (1.0, "scope"))
+
+
+def scoped(before=(), after=(), read=False, used=True):
+    return ("scoped", (1.0, before, after, read, used))
+
+
+EXPLICIT, TWO = {"implicit": False}, {"second": {}}
+DEEP = {"how": (3, 0, 0)}
 FAULTS = {
-    plain_always: [("forward", (1.0, "implicit")), ("loss", (0, "same"))],
-    last_forward: [("forward", (1.0, "implicit")), ("forward", (2.0, "implicit")), ("loss", (0, "same"))],
-    no_recomputation: [("forward", (1.0, "implicit")), ("loss", (0, "same")), ("backward", (1, False))],
-}
+    "plain": (plain_always, {}, [FORWARD, LOSS]),
+    "last": (last_forward, {}, [FORWARD, ("forward", (2.0, "plain")), LOSS]),
+    "recomputed": (no_recomputation, {"how": (1, 0, 0)}, [FORWARD, LOSS, BACKWARD]),
+    "recomputed three times": (no_recomputation, DEEP, [FORWARD, LOSS, BACKWARD]),
+    "recomputed layer": (no_recomputation, {"how": (1, 2, 0)}, [FORWARD, LOSS, BACKWARD]),
+    "an eval forward after": (last_of_a_scope, EXPLICIT, [scoped(after=("eval",)), LOSS]),
+    "a no_grad forward after": (last_of_a_scope, EXPLICIT, [scoped(after=("no grad",)), LOSS]),
+    "an eval forward before": (clean_targets, EXPLICIT, [scoped(before=("eval",)), LOSS]),
+    "a foreign forward": (clean_targets, EXPLICIT, [scoped(("foreign",), ("foreign",)), LOSS]),
+    "another's forward": (clean_targets, {**EXPLICIT, **TWO}, [scoped(("other",), ("other",)), LOSS]),
+    "a metric before": (read_is_used, EXPLICIT, [scoped(("eval",), read=True), ("unused", (0,))]),
+    "a second training forward": (last_of_a_scope, EXPLICIT, [scoped(after=("train",))]),
+    "an eval self-call": (inherited, EXPLICIT, [("calls", (1.0, "target", "eval", "start", False, True))]),
+    "a no_grad self-call": (inherited, EXPLICIT, [("calls", (1.0, "target", "no grad", "start", True, True))]),
+    "a training self-call": (clean_targets, EXPLICIT, [("calls", (1.0, "scope", "train", "end", True, True)), LOSS]),
+    "a mixed self-call": (clean_targets, EXPLICIT, [("calls", (1.0, "plain", "target", "end", True, True)), LOSS]),
+    "a self-call with the loss": (plain_always, {}, [("calls", (1.0, "plain", "eval", "end", True, True)), LOSS]),
+    "a self-call that trains in eval mode": (
+        plain_always,
+        {},
+        [("calls", (1.0, "plain", "target", "end", True, True)), LOSS],
+    ),
+    "a self-call that is recomputed": (
+        no_recomputation,
+        DEEP,
+        [("calls", (1.0, "plain", "eval no grad", "middle", False, True)), LOSS, BACKWARD],
+    ),
+    "nothing in a scope": (clean_targets, EXPLICIT, [("silent", (1.0, "scope", False)), LOSS]),
+    "nothing with a target": (clean_targets, EXPLICIT, [("silent", (1.0, "target", False)), LOSS]),
+    "nothing in a thread": (clean_targets, EXPLICIT, [("silent", (1.0, "scope", True)), LOSS]),
+    "nothing, unused": (unwatched, EXPLICIT, [("silent", (1.0, "scope", True)), ("unused", (0,))]),
+    "nothing, recomputed": (
+        unwatched,
+        {**EXPLICIT, "how": (1, 0, 0)},
+        [("silent", (1.0, "scope", True)), ("unused", (0,))],
+    ),
+    "another's criterion": (last_forward, TWO, [FORWARD, SWITCH, ("forward", (2.0, "plain")), LOSS]),
+    "two criteria": (plain_always, TWO, [FORWARD, SWITCH, FORWARD, LOSS, ("loss", (1, "same"))]),
+    "two nets' sum": (first_cause, TWO, [FORWARD, SWITCH, FORWARD, ("joint", (0, 1))]),
+    "one fed the other": (no_sources, TWO, [FORWARD, SWITCH, ("chained", (0, "plain", True))]),
+    "one fed the other in eval mode": (
+        plain_always,
+        TWO,
+        [FORWARD, SWITCH, ("chained", (0, "plain", False)), ("loss", (1, "same"))],
+    ),
+    "a shared layer": (
+        anybody,
+        {**EXPLICIT, "second": {"share": "a", "implicit": False}},
+        [SCOPE, SWITCH, SCOPE, LOSS, ("loss", (1, "same")), ("backward", (2, False))],
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("name", FRAMEWORKS)
 def test_the_judge_sees_a_planted_fault(monkeypatch, name, fault):
+    plant, settings, program = FAULTS[fault]
     fw, parts = framework(name)
-    how = list(parts.bodies)[-1]
-    world = {"method": ManifoldMixup(), "places": ["a"], "conv": False, "how": how, "implicit": True}
-    assert run(fw, parts, world, FAULTS[fault]) is False
-    fault(monkeypatch)
-    with pytest.raises((Difference, MixingError)):
-        run(fw, parts, world, FAULTS[fault])
+    world = world_of(parts, settings)
+    run(fw, parts, world, program)
+    plant(monkeypatch)
+    monkeypatch.setattr(World, "afterwards", lambda self: None)  # the program itself must see it
+    with pytest.raises(Difference):
+        run(fw, parts, world, program)
