@@ -20,6 +20,7 @@ from mixlayers_torch import mix_detection as mix_detection
 from mixlayers_torch import revert_iebn as revert_iebn
 from mixlayers_torch import to_official_state_dict as to_official_state_dict
 from mixlayers_torch import unwrap as unwrap
+from mixlayers_torch import update_bn as update_bn
 from mixlayers_torch import wrap as wrap
 
 __all__ = [
@@ -43,5 +44,6 @@ __all__ = [
     "revert_iebn",
     "to_official_state_dict",
     "unwrap",
+    "update_bn",
     "wrap",
 ]

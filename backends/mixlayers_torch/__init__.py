@@ -18,6 +18,7 @@ from mixlayers_torch._metrics import calibration_error as calibration_error
 from mixlayers_torch._mix import mix as mix
 from mixlayers_torch._mixer import Mixer as Mixer
 from mixlayers_torch._sampler import RepeatedAugmentationSampler as RepeatedAugmentationSampler
+from mixlayers_torch._update_bn import update_bn as update_bn
 from mixlayers_torch._wrap import get_mixer as get_mixer
 from mixlayers_torch._wrap import unwrap as unwrap
 from mixlayers_torch._wrap import wrap as wrap
@@ -43,5 +44,6 @@ __all__ = [
     "revert_iebn",
     "to_official_state_dict",
     "unwrap",
+    "update_bn",
     "wrap",
 ]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import gc
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 import torch
@@ -12,7 +11,9 @@ from torch import Tensor, nn
 
 from mixlayers._convert import norms_to_convert, norms_to_revert, report
 from mixlayers._layers import Layers
-from mixlayers_torch._iebn import IEBN1d, IEBN2d, IEBN3d
+from mixlayers_torch._convert_order import warn_of_holders
+from mixlayers_torch._iebn import ATTENTION, IEBN1d, IEBN2d, IEBN3d, in_place_of
+from mixlayers_torch._iebn_act import IEBNAct2d, is_batchnorm_act
 from mixlayers_torch._iebn_sync import SyncIEBN
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -20,16 +21,22 @@ IEBN = IEBN1d | IEBN2d | IEBN3d | SyncIEBN
 
 _IEBN_OF: dict[type[nn.Module], Any] = {kind.host: kind for kind in (IEBN1d, IEBN2d, IEBN3d, SyncIEBN)}
 _BATCH_NORM = nn.modules.batchnorm._BatchNorm
-_HOOKS = tuple(name for name in vars(nn.Module()) if name.startswith(("_forward_", "_backward_")))
 
 
-def convert_iebn(model: Model, *, skip: Layers = (), preserve_output: bool = False) -> Model:
-    """Replace a model's BatchNorm and SyncBatchNorm layers by IEBN, in place.
+def convert_iebn(
+    model: Model,
+    *,
+    skip: Layers = (),
+    preserve_output: bool = False,
+    also: Mapping[type[nn.Module], Callable[[Any], nn.Module]] = MappingProxyType({}),
+) -> Model:
+    """Replace a model's BatchNorm and SyncBatchNorm layers by IEBN, in place, timm's BatchNormAct2d too.
 
-    Weights, statistics, modes and hooks stay, frozen layers stay frozen, and a layer used twice stays one
-    layer. What was replaced is logged ("mixlayers", INFO). The new parameters must reach the optimizer:
-    convert first, then make it; if one holds parameters of the model already, a warning says what to add.
-    Subclasses of BatchNorm are left as they are, and a warning names them.
+    Weights, statistics, modes, hooks and whatever else a norm holds stay, frozen layers stay frozen, and a layer
+    used twice stays one layer. What was replaced is logged ("mixlayers", INFO). The order is: convert, then
+    DistributedDataParallel or FSDP, the optimizer, the average of the weights (EMA); those that know the model
+    already do not know the new parameters, and a warning names them and says what to do. Other subclasses of
+    BatchNorm, and frozen norms, are left as they are, and a warning names them.
 
     Args:
         model: Any module. A norm that is the model itself is returned converted.
@@ -37,6 +44,8 @@ def convert_iebn(model: Model, *, skip: Layers = (), preserve_output: bool = Fal
             leave the downsample path plain: `skip="*downsample*"` in torchvision's ResNets.
         preserve_output: Divide each weight by sigmoid(bias_readjust), 0.27 at first, so that the model
             computes the same function before its first step. Meant for pretrained models.
+        also: Norms of other classes: what makes the new layer from the old one, by class. In it
+            `IEBN2d.from_batchnorm(norm)` takes over what a norm like BatchNorm2d holds.
 
     Returns:
         The model.
@@ -49,16 +58,16 @@ def convert_iebn(model: Model, *, skip: Layers = (), preserve_output: bool = Fal
         model,
         _modules(model),
         skip,
-        is_norm=lambda module: isinstance(module, _BATCH_NORM),
-        is_known=lambda norm: type(norm) in _IEBN_OF,
+        is_norm=lambda module: isinstance(module, _BATCH_NORM) or type(module) in also or _is_frozen(module),
+        is_known=lambda norm: type(norm) in also or _iebn_for(norm) is not None,
         bare="affine=False" if preserve_output else None,
     )
     scaled: set[int] = set()
 
     def convert(norm: nn.Module) -> nn.Module:
-        new: Any = _IEBN_OF[type(norm)].from_batchnorm(norm)
-        if isinstance(norm, nn.SyncBatchNorm):
-            new.process_group = norm.process_group
+        if type(norm) in also:
+            return also[type(norm)](norm)
+        new: Any = _iebn_for(norm).from_batchnorm(norm)
         if new.affine and not any(parameter.requires_grad for parameter in norm.parameters()):
             new.requires_grad_(False)
         if preserve_output and id(new.weight) not in scaled:  # norms may share a weight
@@ -68,6 +77,20 @@ def convert_iebn(model: Model, *, skip: Layers = (), preserve_output: bool = Fal
         return new
 
     return _replace(model, chosen, convert, "IEBN")
+
+
+def _iebn_for(norm: nn.Module) -> Any:
+    """The class that stands in for a norm's, or None."""
+    return IEBNAct2d if is_batchnorm_act(type(norm)) else _IEBN_OF.get(type(norm))
+
+
+def _is_frozen(module: nn.Module) -> bool:
+    """Whether a module is a frozen norm as detectors have them: all buffers, and no BatchNorm to PyTorch."""
+    return (
+        "BatchNorm" in type(module).__name__
+        and "running_mean" in module._buffers
+        and not isinstance(module, IEBN)
+    )
 
 
 def revert_iebn(model: Model, *, preserve_output: bool = False) -> Model:
@@ -124,22 +147,17 @@ def _modules(model: nn.Module) -> dict[str, Any]:
 
 
 def _plain(norm: Any) -> Any:
-    """The BatchNorm that an IEBN stands in for, with its parameters, statistics and mode."""
-    like = norm.weight_readjust
-    settings = (norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
-    plain = norm.host(*settings, device=like.device, dtype=like.dtype)
-    for name in plain._parameters:
-        plain.register_parameter(name, getattr(norm, name))
-    for name in plain._buffers:
-        setattr(plain, name, getattr(norm, name))
-    if isinstance(norm, SyncIEBN):
-        plain.process_group = norm.process_group
-    return plain.train(norm.training)
+    """The BatchNorm that an IEBN stands in for, with its parameters, statistics, hooks and mode."""
+    plain = in_place_of(norm, norm.host)
+    vars(plain).pop("host", None)
+    for name in ATTENTION:
+        del plain._parameters[name]
+    return plain
 
 
 def _replace(model: Model, chosen: dict[str, Any], convert: Callable[[Any], nn.Module], by: str) -> Model:
     before = {id(parameter) for parameter in model.parameters()}
-    new = {norm: _with_hooks_of(norm, convert(norm)) for norm in chosen.values()}
+    new = {norm: convert(norm) for norm in chosen.values()}
     for parent in list(model.modules()):
         for name, child in parent._modules.items():
             if child in new:
@@ -148,24 +166,5 @@ def _replace(model: Model, chosen: dict[str, Any], convert: Callable[[Any], nn.M
     added = {name: p for name, p in result.named_parameters() if id(p) not in before}
     report(chosen, len(new), by, sum(parameter.numel() for parameter in added.values()))
     if added:
-        _warn_of_optimizers(before, len(added))
+        warn_of_holders(result, before, set(added))
     return result
-
-
-def _with_hooks_of(old: nn.Module, new: nn.Module) -> nn.Module:
-    for name in _HOOKS:
-        setattr(new, name, getattr(old, name))
-    return new
-
-
-def _warn_of_optimizers(parameters: set[int], count: int) -> None:
-    """Warn if an optimizer holds parameters of the model: it will not train the new ones."""
-    for thing in gc.get_objects():
-        if issubclass(type(thing), torch.optim.Optimizer) and any(
-            id(parameter) in parameters for group in thing.param_groups for parameter in group["params"]
-        ):
-            warnings.warn(
-                f"this {type(thing).__name__} was made before the conversion and will not train the {count} new "
-                "parameters: convert first, or optimizer.add_param_group(iebn_parameters(model)[1]).",
-                stacklevel=4,
-            )

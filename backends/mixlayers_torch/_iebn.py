@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 from typing import Any, ClassVar
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 from mixlayers_torch._iebn_op import iebn
 from mixlayers_torch._iebn_statistics import Statistics
+
+_PROXY: Any = torch.fx.Proxy
 
 ATTENTION = ("weight_readjust", "bias_readjust")
 """The names of the parameters that BatchNorm has not."""
@@ -33,7 +38,7 @@ class _IEBN(nn.Module):
     This is not a subclass of torch's `_BatchNorm`, since `nn.SyncBatchNorm.convert_sync_batchnorm` would replace
     those by layers without attention; now it leaves IEBN as it is, and `SyncIEBN.convert_sync_iebn` is the way.
     The price: code that asks `isinstance(m, nn.BatchNorm2d)`, as `torch.optim.swa_utils.update_bn` does,
-    overlooks IEBN; there call `reset_running_stats()`, set `momentum = None`, and run the data through the model.
+    overlooks IEBN; `mixlayers.torch.update_bn` does not.
 
     Args:
         num_features: C of an input (N, C, ...).
@@ -103,6 +108,8 @@ class _IEBN(nn.Module):
             nn.init.constant_(parameter, starts[name])
 
     def forward(self, input: Tensor) -> Tensor:
+        if isinstance(input, _PROXY):  # one node of the graph, as PyTorch's own layers are
+            return input.tracer.create_proxy("call_module", input.tracer.path_of_module(self), (input,), {})
         self._check_input_dim(input)
         factor = 0.0 if self.momentum is None else self.momentum
         tracking = self.training and self.track_running_stats
@@ -118,22 +125,17 @@ class _IEBN(nn.Module):
 
     @classmethod
     def from_batchnorm(cls, norm: Any) -> Any:
-        """A layer with the arguments of a BatchNorm (or another IEBN), its mode, and its very parameters and buffers.
+        """A layer with all that a BatchNorm (or another IEBN) has: arguments, mode, hooks, its very tensors.
 
         An optimizer that holds them goes on training them; it does not know `weight_readjust` and `bias_readjust`.
         """
-        like = norm.running_mean if norm.weight is None else norm.weight
+        new = in_place_of(norm, cls)
+        like = next(itertools.chain(new.parameters(), new.buffers()), None)
         options = {} if like is None else {"device": like.device, "dtype": like.dtype}
-        new = cls(
-            norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats, **options
-        )
-        for name, parameter in norm.named_parameters(recurse=False):
-            setattr(new, name, parameter)
-        if norm.bias is None:
-            new.register_parameter("bias", None)
-        for name, buffer in norm.named_buffers(recurse=False):
-            setattr(new, name, buffer)
-        return new.train(norm.training)
+        for name, start in zip(ATTENTION, (0.0, -1.0), strict=True):
+            if name not in new._parameters:
+                setattr(new, name, nn.Parameter(torch.full((norm.num_features,), start, **options)))
+        return new
 
     def extra_repr(self) -> str:
         return (
@@ -167,9 +169,11 @@ class _IEBN(nn.Module):
         from_batchnorm = any(prefix + name in state_dict for name in ("weight", "running_mean"))
         if from_batchnorm and not any(prefix + name in state_dict for name in ATTENTION):
             for name, start in zip(ATTENTION, (0.0, -1.0), strict=True):
-                known = not own[name].is_meta
+                known, like = not own[name].is_meta, state_dict.get(prefix + "weight", own[name])
                 state_dict[prefix + name] = (
-                    own[name].detach().clone() if known else torch.full((self.num_features,), start)
+                    own[name].detach().clone()
+                    if known
+                    else torch.full((self.num_features,), start, dtype=like.dtype)
                 )
         if local_metadata.get("version", 1) < 2 and self.num_batches_tracked is not None:
             count = self.num_batches_tracked
@@ -190,6 +194,15 @@ class IEBN2d(_IEBN):
 class IEBN3d(_IEBN):
     __doc__ = f"IEBN for inputs (N, C, D, H, W). {_IEBN.__doc__}"
     host, axes = nn.BatchNorm3d, (5,)
+
+
+def in_place_of(norm: nn.Module, kind: type[Any]) -> Any:
+    """A module of another kind with everything that a norm has; what both write to later is each one's own."""
+    new: Any = object.__new__(kind)
+    vars(new).update(vars(norm))
+    for name in ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"):
+        vars(new)[name] = copy.copy(vars(norm)[name])
+    return new
 
 
 def to_official_state_dict(model: nn.Module) -> dict[str, Any]:

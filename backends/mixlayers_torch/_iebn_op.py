@@ -31,7 +31,7 @@ def iebn(
         Of x's shape, dtype and memory format.
     """
     parameters = (weight, bias, weight_readjust, bias_readjust)
-    if statistics.group is None and statistics.batch and x.numel() <= x.shape[1]:
+    if statistics.group is None and statistics.batch and x.numel() == x.shape[1] > 0:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {x.shape}")
     if statistics.group is None and x.ndim > 2 and _compiling():
         return fused(x, *parameters, statistics)

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from mixlayers_torch._iebn import _IEBN
+from mixlayers_torch._iebn import _IEBN, in_place_of
 
 
 class SyncIEBN(_IEBN):
@@ -24,6 +24,7 @@ class SyncIEBN(_IEBN):
     """
 
     host = nn.SyncBatchNorm
+    process_group: Any = None
 
     def __init__(
         self,
@@ -59,7 +60,7 @@ class SyncIEBN(_IEBN):
             The module, or the new layer if the module itself is an IEBN.
         """
         if isinstance(module, _IEBN):
-            new = cls.from_batchnorm(module)
+            new = in_place_of(module, cls)
             new.process_group = process_group
             return new
         replaced: dict[nn.Module, nn.Module] = {}
