@@ -13,16 +13,19 @@ from paddle import nn
 from mixlayers._convert import norms_to_convert, norms_to_revert, report
 from mixlayers._layers import Layers
 from mixlayers_paddle._iebn import _IEBN, ATTENTION, IEBN1D, IEBN2D, IEBN3D
+from mixlayers_paddle._iebn_act import IEBNAct
 from mixlayers_paddle._iebn_sync import SyncIEBN
 
 Model = TypeVar("Model", bound=nn.Layer)
 
-_IEBN_OF: dict[type[nn.Layer], Any] = {kind.host: kind for kind in (IEBN1D, IEBN2D, IEBN3D, SyncIEBN)}
+_IEBN_OF: dict[type[nn.Layer], Any] = {
+    kind.host: kind for kind in (IEBN1D, IEBN2D, IEBN3D, SyncIEBN, IEBNAct)
+}
 _HOOKS = tuple(name for name in vars(nn.Layer()) if name.startswith("_forward_"))
 
 
 def convert_iebn(model: Model, *, skip: Layers = (), preserve_output: bool = False) -> Model:
-    """Replace a model's BatchNorm1D, 2D, 3D and SyncBatchNorm layers by IEBN, in place.
+    """Replace a model's BatchNorm, BatchNorm1D, 2D, 3D and SyncBatchNorm layers by IEBN, in place.
 
     Weights, statistics, modes and hooks stay, frozen layers stay frozen, and a layer used twice stays one
     layer. What was replaced is logged ("mixlayers", INFO). The new parameters must reach the optimizer:
@@ -47,7 +50,7 @@ def convert_iebn(model: Model, *, skip: Layers = (), preserve_output: bool = Fal
         model,
         _layers(model),
         skip,
-        is_norm=lambda layer: isinstance(layer, nn.layer.norm._BatchNormBase),
+        is_norm=lambda layer: isinstance(layer, nn.layer.norm._BatchNormBase | nn.BatchNorm),
         is_known=lambda norm: type(norm) in _IEBN_OF,
         bare="weight_attr=False" if preserve_output else None,
     )

@@ -109,12 +109,15 @@ class _IEBN(nn.Layer):
             setattr(self, kept, vector(attr, start))
             getattr(self, kept).stop_gradient = True
         for readjust, start in ATTENTION.items():
-            setattr(self, readjust, vector(None, start))
+            setattr(
+                self, readjust, vector(ParamAttr(initializer=Constant(start)), start)
+            )  # no global initialiser's
 
     def forward(self, input: Tensor) -> Tensor:
         self._check_input_dim(input)
         batch = self.training if self._use_global_stats is None else not self._use_global_stats
-        statistics = Statistics(self._mean, self._variance, batch, self._momentum, self._epsilon)
+        mode = self._use_global_stats is None
+        statistics = Statistics(self._mean, self._variance, batch, self._momentum, self._epsilon, mode)
         if self._data_format in CHANNELS_LAST and input.ndim > 2:
             return self._apply_iebn(input.moveaxis(-1, 1), statistics).moveaxis(1, -1)
         return self._apply_iebn(input, statistics)
@@ -131,12 +134,12 @@ class _IEBN(nn.Layer):
         """
         new = cls(norm._num_features, norm._momentum, norm._epsilon, False, False, norm._data_format)
         new.to(device=norm._mean.place, dtype=norm._mean.dtype)
-        return _take_over(new, norm)
+        return take_over(new, norm)
 
     def to_batchnorm(self) -> Any:
         """The layer that this one stands in for, with its arguments, mode, and very parameters but the attention's."""
         new = self.host(self._num_features, self._momentum, self._epsilon, False, False, self._data_format)
-        return _take_over(new, self)
+        return take_over(new, self)
 
     def extra_repr(self) -> str:
         text = f"num_features={self._num_features}, momentum={self._momentum}, epsilon={self._epsilon}"
@@ -155,12 +158,15 @@ class _IEBN(nn.Layer):
             raise ValueError(f"expected at least 2D input (got {x.ndim}D input): (N, C) or (N, C, ...).")
 
 
-def _take_over(new: Any, old: Any) -> Any:
-    """Give a layer the tensors, the settings and the mode of another."""
+_SETTINGS = ("_weight_attr", "_bias_attr", "_use_global_stats", "_name", "_dtype")
+
+
+def take_over(new: Any, old: Any, settings: tuple[str, ...] = _SETTINGS) -> Any:
+    """Give a layer the tensors, some settings and the mode of another."""
     for name, tensor in old._parameters.items():
         if name in new._parameters or name in ("weight", "bias"):
             setattr(new, name, tensor)
-    for name in ("_weight_attr", "_bias_attr", "_use_global_stats", "_name", "_dtype"):
+    for name in settings:
         setattr(new, name, getattr(old, name))
     new.training = old.training
     return new

@@ -59,6 +59,7 @@ def published(
 def normalised(x: Tensor, statistics: Statistics) -> Tensor:
     """Paddle's batch norm without its affine part; updates the running statistics."""
     channels, kind = statistics.mean.shape, statistics.mean.dtype
+    static = not paddle.in_dynamic_mode()
     one, zero = paddle.full(channels, 1.0, kind), paddle.full(channels, 0.0, kind)
     return F.batch_norm(
         x,
@@ -66,10 +67,10 @@ def normalised(x: Tensor, statistics: Statistics) -> Tensor:
         statistics.var,
         one,
         zero,
-        training=statistics.batch or paddle.in_dynamic_mode(),  # else it can be differentiated only once
+        training=statistics.batch or not static,  # else it can be differentiated only once
         momentum=statistics.momentum,
         epsilon=statistics.epsilon,
-        use_global_stats=not statistics.batch,
+        use_global_stats=None if static and statistics.by_mode else not statistics.batch,
     )
 
 
@@ -90,4 +91,8 @@ def gated(
     if weight is not None:
         gate = gate * weight
     y = xhat * gate.unsqueeze(space)
-    return y if bias is None else y + bias.expand_as(gate).unsqueeze(space)  # so adding has a quick backward
+    if bias is None:
+        return y
+    if not paddle.in_dynamic_mode():  # ONNX knows no expansion to a size that is not known
+        return y + bias.reshape([1, -1, *(1 for _ in space)])
+    return y + bias.expand_as(gate).unsqueeze(space)  # so adding has a quick backward

@@ -15,6 +15,7 @@ class Statistics(NamedTuple):
         batch: Whether the batch's own statistics are used, as in training, or the running ones.
         momentum: Share of the old value in the running statistics.
         epsilon: Added to the variance.
+        by_mode: Whether it is the layer's mode that says `batch`: a program that is saved for inference leaves it.
     """
 
     mean: Tensor
@@ -22,3 +23,4 @@ class Statistics(NamedTuple):
     batch: bool
     momentum: float
     epsilon: float
+    by_mode: bool = True
