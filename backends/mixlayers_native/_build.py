@@ -10,7 +10,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 SOURCES = ("iebn.c", "iebn_sums.h", "iebn_maps.h")
-LIBRARY = HERE / "iebn.so"
+LIBRARY = HERE / "iebn.bin"  # no name that Python would import
 
 FLAGS = (
     *("-std=gnu11", "-O3", "-fPIC", "-shared", "-fopenmp-simd"),
