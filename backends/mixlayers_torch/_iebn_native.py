@@ -22,7 +22,7 @@ KINDS: Final = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.floa
 
 def takes(x: Tensor, parameters: Sequence[Tensor | None], statistics: Statistics) -> bool:
     """Whether there are passes for x, and nobody wants to see or to change the operations that they stand for."""
-    if library() is None or x.device.type != "cpu" or x.dtype not in KINDS or torch.compiler.is_compiling():
+    if library() is None or not x.is_cpu or x.dtype not in KINDS or torch.compiler.is_compiling():
         return False
     if (
         type(x) is not Tensor
@@ -38,8 +38,10 @@ def takes(x: Tensor, parameters: Sequence[Tensor | None], statistics: Statistics
     kind = torch.float64 if x.dtype is torch.float64 else torch.float32
     if not (statistics.group is not None or (x.numel() > 0 and (x.is_contiguous() or is_rows(x)))):
         return False  # processes must agree, whatever the shapes of their batches
-    vectors = [t for t in (*parameters, statistics.mean, statistics.var) if t is not None]
-    return all(t.dtype is kind and t.is_contiguous() and t.device.type == "cpu" for t in vectors)
+    for t in (*parameters, statistics.mean, statistics.var):
+        if t is not None and (t.dtype is not kind or not t.is_cpu or not t.is_contiguous()):
+            return False
+    return True
 
 
 def native(
@@ -59,7 +61,8 @@ def native(
         return y
     if not (x.is_contiguous() or is_rows(x)):
         x = x.contiguous()
-    return _Native.apply(x, *parameters, statistics)
+    # Past the inspection of its signature, which takes longer than a small layer: what it looks for, `takes` refused
+    return super(torch.autograd.Function, _Native).apply(x, *parameters, statistics)
 
 
 def is_rows(x: Tensor) -> bool:
