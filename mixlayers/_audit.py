@@ -6,8 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from mixlayers._proof import Proof
+
 UNSEEN: Final = "computed without gradients (a re-entrant checkpoint, no_grad): cannot be audited"
 """The reason that is no verdict: autograd has not seen the layer."""
+
+
+PARTIAL: Final = "part of the features goes round it (residual or parallel branch)"
+UNREACHED: Final = "does not reach the output"
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,7 @@ class Point:
         reason: Why not; empty if it is.
         weighted: Whether it holds weights (parameters of two or more axes; a norm holds none).
         leaf: Whether it holds no other layer.
+        swap: What came of swapping samples there; None where that was not tried, since the graph refutes it.
     """
 
     name: str
@@ -31,6 +38,7 @@ class Point:
     reason: str = ""
     weighted: bool = False
     leaf: bool = True
+    swap: Proof | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
@@ -11,7 +10,7 @@ from inspect import isroutine
 from math import ceil
 from typing import Any
 
-from mixlayers._audit import UNSEEN, Audit, Point
+from mixlayers._audit import Audit, Point
 from mixlayers._method import Method
 
 INPUT = "input"
@@ -145,14 +144,3 @@ def auto_layers(report: Audit, rule: str = "auto") -> tuple[str, ...]:
         *((INPUT,) if report.float_input else ()),
         *dict.fromkeys(ends if rule == "stages" else first_two),
     )
-
-
-def warn_untrue(report: Audit, places: Sequence[str]) -> None:
-    """Warn of each place that is not a true mixing point, with the reason."""
-    for point in report:
-        if point.name in places and not point.true and point.reason != UNSEEN:
-            warnings.warn(
-                f"layer {point.name!r} is not a true mixing point ({point.reason}): mixing there reaches only part "
-                "of the features. audit(model, example) lists the true ones.",
-                stacklevel=2,
-            )

@@ -34,11 +34,11 @@ class Argument:
     """The key in `run` by which one argument alone is rolled, while a place returns what it does in a clean forward.
 
     Attributes:
-        name: The argument's name or position.
+        name: The argument's name.
         held: The place.
     """
 
-    name: str | int
+    name: str
     held: str
 
 
@@ -52,13 +52,15 @@ class Proof:
         off: How far an output was from another sample's, as a share of the distance between samples.
         noise: How far it is where the whole batch is swapped; None if that was not needed.
         culprits: The arguments that reach the output another way.
+        blind: Whether the outputs tell nothing of the samples, so that the graph alone can judge.
     """
 
     verdict: Verdict
     reason: str = ""
     off: float = 0.0
     noise: float | None = None
-    culprits: tuple[str | int, ...] = ()
+    culprits: tuple[str, ...] = ()
+    blind: bool = False
 
 
 def prove(
@@ -84,7 +86,7 @@ def prove(
     """
     outputs = Outputs(clean, size, batch_dim)
     if worst(float(not outputs.apart)):
-        return dict.fromkeys(places, Proof("undecided", outputs.why_not))
+        return dict.fromkeys(places, Proof("undecided", outputs.why_not, blind=True))
     found: dict[str, Proof] = {}
     single: dict[str, tuple[float, str]] = {}
     for group in _groups(places, size - 1):
@@ -109,11 +111,11 @@ def culprits(
     run: Run,
     clean: Sequence[Array],
     place: str,
-    arguments: Sequence[str | int],
+    arguments: Sequence[str],
     size: int,
     batch_dim: int = 0,
     worst: Callable[[float], float] = float,
-) -> tuple[str | int, ...]:
+) -> tuple[str, ...]:
     """Which arguments go round a place: the outputs change with them though the place returns what it did.
 
     Args:
@@ -144,45 +146,53 @@ class Outputs:
     def __init__(self, clean: Sequence[Array], size: int, batch_dim: int) -> None:
         self.size = size
         self.clean = [_finite(x) for x in clean]
-        self.axes = [_batch_axis(x, size, batch_dim) for x in self.clean]
-        self.distances = [self._distance(at) for at in range(len(self.clean))]
+        axes = [_batch_axes(x, size, batch_dim) for x in self.clean]
+        self.distances = [
+            {axis: distance for axis in own if (distance := self._distance(x, axis))}
+            for x, own in zip(self.clean, axes, strict=True)
+        ]
         self.apart = any(self.distances)
-        batched = any(axis is not None for axis in self.axes)
         self.why_not = (
             "the outputs do not differ between the samples"
-            if batched
+            if any(axes)
             else "no output has the samples on an axis"
         )
 
     def off(self, got: Sequence[Array], by: int) -> float:
-        """How far outputs are from the clean ones rolled by a number of samples; the worst of them."""
+        """How far outputs are from the clean ones rolled by a number of samples; the worst of them.
+
+        Where several axes of an output may be the batch's, the one that fits: no other fits by chance.
+        """
         if len(got) != len(self.clean):
             return np.inf
         worst = 0.0
-        for at, x in enumerate(got):
-            if not self.distances[at]:
+        for x, clean, distances in zip(got, self.clean, self.distances, strict=True):
+            if not distances:
                 continue
-            want = self._rolled(at, by)
-            if x.shape != want.shape:
+            if x.shape != clean.shape and not np.iscomplexobj(x):
                 return np.inf
-            worst = max(worst, float(np.abs(_finite(x) - want).max()) / self.distances[at])
+            x = _finite(x)
+            worst = max(
+                worst,
+                min(
+                    float(np.abs(x - self._rolled(clean, by, axis)).max()) / distance
+                    for axis, distance in distances.items()
+                ),
+            )
         return worst
 
     def off_from_clean(self, run: Run, worst: Callable[[float], float]) -> float:
         """How far a second clean forward is from the first."""
         return _attempt(run, self, {}, worst)[0]
 
-    def _rolled(self, at: int, by: int) -> Array:
-        x, axis = self.clean[at], self.axes[at]
-        return x if axis is None else np.roll(x, by * (x.shape[axis] // self.size), axis)
+    def _rolled(self, x: Array, by: int, axis: int) -> Array:
+        return np.roll(x, by * (x.shape[axis] // self.size), axis)
 
-    def _distance(self, at: int) -> float:
+    def _distance(self, x: Array, axis: int) -> float:
         """How far apart the samples are; 0 where only rounding tells them apart."""
-        x = self.clean[at]
-        if self.axes[at] is None or not x.size:
-            return 0.0
-        distance = float(max(np.abs(x - self._rolled(at, by)).max() for by in range(1, max(self.size, 2))))
-        return distance if distance > 1e-7 * float(np.abs(x).max()) else 0.0
+        others = [np.abs(x - self._rolled(x, by, axis)).max() for by in range(1, self.size) if x.size]
+        distance = float(max(others, default=0.0))
+        return distance if distance > 1e-7 * float(np.abs(x).max(initial=0.0)) else 0.0
 
 
 def _attempt(
@@ -232,8 +242,8 @@ def _finite(x: Array) -> Array:
     return np.clip(np.nan_to_num(x.astype(np.float64), nan=1e30, posinf=1e30, neginf=-1e30), -1e6, 1e6)
 
 
-def _batch_axis(x: Array, size: int, batch_dim: int) -> int | None:
-    """Where the samples are: on the model's axis, in blocks of several rows each, or on the first of their number."""
-    if x.ndim > batch_dim and x.shape[batch_dim] and x.shape[batch_dim] % size == 0:
-        return batch_dim
-    return next((axis for axis, length in enumerate(x.shape) if length == size), None)
+def _batch_axes(x: Array, size: int, batch_dim: int) -> list[int]:
+    """Where the samples may be: on the model's axis, also in blocks of several rows each, or on one of their number."""
+    axes = [axis for axis, length in enumerate(x.shape) if length == size]
+    blocks = x.ndim > batch_dim and x.shape[batch_dim] and x.shape[batch_dim] % size == 0
+    return axes or ([batch_dim] if blocks else [])

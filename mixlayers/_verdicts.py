@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mixlayers._audit import UNSEEN, Audit, Point
+from mixlayers._audit import PARTIAL, UNREACHED, UNSEEN, Audit, Point
 from mixlayers._batch import can_mix
 from mixlayers._dominators import on_every_path, separates
 from mixlayers._framework import Framework
@@ -96,6 +96,7 @@ def report(
     given: Any,
     size: int,
     batch_dim: int,
+    begun: Set[int] = frozenset(),
 ) -> Audit:
     """Judge every layer of a traced model.
 
@@ -109,6 +110,7 @@ def report(
         given: What the model was called with.
         size: Samples in it.
         batch_dim: Their axis.
+        begun: Nodes where the gradients of samples begin that were looked up in a frozen table.
 
     Raises:
         ValueError: If the output does not depend on the example in a differentiable way.
@@ -119,6 +121,7 @@ def report(
         for node in lookups
         if all(separates(graph.below, frozenset(), under, inputs | lookups) for under in graph.below[node])
     }
+    lookups |= begun
     sources = inputs | lookups
     if not sources or separates(graph.below, frozenset(), ROOT, sources):
         raise ValueError(
@@ -159,6 +162,6 @@ def _verdict(
         return shape, UNSEEN
     nodes = {graph.number[node] for node in calls[0].nodes if node in graph.number}
     if not nodes:
-        return shape, "does not reach the output"
+        return shape, UNREACHED
     whole = nodes <= dominating if len(nodes) == 1 else separates(graph.below, nodes, ROOT, sources)
-    return shape, "" if whole else "part of the features goes round it (residual or parallel branch)"
+    return shape, "" if whole else PARTIAL

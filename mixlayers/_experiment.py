@@ -1,0 +1,352 @@
+"""One call of a model on a few samples, run again with samples swapped at places: what `prove` calls."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, ClassVar, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from mixlayers._batch import batch_size, can_mix
+from mixlayers._framework import Framework
+from mixlayers._layer_hooks import AUDITING
+from mixlayers._layers import INPUT
+from mixlayers._proof import EVERYTHING, Argument, NotOnce
+from mixlayers._samples import FEW, differing
+from mixlayers._token_masks import given
+from mixlayers._tree import leaves, tree_map
+from mixlayers._verdicts import output_tensors
+
+After = Callable[[Any], Any]
+"""What happens to a layer's output."""
+
+Before = Callable[[Sequence[Any], Mapping[str, Any]], tuple[Sequence[Any], Mapping[str, Any]] | None]
+"""What happens to the arguments that a layer is called with; None: nothing."""
+
+LABELS: Final = frozenset({"label", "labels", "target", "targets", "y"})
+"""Arguments by these names are no features."""
+
+_MOST_ARGUMENTS: Final = 64
+
+
+class NotNow(ValueError):
+    """A model cannot be audited where it is called."""
+
+
+class ModelRaised(ValueError):
+    """The model raised in a forward of the audit's own."""
+
+    def __init__(self, error: Exception, few: Few, framework: Framework) -> None:
+        given = [
+            f"{str(x.dtype).rpartition('.')[2]} {tuple(x.shape)}"
+            for x in leaves((few.args, few.kwargs))
+            if framework.is_tensor(x)
+        ]
+        super().__init__(
+            f"mixlayers ran the model by itself, in training mode on {few.size} samples of the batch "
+            f"({', '.join(given)}), to find where all of a sample can be mixed, and the model raised "
+            f"{type(error).__name__}: {error}. The usual causes: it takes batches of one size alone, the samples "
+            "belong together, or the example is not what it takes."
+        )
+
+
+@contextmanager
+def auditing() -> Iterator[None]:
+    """Around a forward that nobody asked for: mixers keep still, and what it warns of the next forward says again."""
+    token = AUDITING.set(True)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        AUDITING.reset(token)
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What a forward does besides running the model.
+
+    Attributes:
+        after: By a layer's name: called with each of its outputs, and returns what it is to be.
+        before: By a layer's name ("" is the model): called with its arguments.
+        done: By a layer's name: called when it has returned.
+    """
+
+    after: Mapping[str, After] = field(default_factory=dict)
+    before: Mapping[str, Before] = field(default_factory=dict)
+    done: Mapping[str, Callable[[], None]] = field(default_factory=dict)
+
+
+class Stage(ABC):
+    """Where a framework runs a model for the audit: in training mode, without chance, and leaving no trace."""
+
+    framework: ClassVar[Framework]
+
+    @abstractmethod
+    def entry(self) -> Any:
+        """The function that a call of the model calls."""
+
+    def parameters(self) -> list[str]:
+        """The names of the model's positional arguments, as many as a call may have."""
+        try:
+            taken = list(inspect.signature(self.entry()).parameters.values())
+        except (TypeError, ValueError):  # of a built-in
+            taken = []
+        known = [each.name for each in taken if each.kind is not inspect.Parameter.VAR_POSITIONAL]
+        return known + [f"number {at}" for at in range(len(known), _MOST_ARGUMENTS)]
+
+    @abstractmethod
+    def forward(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], hooks: Hooks, size: int, uniform: float
+    ) -> Any:
+        """Run the model without gradients and return its output, detached."""
+
+    @abstractmethod
+    def parts(self, name: str, output: Any, batch_dim: int) -> tuple[list[tuple[Any, int]], After]:
+        """A layer's output part by part, each with its batch axis; and how to put the parts together again."""
+
+    @abstractmethod
+    def array(self, x: Any) -> npt.NDArray[Any]:
+        """A tensor's values on the host, in a type that NumPy has."""
+
+    @abstractmethod
+    def take(self, x: Any, index: npt.NDArray[np.int64], axis: int) -> Any:
+        """Some of a tensor's samples, or all in another order."""
+
+    @abstractmethod
+    def several(self, x: Any, count: int, axis: int) -> Any:
+        """A tensor of one sample as one of several: its values rolled along the sample, each by one more."""
+
+
+@dataclass(frozen=True)
+class Few:
+    """A few samples of a call.
+
+    Attributes:
+        args, kwargs: The call on them.
+        size: How many they are.
+        batch_dim: Their axis.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    size: int
+    batch_dim: int
+
+    @classmethod
+    def of(cls, stage: Stage, args: tuple[Any, ...], kwargs: dict[str, Any], batch_dim: int) -> Few:
+        """The samples that differ most in what is not floating-point; of a single sample, variants of it."""
+        framework = stage.framework
+        size = batch_size(framework, (args, kwargs), batch_dim)
+
+        def batched(x: Any) -> bool:
+            return is_batched(framework, x, size, batch_dim)
+
+        whole = [x for x in leaves((args, kwargs)) if batched(x) and not framework.is_float(x)]
+        rows = [np.moveaxis(stage.array(x), batch_dim, 0) for x in whole]
+        chosen = np.array(differing(rows, size), dtype=np.int64)
+
+        def few(x: Any) -> Any:
+            if not batched(x):
+                return x
+            return stage.several(x, FEW, batch_dim) if size == 1 else stage.take(x, chosen, batch_dim)
+
+        args, kwargs = tree_map(few, (args, kwargs))
+        return cls(args, kwargs, FEW if size == 1 else min(size, FEW), batch_dim)
+
+    def arguments(self, names: Sequence[str]) -> dict[str, Any]:
+        """The arguments that are no labels, by name; what is in a container argument, one by one.
+
+        Args:
+            names: Those of the positional ones.
+        """
+        positional = dict(zip(names, self.args, strict=False))
+        found: dict[str, Any] = {}
+        for name, value in {**positional, **self.kwargs}.items():
+            if name in LABELS:
+                continue
+            if isinstance(value, Mapping):
+                found.update({f"{name}[{key!r}]": item for key, item in value.items() if key not in LABELS})
+            elif isinstance(value, tuple | list):
+                found.update({f"{name}[{at}]": item for at, item in enumerate(value)})
+            else:
+                found[name] = value
+        return found
+
+
+class Experiment:
+    """Runs of one call in which samples are swapped.
+
+    Args:
+        stage: Where the model runs.
+        few: The call.
+        masked: The modules that take padding masks ("" is the model): the masks' names and positions. What runs after
+            a swapped place sees the partner's mask, as in a mixed step the union.
+    """
+
+    def __init__(self, stage: Stage, few: Few, masked: Mapping[str, Mapping[str, int]]) -> None:
+        self.stage, self.few, self.masked = stage, few, masked
+        self.framework, self.size = stage.framework, few.size
+        self._masks = list(given(masked.get("", {}), few.args, few.kwargs).values())
+        self._arguments = few.arguments(stage.parameters())
+        self._features = {
+            id(x)
+            for x in leaves(self._arguments)
+            if can_mix(self.framework, x, few.size, few.batch_dim) and not self.is_mask(x)
+        }
+        self._moved = 0
+        self._inside: str | None = None
+        self._ran: dict[str, int] = {}
+
+    def __call__(self, shifts: Mapping[Hashable, int], uniform: float = 0.5) -> list[npt.NDArray[Any]]:
+        """One forward: see `prove`.
+
+        Raises:
+            NotOnce: If a place did not run exactly once, or holds nothing to swap.
+        """
+        if EVERYTHING in shifts:
+            return self._outputs(*self._rolled(shifts[EVERYTHING], lambda _: True), Hooks(), uniform)
+        for key, by in shifts.items():
+            if isinstance(key, Argument):
+                return self._argument(key, by)
+        args, kwargs = self.few.args, self.few.kwargs
+        self._moved, self._inside, self._ran = 0, None, {}
+        places = {str(place): by for place, by in shifts.items()}
+        if INPUT in places:
+            by = places.pop(INPUT)
+            args, kwargs = self._rolled(by, lambda x: self._is_feature(x) or self.is_mask(x))
+            self._moved += by
+            self._inside = "" if self._masks else None
+        after = {place: partial(self._swap, place, by) for place, by in places.items()}
+        named = [name for name in self.masked if name]
+        hooks = Hooks(
+            after,
+            {name: partial(self._before_masked, name) for name in named},
+            {name: partial(self._after_masked, name) for name in named},
+        )
+        found = self._outputs(args, kwargs, hooks, uniform)
+        for place in places:
+            if self._ran.get(place, 0) != 1:
+                raise NotOnce(f"ran {self._ran.get(place, 0)} times in one forward")
+        return found
+
+    def calls(self, places: Sequence[str], uniform: float) -> dict[str, int]:
+        """How often each place runs where every uniform number is as given: chance may leave layers out."""
+        counts = dict.fromkeys(places, 0)
+
+        def count(place: str, output: Any) -> Any:
+            counts[place] += 1
+            return output
+
+        hooks = Hooks({place: partial(count, place) for place in places if place != INPUT})
+        self._outputs(self.few.args, self.few.kwargs, hooks, uniform)
+        return counts
+
+    def arguments(self) -> list[str]:
+        """The names of the arguments that hold samples."""
+        return [
+            name for name, value in self._arguments.items() if any(self._is_batched(x) for x in leaves(value))
+        ]
+
+    def goes_unmixed(self) -> bool:
+        """Whether any tensor of the call is not mixed at the input, though it holds samples."""
+        return bool(self._features) and any(
+            self._is_batched(x) and not self._is_feature(x) and not self.is_mask(x)
+            for value in self._arguments.values()
+            for x in leaves(value)
+        )
+
+    def _outputs(self, args: Any, kwargs: Any, hooks: Hooks, uniform: float) -> list[npt.NDArray[Any]]:
+        return arrays_of(self.stage, self.stage.forward(args, kwargs, hooks, self.size, uniform))
+
+    def _argument(self, key: Argument, by: int) -> list[npt.NDArray[Any]]:
+        """One argument rolled, the place as it is in a clean forward."""
+        held: dict[str, Any] = {}
+        hooks = Hooks()
+        if key.held != INPUT:
+            keep = Hooks({key.held: lambda output: held.setdefault("output", output)})
+            self._outputs(self.few.args, self.few.kwargs, keep, 0.5)
+            hooks = Hooks({key.held: lambda output: held.get("output", output)})
+        own = {id(x) for x in leaves(self._arguments[key.name])}
+        if key.held == INPUT:
+            own -= {id(x) for x in leaves(self._arguments) if self._is_feature(x) or self.is_mask(x)}
+        args, kwargs = self._rolled(by, lambda x: id(x) in own)
+        return self._outputs(args, kwargs, hooks, 0.5)
+
+    def _swap(self, place: str, by: int, output: Any) -> Any:
+        parts, join = self.stage.parts(place, output, self.few.batch_dim)
+        swapped = []
+
+        def swap(axis: int, x: Any) -> Any:
+            if not can_mix(self.framework, x, self.size, axis):
+                return x
+            swapped.append(x)
+            return self._roll(x, by, axis)
+
+        joined = join([tree_map(partial(swap, axis), part) for part, axis in parts])
+        if not swapped:
+            raise NotOnce("returns no floating-point tensor with the samples on its batch axis")
+        self._ran[place] = self._ran.get(place, 0) + 1
+        self._moved += by
+        return joined
+
+    def _before_masked(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        masks = given(self.masked[name], args, kwargs)
+        if not masks or not self._moved % self.size or self._inside is not None:
+            return None
+        self._inside = name
+        args, kwargs = list(args), dict(kwargs)
+
+        def roll(x: Any) -> Any:
+            fits = self.framework.is_tensor(x) and x.ndim and x.shape[0] == self.size
+            return self._roll(x, self._moved, 0) if fits else x
+
+        for mask, value in masks.items():
+            at = self.masked[name][mask]
+            if at < len(args):
+                args[at] = tree_map(roll, value)
+            else:
+                kwargs[mask] = tree_map(roll, value)
+        return tuple(args), kwargs
+
+    def _after_masked(self, name: str) -> None:
+        if self._inside == name:
+            self._inside = None
+
+    def _is_batched(self, x: Any) -> bool:
+        return is_batched(self.framework, x, self.size, self.few.batch_dim)
+
+    def _is_feature(self, x: Any) -> bool:
+        return id(x) in self._features
+
+    def is_mask(self, x: Any) -> bool:
+        """Whether a tensor of the call is a padding mask."""
+        return any(x is mask for value in self._masks for mask in leaves(value))
+
+    def _rolled(self, by: int, which: Callable[[Any], bool]) -> tuple[Any, Any]:
+        """The call with those tensors rolled."""
+
+        def roll(x: Any) -> Any:
+            return self._roll(x, by, self.few.batch_dim) if self._is_batched(x) and which(x) else x
+
+        rolled: tuple[Any, Any] = tree_map(roll, (self.few.args, self.few.kwargs))
+        return rolled
+
+    def _roll(self, x: Any, by: int, axis: int) -> Any:
+        return self.stage.take(x, np.roll(np.arange(self.size), by), axis)
+
+
+def is_batched(framework: Framework, x: Any, size: int, batch_dim: int) -> bool:
+    """Whether x is a tensor with `size` samples."""
+    return bool(framework.is_tensor(x) and x.ndim > batch_dim and x.shape[batch_dim] == size)
+
+
+def arrays_of(stage: Stage, output: Any) -> list[npt.NDArray[Any]]:
+    """The outputs that count, on the host."""
+    return [stage.array(x) for x in output_tensors(stage.framework, output) if stage.framework.is_float(x)]
