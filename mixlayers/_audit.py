@@ -70,19 +70,19 @@ class Audit:
         return iter(self.points)
 
     def __str__(self) -> str:
-        cells = [("layer", "type", "feature", "mixes everything?")]
-        for point in self.points:
-            shape = "x".join(map(str, point.shape)) if point.shape else "-"
-            verdict = (
-                ("yes, chosen by auto" if point.name in self.chosen else "yes")
-                if point.true
-                else point.reason
-            )
-            cells.append((point.name, point.kind, shape, verdict))
-        widths = [max(len(row[column]) for row in cells) for column in range(3)]
+        rows = [("layer", "type", "feature", "graph", "swap", "mixes everything?")]
+        rows += [self._row(point) for point in self.points]
+        widths = [max(len(row[column]) for row in rows) for column in range(5)]
         lines = [
-            "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]])
-            for row in cells
+            "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]])
+            for row in rows
         ]
         lines.insert(1, "-" * max(map(len, lines)))
         return "\n".join([*lines, f"{len(self.true)} of {len(self.points)} layers are true mixing points."])
+
+    def _row(self, point: Point) -> tuple[str, ...]:
+        shape = "x".join(map(str, point.shape)) if point.shape else "-"
+        chosen = ", chosen by auto" if point.name in self.chosen else ""
+        graph = "yes" if point.true or point.swap is not None else "no"
+        swap = "-" if point.swap is None else point.swap.verdict
+        return point.name, point.kind, shape, graph, swap, f"yes{chosen}" if point.true else point.reason

@@ -84,17 +84,18 @@ class Judge:
             return
         try:
             experiment = self._experiment(model, args, kwargs)
-            few, worst = experiment.few, self.hooks._worst(experiment.stage)
             if self._proved == (INPUT,) and not experiment.goes_unmixed():
                 return
-            trial = Trial(None, "", experiment, experiment({}), lambda: False, worst)
+            few, clean = experiment.few, experiment({})
+            worst = self.hooks._worst(experiment.stage)
+            trial = Trial(None, "", experiment, clean, lambda: False, worst)
             trial.proofs = prove(experiment, trial.clean, self._proved, few.size, few.batch_dim, worst)
         except Exception:  # the model's own, of so few samples
             return
         for place, proof in trial.proofs.items():
             if proof.verdict == "no":
                 raise MixingError(
-                    _refuted(place, trial.explain(place), "in this batch, though not in the one before")
+                    _refuted(place, trial.explain(place), "in this batch, though not in one before")
                 )
 
     def _choose(self, trial: Trial) -> tuple[str, ...]:

@@ -113,13 +113,16 @@ def stage_ends(points: Sequence[Point]) -> tuple[str, ...]:
         return tuple(min(trunks, key=lambda trunk: trunk[:2])[2])
     ends: list[str] = []
     shape = None
+    last = [point.name for point in points if point.weighted and point.leaf and point.shape][-1:]
     for point in true:
+        if point.name in last:
+            break  # the output
         if point.weighted and point.leaf:
             ends.append(point.name)
             shape = point.shape
         elif ends and point.shape == shape and not point.weighted:
             ends[-1] = point.name
-    return tuple(ends[:-1])  # the last one is the output
+    return tuple(ends)
 
 
 def auto_layers(report: Audit, rule: str = "auto") -> tuple[str, ...]:

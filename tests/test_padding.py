@@ -129,7 +129,7 @@ def test_an_unnamed_mask_is_refused_and_named(fw):
     for settings in ({}, {"mask": ()}):
         model = fw.face.wrap(network(fw)[0], DERANGED, "first", **settings)
         with pytest.raises(
-            ValueError, match="'attention_mask' reaches it another way.*mask='attention_mask'.*trust="
+            ValueError, match=r"'attention_mask' reaches it another way.*mask='attention_mask'.*trust="
         ):
             model(x, attention_mask=mask, target=y)
     model = fw.face.wrap(network(fw)[0], DERANGED, "first", trust=True)

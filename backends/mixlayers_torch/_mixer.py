@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import torch
 from torch import nn
 
 from mixlayers._errors import refuse
+from mixlayers._experiment import Stage
 from mixlayers._mixer import BaseMixer
 from mixlayers._pass import Pass, running
 from mixlayers._target import MixedTarget
 from mixlayers._trial import Trial
+from mixlayers_torch._agree import largest_over_processes
 from mixlayers_torch._audit import put_on_trial
 from mixlayers_torch._autograd import AUTOGRAD
 from mixlayers_torch._framework import TORCH
@@ -114,6 +116,10 @@ class Mixer(BaseMixer[nn.Module]):
 
     def _stage(self, model: nn.Module) -> TorchStage:
         return TorchStage(original(model))
+
+    def _worst(self, stage: Stage) -> Callable[[float], float]:
+        assert isinstance(stage, TorchStage)
+        return largest_over_processes(stage.model, communicates=stage.communicates)
 
 
 def _refuse_packed(where: str) -> NoReturn:
