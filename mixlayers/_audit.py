@@ -80,7 +80,7 @@ class Audit:
         lines.insert(1, "-" * max(map(len, lines)))
         return "\n".join([*lines, f"{len(self.true)} of {len(self.points)} layers are true mixing points."])
 
-    def _row(self, point: Point) -> tuple[str, ...]:
+    def _row(self, point: Point) -> tuple[str, str, str, str, str, str]:
         shape = "x".join(map(str, point.shape)) if point.shape else "-"
         chosen = ", chosen by auto" if point.name in self.chosen else ""
         graph = "yes" if point.true or point.swap is not None else "no"

@@ -84,9 +84,18 @@ class Hooks:
 
 
 class Stage(ABC):
-    """Where a framework runs a model for the audit: in training mode, without chance, and leaving no trace."""
+    """Where a framework runs a model for the audit: in training mode, without chance, and leaving no trace.
+
+    Attributes:
+        model: The model.
+        chooses: Whether a single random number was drawn in a forward, which may decide whether layers run.
+        communicates: Whether processes were seen to take part in a forward together.
+    """
 
     framework: ClassVar[Framework]
+    model: Any
+    chooses = False
+    communicates = False
 
     @abstractmethod
     def entry(self) -> Any:
@@ -201,7 +210,7 @@ class Experiment:
             if can_mix(self.framework, x, few.size, few.batch_dim) and not self.is_mask(x)
         }
         self._moved = 0
-        self._inside: str | None = None
+        self._inside: list[tuple[str, int]] = []  # modules that were given rolled masks, and by how much
         self._ran: dict[str, int] = {}
 
     def __call__(self, shifts: Mapping[Hashable, int], uniform: float = 0.5) -> list[npt.NDArray[Any]]:
@@ -216,13 +225,13 @@ class Experiment:
             if isinstance(key, Argument):
                 return self._argument(key, by)
         args, kwargs = self.few.args, self.few.kwargs
-        self._moved, self._inside, self._ran = 0, None, {}
+        self._moved, self._inside, self._ran = 0, [], {}
         places = {str(place): by for place, by in shifts.items()}
         if INPUT in places:
             by = places.pop(INPUT)
             args, kwargs = self._rolled(by, lambda x: self._is_feature(x) or self.is_mask(x))
             self._moved += by
-            self._inside = "" if self._masks else None
+            self._inside = [("", by)] if self._masks else []
         after = {place: partial(self._swap, place, by) for place, by in places.items()}
         named = [name for name in self.masked if name]
         hooks = Hooks(
@@ -298,14 +307,17 @@ class Experiment:
 
     def _before_masked(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         masks = given(self.masked[name], args, kwargs)
-        if not masks or not self._moved % self.size or self._inside is not None:
+        by = self._moved - (
+            self._inside[-1][1] if self._inside else 0
+        )  # the module around has handed down the rest
+        if not masks or not by % self.size:
             return None
-        self._inside = name
+        self._inside.append((name, self._moved))
         args, kwargs = list(args), dict(kwargs)
 
         def roll(x: Any) -> Any:
             fits = self.framework.is_tensor(x) and x.ndim and x.shape[0] == self.size
-            return self._roll(x, self._moved, 0) if fits else x
+            return self._roll(x, by, 0) if fits else x
 
         for mask, value in masks.items():
             at = self.masked[name][mask]
@@ -316,8 +328,8 @@ class Experiment:
         return tuple(args), kwargs
 
     def _after_masked(self, name: str) -> None:
-        if self._inside == name:
-            self._inside = None
+        if self._inside and self._inside[-1][0] == name:
+            self._inside.pop()
 
     def _is_batched(self, x: Any) -> bool:
         return is_batched(self.framework, x, self.size, self.few.batch_dim)

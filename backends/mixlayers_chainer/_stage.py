@@ -23,16 +23,12 @@ _TINY: Final = 1e-3
 
 
 class ChainerStage(Stage):
-    """One model's.
-
-    Attributes:
-        chooses: Whether a single random number was drawn in a forward, which may decide whether links run.
-    """
+    """One model's."""
 
     framework = CHAINER
 
     def __init__(self, model: Link) -> None:
-        self.model, self.chooses = model, False
+        self.model = model
         self.links: dict[str, Link] = {"": model}
         for name, link in named_layers(model):
             if not any(link is other for other in self.links.values()):

@@ -23,18 +23,13 @@ _TINY: Final = 1e-3
 
 
 class PaddleStage(Stage):
-    """One model's.
-
-    Attributes:
-        chooses: Whether a single random number was drawn in a forward, which may decide whether layers run.
-    """
+    """One model's."""
 
     framework = PADDLE
 
     def __init__(self, model: nn.Layer) -> None:
         self.model = model
         self.layers = dict(model.named_sublayers(include_self=True))
-        self.chooses = False
         held = [p for p in model.parameters() if not p.stop_gradient and p.size and p._is_initialized()]
         self._noise = {id(p): _noise(p) for p in held if _is_tiny(p)}
         self._trains = model.training

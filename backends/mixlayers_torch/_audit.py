@@ -15,7 +15,7 @@ from mixlayers._experiment import Experiment, Few, ModelRaised, arrays_of
 from mixlayers._mixer import call_of
 from mixlayers._tree import leaves, tree_map
 from mixlayers._trial import Trial
-from mixlayers._verdicts import Call, Layer, output_tensors, read_graph, report
+from mixlayers._verdicts import Call, Graph, Layer, output_tensors, read_graph, report
 from mixlayers_torch._framework import TORCH
 from mixlayers_torch._hooks import joined, original, parts_of
 from mixlayers_torch._stage import TorchStage
@@ -62,26 +62,36 @@ def put_on_trial(
     stage = TorchStage(model)
     few = Few.of(stage, args, kwargs, batch_dim)
     experiment = Experiment(stage, few, masked or {})
-    probes = tree_map(partial(_probe, few, experiment), (few.args, few.kwargs))
-    marks = _Marks(few, model)
-    handles = [module.register_forward_hook(marks.mark) for module in marks.names]
+    traced: Callable[[Any], Any] = partial(_probe, few, experiment)
     try:
-        # the innermost hooks on saved tensors win: an activation checkpoint around the model sees none of these;
-        # detached, since a node that holds its own output would never be freed, nor the model with it
-        unseen = torch.autograd.graph.saved_tensors_hooks(Tensor.detach, lambda x: x)
-        with stage.quiet(probes, few.size), torch.enable_grad(), unseen:
-            output = model(*probes[0], **probes[1])
-    except Exception as error:
-        raise ModelRaised(error, few, TORCH) from error
-    finally:
-        for handle in handles:
-            handle.remove()
+        marks, probes, output = _run(stage, few, traced)
+    except Exception:
+        try:  # some set requires_grad on what they make of the input, which then must not want any
+            marks, probes, output = _run(stage, few, lambda x: x)
+        except Exception as error:
+            raise ModelRaised(error, few, TORCH) from error
     clean = arrays_of(stage, output)
     try:
         graph, unreadable = marks.read(output, probes), ""
     except ValueError as error:
         graph, unreadable = None, str(error)
     return Trial(graph, unreadable, experiment, clean, lambda: stage.chooses, agree(stage))
+
+
+def _run(stage: TorchStage, few: Few, probe: Callable[[Any], Any]) -> tuple[_Marks, Any, Any]:
+    """The forward whose graph is read: the marks in it, what the model was given, what it returned."""
+    probes = tree_map(probe, (few.args, few.kwargs))
+    marks = _Marks(few, stage.model)
+    handles = [module.register_forward_hook(marks.mark) for module in marks.names]
+    try:
+        # the innermost hooks on saved tensors win: an activation checkpoint around the model sees none of these;
+        # detached, since a node that holds its own output would never be freed, nor the model with it
+        unseen = torch.autograd.graph.saved_tensors_hooks(Tensor.detach, lambda x: x)
+        with stage.quiet(probes, few.size), torch.enable_grad(), unseen:
+            return marks, probes, stage.model(*probes[0], **probes[1])
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 class _Marks:
@@ -109,12 +119,26 @@ class _Marks:
         heads = [x.grad_fn for x in output_tensors(TORCH, output) if x.grad_fn is not None]
         graph = read_graph(heads, _below, handle=lambda node: node)
         begun = {at for node, at in graph.number.items() if _is_one_of(node, self.begun)}
-        inputs_at = {at for node, at in graph.number.items() if _is_one_of(node, leaves(inputs))}
+        given = [x for x in leaves(inputs) if isinstance(x, Tensor)]
+        if not any(x.requires_grad for x in given):
+            given += self._wanting(graph)
+        inputs_at = {at for node, at in graph.number.items() if _is_one_of(node, given)}
         lookups = {at for node, at in graph.number.items() if _looks_up(node, few.size, few.batch_dim)}
         layers = {name: _layer(module) for module, name in self.names.items()}
         return report(
             TORCH, layers, self.seen, graph, inputs_at, lookups, inputs, few.size, few.batch_dim, begun
         )
+
+    def _wanting(self, graph: Graph) -> list[Tensor]:
+        """What the model itself made of its input for gradients to begin at."""
+        own = {id(p) for module in self.names for p in module.parameters()}
+        few = self.few
+        variables = [getattr(node, "variable", None) for node in graph.number]
+        return [
+            x
+            for x in variables
+            if x is not None and id(x) not in own and can_mix(TORCH, x, few.size, few.batch_dim)
+        ]
 
     def _traced(self, x: Any, axis: int) -> bool:
         return can_mix(TORCH, x, self.few.size, axis) and x.requires_grad

@@ -118,7 +118,6 @@ class Mixer(BaseMixer[nn.Module]):
         return TorchStage(original(model))
 
     def _worst(self, stage: Stage) -> Callable[[float], float]:
-        assert isinstance(stage, TorchStage)
         return largest_over_processes(stage.model, communicates=stage.communicates)
 
 

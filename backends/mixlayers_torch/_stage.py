@@ -24,18 +24,12 @@ from mixlayers_torch._untouched import Untouched
 
 
 class TorchStage(Stage):
-    """One model's.
-
-    Attributes:
-        chooses: Whether a single random number was drawn in a forward, which may decide whether layers run.
-        communicates: Whether processes took part in a forward together.
-    """
+    """One model's."""
 
     framework = TORCH
 
     def __init__(self, model: nn.Module) -> None:
         self.model, self.modules = model, dict(model.named_modules())
-        self.chooses = self.communicates = False
         self._untouched = Untouched(model)
 
     def entry(self) -> Any:
