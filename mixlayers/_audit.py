@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from typing import Final
 
+from mixlayers._dominators import separates
 from mixlayers._proof import Proof
 
 UNSEEN: Final = "computed without gradients (a re-entrant checkpoint, no_grad): cannot be audited"
@@ -42,6 +43,30 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Reach:
+    """What the graph says of outputs that no verdict is about.
+
+    Attributes:
+        below: The graph: node -> the nodes that it was computed from.
+        sources: Where samples come in.
+        beside: Those outputs' nodes, by name.
+        nodes: The layers' nodes.
+    """
+
+    below: Mapping[int, Sequence[int]]
+    sources: Set[int]
+    beside: Mapping[str, int]
+    nodes: Mapping[str, Set[int]]
+
+    def astray(self, place: str) -> tuple[str, ...]:
+        """The outputs beside that samples reach round a layer."""
+        cut = self.nodes.get(place, set())
+        return tuple(
+            name for name, head in self.beside.items() if not separates(self.below, cut, head, self.sources)
+        )
+
+
+@dataclass(frozen=True)
 class Audit:
     """Every layer's verdict, in the order in which the layers finish; `print` shows the table.
 
@@ -49,11 +74,13 @@ class Audit:
         points: The layers.
         float_input: Whether the input itself can be mixed; token indices cannot.
         chosen: What layers="auto" picks; empty if it finds nothing.
+        reach: Which other outputs go round a layer.
     """
 
     points: tuple[Point, ...]
     float_input: bool = True
     chosen: tuple[str, ...] = ()
+    reach: Reach | None = field(default=None, repr=False, compare=False)
 
     @property
     def true(self) -> tuple[str, ...]:

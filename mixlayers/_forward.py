@@ -9,13 +9,13 @@ from typing import Any, Final
 from mixlayers._autograd import Segment
 from mixlayers._batch import batch_size, check_length, host_labels, no_float_input, partner_and_share
 from mixlayers._errors import refuse
-from mixlayers._experiment import LABELS
 from mixlayers._history import History
 from mixlayers._layer_hooks import AUDITING, LayerHooks, Module, caller, on_stack
 from mixlayers._layers import INPUT
 from mixlayers._pass import Pass, causes, close_pass, open_pass, running
 from mixlayers._recompute import inside, note_call, original
 from mixlayers._scope import scope_of
+from mixlayers._stage import LABELS
 from mixlayers._target import MixedTarget
 
 PATIENCE: Final = 10
@@ -205,6 +205,7 @@ class ForwardHooks(LayerHooks[Module]):
         plan = called.plan
         if plan is not None:
             self._judge.speak()
+            output = self._judge.guard(called, output)
             self.history.add(plan, called.s)
         if plan is not None and plan.place is not None:
             by_tokens = self._padding.end(called)

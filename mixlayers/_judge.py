@@ -6,11 +6,14 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mixlayers._astray import guarded
 from mixlayers._audit import PARTIAL, UNREACHED
 from mixlayers._errors import MixingError
-from mixlayers._experiment import Experiment, Few, ModelRaised, NotNow
+from mixlayers._experiment import Experiment
 from mixlayers._layers import INPUT
+from mixlayers._pass import Pass
 from mixlayers._proof import Proof, prove
+from mixlayers._stage import Few, ModelRaised, NotNow
 from mixlayers._trial import Trial, ways_round
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ class Judge:
         self.trust = [trust] if isinstance(trust, str) else trust
         self.settled = False
         self._proved: tuple[str, ...] = ()
+        self._astray: dict[str, tuple[str, ...]] = {}
         self._forwards = 0
         self._owed = ""
 
@@ -73,6 +77,17 @@ class Judge:
             self.settled = True
             warnings.warn(owed, stacklevel=2)
 
+    def guard(self, mixed: Pass, output: Any) -> Any:
+        """What a mixed forward returns, with the outputs watched that the mixed place does not reach."""
+        place = None if mixed.plan is None else mixed.plan.place
+        names = self._astray.get(place or "", ())
+        hooks = self.hooks
+        return (
+            guarded(hooks.framework, hooks.autograd, output, mixed, names)
+            if names and mixed.mixes
+            else output
+        )
+
     def again(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Before the mixed forwards 2, 4, 8, ...: prove the places with this batch too.
 
@@ -104,6 +119,7 @@ class Judge:
         except ValueError as error:
             raise ValueError(f"layers={self.rule!r}: {error}") from error
         self._proved = chosen if self.hooks.method.has_partners else ()
+        self._look_beside(trial, self._proved)
         for place in self._proved:
             self._tell(place, trial.proofs.get(place))
         return chosen
@@ -123,6 +139,7 @@ class Judge:
             trial = Trial(None, "", experiment, clean, lambda: False, self.hooks._worst(experiment.stage))
         else:
             trial = self.hooks._audit(model, args, kwargs)
+        self._look_beside(trial, places)
         provable = []
         for place in places:
             reason = trial.reason(place)
@@ -137,6 +154,12 @@ class Judge:
                 raise ValueError(_refuted(place, trial.explain(place)))
             self._tell(place, proof)
         self._proved = tuple(place for place, proof in trial.proofs.items() if proof.verdict == "yes")
+
+    def _look_beside(self, trial: Trial, places: Sequence[str]) -> None:
+        reach = None if trial.graph is None else trial.graph.reach
+        if reach is not None:
+            found = {place: reach.astray(place) for place in places if place != INPUT}
+            self._astray = {place: names for place, names in found.items() if names}
 
     def _tell(self, place: str, proof: Proof | None) -> None:
         if proof is not None and proof.verdict == "undecided" and not proof.blind:

@@ -20,8 +20,8 @@ from mixlayers._recompute import inside, owner
 from mixlayers._session import Session
 
 if TYPE_CHECKING:
-    from mixlayers._experiment import Stage
     from mixlayers._judge import Judge
+    from mixlayers._stage import Stage
     from mixlayers._trial import Trial
 
 AUDITING: ContextVar[bool] = ContextVar("mixlayers_auditing", default=False)

@@ -217,3 +217,33 @@ def test_steps_are_equal_to_the_bit_without_the_audit(fw):
 def test_a_single_sample_is_enough(fw):
     report = fw.face.audit(fw.net(), fw.batch(1)[0])
     assert report.chosen == ("input", "layer1", "layer2")
+
+
+class Beside:
+    """Returns an early head's scores beside the logits."""
+
+    fw = None
+
+    def forward(self, x):
+        h = self.layer1(self.stem(x))
+        logits = self.head(self.fw.pooled(self.layer3(self.layer2(h))))
+        return {"logits": logits, "early": self.head(self.fw.pooled(h)) * 2.0}
+
+
+def test_an_output_that_the_place_does_not_reach_must_not_be_trained(fw):
+    x, y = fw.batch()
+    for place, refused in (("layer1", False), ("layer2", True)):
+        model = fw.face.wrap(net(fw, Beside), layers=place)
+        output, target = model(x, target=y)
+        fw.face.cross_entropy(
+            output["logits"], target
+        ).backward()  # which the early scores' features lead to, too
+        output, target = model(x, target=y)
+        loss = fw.face.cross_entropy(output["logits"], target) + fw.face.cross_entropy(
+            output["early"], target
+        )
+        if refused:
+            with pytest.raises(fw.unused[0], match=r"'early' gets a gradient.*'layer2'"):
+                loss.backward()
+        else:
+            loss.backward()

@@ -15,11 +15,12 @@ from chainer.variable import VariableNode
 
 from mixlayers._audit import Audit
 from mixlayers._batch import can_mix
-from mixlayers._experiment import Experiment, Few, ModelRaised, arrays_of, is_batched
+from mixlayers._experiment import Experiment
 from mixlayers._mixer import call_of
+from mixlayers._stage import Few, ModelRaised, arrays_of, is_batched
 from mixlayers._tree import leaves, tree_map
 from mixlayers._trial import Trial
-from mixlayers._verdicts import Call, Layer, output_tensors, read_graph, report
+from mixlayers._verdicts import Call, Layer, beside_output, output_tensors, read_graph, report
 from mixlayers_chainer._blend import Array, device_of
 from mixlayers_chainer._framework import CHAINER
 from mixlayers_chainer._hooks import Hook, hook, mixable, unhook
@@ -91,13 +92,20 @@ def _read(
         for x in output_tensors(CHAINER, output)
         if isinstance(x, Variable) and x.creator_node is not None
     ]
-    graph = read_graph(heads, _below, handle=lambda node: node)
+    others = beside_output(CHAINER, output)
+    made = {
+        name: x.node for name, x in others.items() if isinstance(x, Variable) and x.creator_node is not None
+    }
+    graph = read_graph(heads, _below, lambda node: node, made.values())
+    beside = {name: graph.number[node] for name, node in made.items()}
     inputs_at = {at for node, at in graph.number.items() if node in given}
     indices = {at: _index(node, few.size, few.batch_dim) for node, at in graph.number.items()}
     lookups = {at for at, index in indices.items() if index is not None and _varies(index, few.batch_dim)}
     lookups = lookups or {at for at, index in indices.items() if index is not None}
     layers = {name: _layer(link) for name, link in links.items()}
-    return report(CHAINER, layers, calls, graph, inputs_at, lookups, inputs, few.size, few.batch_dim)
+    return report(
+        CHAINER, layers, calls, graph, inputs_at, lookups, inputs, few.size, few.batch_dim, beside=beside
+    )
 
 
 class _Mark(Hook):

@@ -11,11 +11,12 @@ from paddle import Tensor, nn
 
 from mixlayers._audit import Audit
 from mixlayers._batch import can_mix
-from mixlayers._experiment import Experiment, Few, ModelRaised, NotNow, arrays_of, is_batched
+from mixlayers._experiment import Experiment
 from mixlayers._mixer import call_of
+from mixlayers._stage import Few, ModelRaised, NotNow, arrays_of, is_batched
 from mixlayers._tree import leaves, tree_map
 from mixlayers._trial import Trial
-from mixlayers._verdicts import Call, Layer, output_tensors, read_graph, report
+from mixlayers._verdicts import Call, Layer, beside_output, output_tensors, read_graph, report
 from mixlayers_paddle._framework import PADDLE
 from mixlayers_paddle._hooks import joined, parts_of
 from mixlayers_paddle._stage import PaddleStage
@@ -117,7 +118,10 @@ class _Marks:
             kinds[pointer] = node.name()
             return pointer
 
-        graph = read_graph(heads, lambda node: [x for x in node.next_functions if x is not None], handle_of)
+        others = beside_output(PADDLE, output)
+        others_made = {name: x.grad_fn for name, x in others.items() if x.grad_fn is not None}
+        graph = read_graph(heads, _below, handle_of, others_made.values())
+        beside = {name: graph.number[node.node_ptr()] for name, node in others_made.items()}
         tensors = [x for x in leaves(inputs) if isinstance(x, Tensor) and not x.stop_gradient]
         pointers = {x.grad_fn.node_ptr() for x in tensors}
         inputs_at = {at for node, at in graph.number.items() if node in pointers}
@@ -132,7 +136,17 @@ class _Marks:
         }
         layers = {name: _layer(layer) for layer, name in self.names.items()}
         return report(
-            PADDLE, layers, self.seen, graph, inputs_at, lookups, inputs, few.size, few.batch_dim, begun
+            PADDLE,
+            layers,
+            self.seen,
+            graph,
+            inputs_at,
+            lookups,
+            inputs,
+            few.size,
+            few.batch_dim,
+            begun,
+            beside,
         )
 
     def _traced(self, x: Any, axis: int) -> bool:
@@ -152,6 +166,10 @@ class _Marks:
             self.begun.append(x)
             return x.clone()
         return x
+
+
+def _below(node: Any) -> list[Any]:
+    return [after for after in node.next_functions if after is not None]
 
 
 def _looks_up_alone(inputs: Any) -> bool:

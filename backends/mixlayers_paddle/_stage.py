@@ -13,8 +13,8 @@ import paddle
 from paddle import Tensor, nn
 
 from mixlayers._attributes import kept_attributes, put_back
-from mixlayers._experiment import After, Before, Hooks, Stage, auditing
 from mixlayers._host_chance import host_chance
+from mixlayers._stage import After, Before, Hooks, Stage, auditing
 from mixlayers_paddle._framework import PADDLE
 from mixlayers_paddle._hooks import joined, parts_of
 from mixlayers_paddle._neutral import Neutral

@@ -8,14 +8,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import is_fake
 
 from mixlayers._audit import Audit
 from mixlayers._batch import can_mix
-from mixlayers._experiment import Experiment, Few, ModelRaised, arrays_of
+from mixlayers._experiment import Experiment
 from mixlayers._mixer import call_of
+from mixlayers._stage import Few, ModelRaised, arrays_of
 from mixlayers._tree import leaves, tree_map
 from mixlayers._trial import Trial
-from mixlayers._verdicts import Call, Graph, Layer, output_tensors, read_graph, report
+from mixlayers._verdicts import Call, Graph, Layer, beside_output, output_tensors, read_graph, report
 from mixlayers_torch._framework import TORCH
 from mixlayers_torch._hooks import joined, original, parts_of
 from mixlayers_torch._stage import TorchStage
@@ -117,7 +119,10 @@ class _Marks:
     def read(self, output: Any, inputs: Any) -> Audit:
         few = self.few
         heads = [x.grad_fn for x in output_tensors(TORCH, output) if x.grad_fn is not None]
-        graph = read_graph(heads, _below, handle=lambda node: node)
+        others = beside_output(TORCH, output)
+        made = {name: x.grad_fn for name, x in others.items() if x.grad_fn is not None}
+        graph = read_graph(heads, _below, lambda node: node, made.values())
+        beside = {name: graph.number[node] for name, node in made.items()}
         begun = {at for node, at in graph.number.items() if _is_one_of(node, self.begun)}
         given = [x for x in leaves(inputs) if isinstance(x, Tensor)]
         if not any(x.requires_grad for x in given):
@@ -126,7 +131,17 @@ class _Marks:
         lookups = {at for node, at in graph.number.items() if _looks_up(node, few.size, few.batch_dim)}
         layers = {name: _layer(module) for module, name in self.names.items()}
         return report(
-            TORCH, layers, self.seen, graph, inputs_at, lookups, inputs, few.size, few.batch_dim, begun
+            TORCH,
+            layers,
+            self.seen,
+            graph,
+            inputs_at,
+            lookups,
+            inputs,
+            few.size,
+            few.batch_dim,
+            begun,
+            beside,
         )
 
     def _wanting(self, graph: Graph) -> list[Tensor]:
@@ -167,7 +182,7 @@ def _looks_up_alone(inputs: Any) -> bool:
 
 
 def _differs(x: Tensor, axis: int) -> bool:
-    return bool((x != x.narrow(axis, 0, 1)).any())
+    return not is_fake(x) and bool((x != x.narrow(axis, 0, 1)).any())
 
 
 def _layer(module: nn.Module) -> Layer:

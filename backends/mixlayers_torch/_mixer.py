@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from mixlayers._errors import refuse
-from mixlayers._experiment import Stage
 from mixlayers._mixer import BaseMixer
 from mixlayers._pass import Pass, running
+from mixlayers._stage import Stage
 from mixlayers._target import MixedTarget
 from mixlayers._trial import Trial
 from mixlayers_torch._agree import largest_over_processes

@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import is_fake
 
-from mixlayers._experiment import After, Before, Hooks, Stage, auditing
 from mixlayers._host_chance import host_chance
 from mixlayers._proof import NotOnce
+from mixlayers._stage import After, Before, Hooks, Stage, auditing
 from mixlayers._tree import leaves
 from mixlayers_torch._framework import TORCH
 from mixlayers_torch._hooks import holds_packed, joined, parts_of
@@ -80,7 +81,7 @@ class TorchStage(Stage):
                 # FSDP2 would take the gradients of autocast's kept copies of weights a step too late
                 torch.set_autocast_cache_enabled(False)
                 if not half:  # rounding would hide what is small
-                    for kind in {x.device.type for x in given}:
+                    for kind in filter(torch.amp.is_autocast_available, {x.device.type for x in given}):
                         stack.enter_context(torch.autocast(kind, enabled=False))
                 if "torch._dynamo" in sys.modules:  # a part that is compiled by itself is not compiled again
                     stack.enter_context(torch.compiler.set_stance("force_eager"))
@@ -96,6 +97,9 @@ class TorchStage(Stage):
         if holds_packed(output):
             raise NotOnce("returns a PackedSequence, which has no batch axis")
         return parts_of(module, output, batch_dim), partial(joined, module)
+
+    def has_values(self, x: Tensor) -> bool:
+        return x.device.type != "meta" and not is_fake(x)
 
     def array(self, x: Tensor) -> npt.NDArray[Any]:
         x = x.detach()

@@ -8,6 +8,7 @@ from typing import Final
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import is_fake
 from torch.nn.parameter import is_lazy
 
 from mixlayers._attributes import kept_attributes, put_back
@@ -90,10 +91,8 @@ def _held(module: nn.Module) -> list[Tensor]:
 
 def _noise(parameters: list[nn.Parameter]) -> list[tuple[nn.Parameter, Tensor]]:
     """Something to stand in for each parameter that is nearly zero."""
-    near = [
-        p for p in parameters
-        if p.is_floating_point() and p.device.type != "meta" and not (p.detach().flatten()[:4].abs() > _TINY).any()
-    ]  # fmt: skip
+    numbers = [p for p in parameters if p.is_floating_point() and p.device.type != "meta" and not is_fake(p)]
+    near = [p for p in numbers if not (p.detach().flatten()[:4].abs() > _TINY).any()]
     generator = torch.Generator().manual_seed(0)
     return [
         (p, (torch.randn(p.shape, generator=generator) * 0.1).to(p.device, p.dtype))
