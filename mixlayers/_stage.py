@@ -130,7 +130,7 @@ class Stage(ABC):
 
     @abstractmethod
     def several(self, x: Any, count: int, axis: int) -> Any:
-        """A tensor of one sample as one of several: its values rolled along the sample, each by one more."""
+        """A tensor of few samples as one of more: theirs again, the values rolled along each, by one more each time."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class Few:
 
     @classmethod
     def of(cls, stage: Stage, args: tuple[Any, ...], kwargs: dict[str, Any], batch_dim: int) -> Few:
-        """The samples that differ most in what is not floating-point; of a single sample, variants of it."""
+        """The samples that differ most in what is not floating-point; of less than four, variants too."""
         framework = stage.framework
         size = batch_size(framework, (args, kwargs), batch_dim)
 
@@ -168,10 +168,10 @@ class Few:
         def few(x: Any) -> Any:
             if not batched(x):
                 return x
-            return stage.several(x, FEW, batch_dim) if size == 1 else stage.take(x, chosen, batch_dim)
+            return stage.several(x, FEW, batch_dim) if size < FEW else stage.take(x, chosen, batch_dim)
 
         args, kwargs = tree_map(few, (args, kwargs))
-        return cls(args, kwargs, FEW if size == 1 else min(size, FEW), batch_dim)
+        return cls(args, kwargs, FEW, batch_dim)
 
     def arguments(self, names: Sequence[str]) -> dict[str, Any]:
         """The arguments that are no labels, by name; what is in a container argument, one by one.

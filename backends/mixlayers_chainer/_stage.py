@@ -108,9 +108,10 @@ class ChainerStage(Stage):
 
     def several(self, x: Variable | Array, count: int, axis: int) -> Variable | Array:
         array = chainer.as_array(x)
-        host = self.array(array)
-        rows = np.concatenate([np.roll(host.ravel(), by).reshape(host.shape) for by in range(count)], axis)
-        made = device_of(array).send(rows.astype(host.dtype))
+        rows = np.moveaxis(self.array(array), axis, 0)
+        flat = rows.reshape(len(rows), -1)
+        more = [np.roll(flat, by, 1).reshape(rows.shape) for by in range(-(-count // len(rows)))]
+        made = device_of(array).send(np.ascontiguousarray(np.moveaxis(np.concatenate(more)[:count], 0, axis)))
         return Variable(made) if isinstance(x, Variable) else made
 
 

@@ -119,8 +119,10 @@ class PaddleStage(Stage):
         return paddle.gather(x.detach(), paddle.to_tensor(index, place=x.place), axis)
 
     def several(self, x: Tensor, count: int, axis: int) -> Tensor:
-        sample = x.detach().flatten()
-        return paddle.concat([sample.roll(by).reshape(x.shape) for by in range(count)], axis)
+        rows = paddle.moveaxis(x.detach(), axis, 0)
+        size = rows.shape[0]
+        more = [rows.reshape([size, -1]).roll(by, 1).reshape(rows.shape) for by in range(-(-count // size))]
+        return paddle.moveaxis(paddle.concat(more)[:count], 0, axis)
 
 
 def _copy(x: Tensor) -> Tensor:

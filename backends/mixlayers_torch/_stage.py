@@ -111,8 +111,11 @@ class TorchStage(Stage):
         return x.detach().index_select(axis, torch.from_numpy(index.copy()).to(x.device))
 
     def several(self, x: Tensor, count: int, axis: int) -> Tensor:
-        sample = x.detach().flatten()
-        return torch.cat([sample.roll(by).view(x.shape) for by in range(count)], axis)
+        rows = x.detach().movedim(axis, 0)
+        more = [
+            rows.reshape(len(rows), -1).roll(by, 1).view(rows.shape) for by in range(-(-count // len(rows)))
+        ]
+        return torch.cat(more)[:count].movedim(0, axis).contiguous()
 
 
 def _before(before: Before, _: nn.Module, args: Any, kwargs: Any) -> Any:
