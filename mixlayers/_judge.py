@@ -13,7 +13,7 @@ from mixlayers._experiment import Experiment
 from mixlayers._layers import INPUT
 from mixlayers._pass import Pass
 from mixlayers._proof import Proof, prove
-from mixlayers._stage import Few, ModelRaised, NotNow
+from mixlayers._stage import Few, ModelRaised, NotNow, Unaudited
 from mixlayers._trial import Trial, ways_round
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Judge:
         self._owed = ""
         try:
             if places is None:
-                chosen = self._choose(self.hooks._audit(model, args, kwargs))
+                chosen = self._choose(self._trial(model, args, kwargs))
                 self.settled = True
                 return chosen
             asked = tuple(place for place in places if not self._trusts(place))
@@ -61,7 +61,7 @@ class Judge:
         except NotNow as error:
             if places is None:
                 raise ValueError(f"layers={self.rule!r}: {error}") from error
-        except ModelRaised as error:
+        except Unaudited as error:
             if places is None:
                 raise ValueError(f"layers={self.rule!r}: {error}") from error
             named = ", ".join(map(repr, places))
@@ -138,7 +138,7 @@ class Judge:
                 raise ModelRaised(error, experiment.few, self.hooks.framework) from error
             trial = Trial(None, "", experiment, clean, lambda: False, self.hooks._worst(experiment.stage))
         else:
-            trial = self.hooks._audit(model, args, kwargs)
+            trial = self._trial(model, args, kwargs)
         self._look_beside(trial, places)
         provable = []
         for place in places:
@@ -172,6 +172,14 @@ class Judge:
 
     def _trusts(self, place: str) -> bool:
         return self.trust if isinstance(self.trust, bool) else place in self.trust
+
+    def _trial(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trial:
+        try:
+            return self.hooks._audit(model, args, kwargs)
+        except ValueError:
+            raise
+        except Exception as error:  # something in the call that samples cannot be taken from
+            raise Unaudited(f"The audit met {type(error).__name__}: {error}.") from error
 
     def _experiment(self, model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Experiment:
         hooks = self.hooks

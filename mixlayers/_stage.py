@@ -36,7 +36,11 @@ class NotNow(ValueError):
     """A model cannot be audited where it is called."""
 
 
-class ModelRaised(ValueError):
+class Unaudited(ValueError):
+    """The audit could not run the model."""
+
+
+class ModelRaised(Unaudited):
     """The model raised in a forward of the audit's own."""
 
     def __init__(self, error: Exception, few: Few, framework: Framework) -> None:

@@ -34,8 +34,8 @@ def largest_over_processes(model: nn.Module, *, communicates: bool) -> Callable[
 
 
 def _inside_ddp() -> bool:
-    """Whether DistributedDataParallel calls the model, as it does on every rank."""
+    """Whether DistributedDataParallel calls the model, as it does on every rank unless some have run out of data."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code is not DistributedDataParallel.forward.__code__:
         frame = frame.f_back
-    return frame is not None
+    return frame is not None and not frame.f_locals["self"]._join_config.enable
