@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mixlayers._batch import can_mix
 from mixlayers._layers import INPUT
-from mixlayers._proof import EVERYTHING, Argument, NotOnce
+from mixlayers._proof import EVERYTHING, Argument, NotOnce, batch_axes
 from mixlayers._stage import Few, Hooks, Stage, arrays_of, is_batched
 from mixlayers._token_masks import given
 from mixlayers._tree import leaves, tree_map
@@ -72,6 +72,28 @@ class Experiment:
             if self._ran.get(place, 0) != 1:
                 raise NotOnce(f"ran {self._ran.get(place, 0)} times in one forward")
         return found
+
+    def backward_off(self, place: str) -> float:
+        """How far the parameters' gradients are off where a place is swapped, and the outputs' weights with it.
+
+        A part of a model that runs without gradients, in a function with a backward of its own, may look right and
+        be differentiated as if nothing had been swapped.
+        """
+        found = []
+        for by in (0, 1):
+            self._moved, self._inside, self._ran = 0, [], {}
+            hooks = Hooks({place: partial(self._swap, place, by)})
+            weigh = partial(self._weights, by)
+            found.append(self.stage.gradients(self.few.args, self.few.kwargs, hooks, self.size, weigh))
+        largest = max((float(np.abs(x).max()) for x in found[0] if x.size), default=0.0)
+        apart = [float(np.abs(x - y).max()) for x, y in zip(*found, strict=True) if x.size]
+        return max(apart, default=0.0) / largest if largest else 0.0
+
+    def _weights(self, by: int, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+        """The same for every run, but for the samples' order."""
+        made = np.random.default_rng(0).standard_normal(shape)
+        axes = batch_axes(made, self.size, self.few.batch_dim)
+        return np.roll(made, by * (shape[axes[0]] // self.size), axes[0]) if axes else made
 
     def calls(self, places: Sequence[str], uniform: float) -> dict[str, int]:
         """How often each place runs where every uniform number is as given: chance may leave layers out."""

@@ -146,7 +146,7 @@ class Outputs:
     def __init__(self, clean: Sequence[Array], size: int, batch_dim: int) -> None:
         self.size = size
         self.clean = [_finite(x) for x in clean]
-        axes = [_batch_axes(x, size, batch_dim) for x in self.clean]
+        axes = [batch_axes(x, size, batch_dim) for x in self.clean]
         self.distances = [
             {axis: distance for axis in own if (distance := self._distance(x, axis))}
             for x, own in zip(self.clean, axes, strict=True)
@@ -242,7 +242,7 @@ def _finite(x: Array) -> Array:
     return np.clip(np.nan_to_num(x.astype(np.float64), nan=1e30, posinf=1e30, neginf=-1e30), -1e6, 1e6)
 
 
-def _batch_axes(x: Array, size: int, batch_dim: int) -> list[int]:
+def batch_axes(x: Array, size: int, batch_dim: int) -> list[int]:
     """Where the samples may be: on the model's axis, also in blocks of several rows each, or on one of their number."""
     axes = [axis for axis, length in enumerate(x.shape) if length == size]
     blocks = x.ndim > batch_dim and x.shape[batch_dim] and x.shape[batch_dim] % size == 0

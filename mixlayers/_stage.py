@@ -29,6 +29,9 @@ Before = Callable[[Sequence[Any], Mapping[str, Any]], tuple[Sequence[Any], Mappi
 LABELS: Final = frozenset({"label", "labels", "target", "targets", "y"})
 """Arguments by these names are no features."""
 
+Weigh = Callable[[tuple[int, ...]], npt.NDArray[np.float64]]
+"""The weights of an output's entries, by its shape."""
+
 _MOST_ARGUMENTS: Final = 64
 
 
@@ -115,6 +118,12 @@ class Stage(ABC):
         self, args: Sequence[Any], kwargs: Mapping[str, Any], hooks: Hooks, size: int, uniform: float
     ) -> Any:
         """Run the model without gradients and return its output, detached."""
+
+    def gradients(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], hooks: Hooks, size: int, weigh: Weigh
+    ) -> list[npt.NDArray[Any]]:
+        """The parameters' gradients of a weighted sum of the outputs; empty where that is not asked."""
+        return []
 
     @abstractmethod
     def parts(self, name: str, output: Any, batch_dim: int) -> tuple[list[tuple[Any, int]], After]:

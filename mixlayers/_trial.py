@@ -13,6 +13,9 @@ from mixlayers._experiment import Experiment
 from mixlayers._layers import INPUT, auto_layers, stage_ends
 from mixlayers._proof import Proof, culprits, prove
 
+_BACKWARD: Final = 1e-2
+"""Gradients that are off by more, as a share of the largest, are those of another step."""
+
 EXTREMES: Final = (0.0, 1.0 - 1e-6)
 """The least and the largest uniform number: between them a layer that chance leaves out runs now and then."""
 
@@ -46,6 +49,9 @@ class Trial:
         if new:
             found = prove(self.experiment, self.clean, new, few.size, few.batch_dim, self.worst)
             self.proofs.update(found)
+            for place in new:
+                if self._is_unseen(place) and self.proofs[place].verdict == "yes":
+                    self._look_at_backward(place)
             if self.chooses():
                 self._look_at_extremes(new)
         return {place: self.proofs[place] for place in asked}
@@ -135,6 +141,20 @@ class Trial:
     def _in_order(self, places: Iterable[str]) -> list[str]:
         names = [INPUT, *(point.name for point in self.graph or ())]
         return sorted(places, key=lambda place: names.index(place) if place in names else len(names))
+
+    def _is_unseen(self, place: str) -> bool:
+        """Whether the graph has not seen a layer, which ran without gradients."""
+        return place != INPUT and self.graph is not None and self.graph[place].reason == UNSEEN
+
+    def _look_at_backward(self, place: str) -> None:
+        """Refute a place whose swap a function's own backward does not follow."""
+        try:
+            off = self.worst(self.experiment.backward_off(place))
+        except Exception:  # the step itself tells
+            return
+        if off > _BACKWARD:
+            said = f"it runs in a function whose own backward does not follow the swap: gradients are off by {off:.2g}"
+            self.proofs[place] = Proof("no", said, off)
 
     def _look_at_extremes(self, places: Sequence[str]) -> None:
         """Refute places that chance leaves out."""

@@ -205,7 +205,7 @@ def test_steps_are_equal_to_the_bit_without_the_audit(fw):
     """Four steps with named layers, audited and trusted."""
     states = []
     for trust in (False, True):
-        dropout = 0.0 if fw.name == "chainer_device" else 0.5  # Chainer draws masks on the host there
+        dropout = 0.0 if fw.name == "chainer-device" else 0.5  # Chainer draws masks on the host there
         model, (x, y) = fw.net(dropout=dropout), fw.batch()
         fw.face.wrap(model, ManifoldMixup(), list(PLACES[:2]), trust=trust)
         learn = fw.learner(model, 0.1)

@@ -20,7 +20,7 @@ from mixlayers._trial import Trial
 from mixlayers._verdicts import Call, Graph, Layer, beside_output, output_tensors, read_graph, report
 from mixlayers_torch._framework import TORCH
 from mixlayers_torch._hooks import joined, original, parts_of
-from mixlayers_torch._stage import TorchStage
+from mixlayers_torch._stage import TorchStage, unseen
 
 
 def audit(model: nn.Module, example: Any, *, batch_dim: int = 0) -> Audit:
@@ -86,10 +86,7 @@ def _run(stage: TorchStage, few: Few, probe: Callable[[Any], Any]) -> tuple[_Mar
     marks = _Marks(few, stage.model)
     handles = [module.register_forward_hook(marks.mark) for module in marks.names]
     try:
-        # the innermost hooks on saved tensors win: an activation checkpoint around the model sees none of these;
-        # detached, since a node that holds its own output would never be freed, nor the model with it
-        unseen = torch.autograd.graph.saved_tensors_hooks(Tensor.detach, lambda x: x)
-        with stage.quiet(probes, few.size), torch.enable_grad(), unseen:
+        with stage.quiet(probes, few.size), torch.enable_grad(), unseen():
             return marks, probes, stage.model(*probes[0], **probes[1])
     finally:
         for handle in handles:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -15,13 +15,15 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import is_fake
 
 from mixlayers._host_chance import host_chance
+from mixlayers._layer_hooks import AUDITING
 from mixlayers._proof import NotOnce
-from mixlayers._stage import After, Before, Hooks, Stage, auditing
+from mixlayers._stage import After, Before, Hooks, Stage, Weigh, auditing
 from mixlayers._tree import leaves
+from mixlayers._verdicts import output_tensors
 from mixlayers_torch._framework import TORCH
 from mixlayers_torch._hooks import holds_packed, joined, parts_of
 from mixlayers_torch._neutral import Neutral
-from mixlayers_torch._untouched import Untouched
+from mixlayers_torch._untouched import Untouched, own_leaves
 
 
 class TorchStage(Stage):
@@ -39,6 +41,23 @@ class TorchStage(Stage):
     def forward(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], hooks: Hooks, size: int, uniform: float
     ) -> Any:
+        with self._hooked(hooks), self.quiet((args, kwargs), size, uniform), torch.no_grad():
+            return self.model(*args, **kwargs)
+
+    def gradients(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], hooks: Hooks, size: int, weigh: Weigh
+    ) -> list[npt.NDArray[Any]]:
+        with own_leaves(self.model) as parameters, self._hooked(hooks), self.quiet((args, kwargs), size):
+            with torch.enable_grad(), unseen():
+                output = self.model(*args, **kwargs)
+                wanting = [x for x in output_tensors(TORCH, output) if x.requires_grad]
+                weights = [torch.from_numpy(weigh(tuple(x.shape))).to(x.device, x.dtype) for x in wanting]
+            if wanting:
+                torch.autograd.backward(wanting, weights)
+        return [self.array(p.new_zeros(p.shape) if p.grad is None else p.grad) for p in parameters]
+
+    @contextmanager
+    def _hooked(self, hooks: Hooks) -> Iterator[None]:
         handles = [
             self.modules[name].register_forward_hook(lambda _, __, output, f=after: f(output))
             for name, after in hooks.after.items()
@@ -52,8 +71,7 @@ class TorchStage(Stage):
             for name, done in hooks.done.items()
         ]
         try:
-            with self.quiet((args, kwargs), size, uniform), torch.no_grad():
-                return self.model(*args, **kwargs)
+            yield
         finally:
             for handle in handles:
                 handle.remove()
@@ -108,7 +126,8 @@ class TorchStage(Stage):
         return x.resolve_conj().cpu().numpy()
 
     def take(self, x: Tensor, index: npt.NDArray[np.int64], axis: int) -> Tensor:
-        return x.detach().index_select(axis, torch.from_numpy(index.copy()).to(x.device))
+        x = x if AUDITING.get() else x.detach()
+        return x.index_select(axis, torch.from_numpy(index.copy()).to(x.device))
 
     def several(self, x: Tensor, count: int, axis: int) -> Tensor:
         rows = x.detach().movedim(axis, 0)
@@ -116,6 +135,15 @@ class TorchStage(Stage):
             rows.reshape(len(rows), -1).roll(by, 1).view(rows.shape) for by in range(-(-count // len(rows)))
         ]
         return torch.cat(more)[:count].movedim(0, axis).contiguous()
+
+
+def unseen() -> AbstractContextManager[Any]:
+    """Around a forward with gradients: an activation checkpoint around the model sees nothing of it.
+
+    The innermost hooks on saved tensors win; detached, since a node that holds its own output would never be freed, nor
+    the model with it.
+    """
+    return torch.autograd.graph.saved_tensors_hooks(Tensor.detach, lambda x: x)
 
 
 def _before(before: Before, _: nn.Module, args: Any, kwargs: Any) -> Any:

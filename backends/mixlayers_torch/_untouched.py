@@ -85,6 +85,24 @@ class Untouched:
                 module.training = mode
 
 
+@contextmanager
+def own_leaves(model: nn.Module) -> Iterator[list[Tensor]]:
+    """The model on leaves that share its parameters' memory: a backward pass leaves gradients in them alone."""
+    before = [(m, dict(m._parameters)) for m in model.modules() if type(m._parameters) is dict]
+    leaves_of: dict[int, Tensor] = {}
+    try:
+        for module, own in before:
+            for name, p in own.items():
+                if p is not None and p.requires_grad:
+                    made = leaves_of.setdefault(id(p), nn.Parameter(p.detach()))
+                    module._parameters[name] = made  # type: ignore[assignment]  # it is a parameter
+        yield list(leaves_of.values())
+    finally:
+        for module, own in before:
+            module._parameters.clear()
+            module._parameters.update(own)
+
+
 def _held(module: nn.Module) -> list[Tensor]:
     return [x for x in (*module._parameters.values(), *module._buffers.values()) if x is not None]
 

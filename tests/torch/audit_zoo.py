@@ -80,6 +80,13 @@ def wav2vec2(layerdrop: float) -> nn.Module:
     )  # fmt: skip
 
 
+def reformer() -> nn.Module:
+    return classifier(
+        "Reformer", attention_head_size=8, feed_forward_size=32, attn_layers=["local"] * 3,
+        local_attn_chunk_length=4, axial_pos_embds=False, max_position_embeddings=32, is_decoder=False,
+    )  # fmt: skip
+
+
 def sounds(*, masked: bool) -> dict[str, Tensor]:
     mask = (torch.arange(64) < torch.tensor([64, 40, 50, 64, 30])[:, None]).long()
     values = torch.randn(5, 64, generator=torch.Generator().manual_seed(1)) * mask
@@ -212,6 +219,10 @@ ZOO = {
     "BART": Case(
         bart, lambda: padded(end=1), {"model.encoder.layers.0": False, "model.decoder.layers.0": False}, MASK,
         "the decoder takes the ids, the head reads at the end token",
+    ),
+    "Reformer": Case(
+        reformer, lambda: {"input_ids": padded()["input_ids"]},
+        {"reformer.embeddings": True, "reformer.encoder.layers.0": False}, why="its own backward, for layers that are undone",
     ),
     "wav2vec2": Case(
         lambda: wav2vec2(0.0), lambda: sounds(masked=False),
