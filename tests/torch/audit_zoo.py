@@ -222,7 +222,7 @@ ZOO = {
     ),
     "Reformer": Case(
         reformer, lambda: {"input_ids": padded()["input_ids"]},
-        {"reformer.embeddings": True, "reformer.encoder.layers.0": False}, why="its own backward, for layers that are undone",
+        {"reformer.embeddings": True, "reformer.encoder.layers.0": False}, why="its own backward",
     ),
     "wav2vec2": Case(
         lambda: wav2vec2(0.0), lambda: sounds(masked=False),
