@@ -31,8 +31,9 @@ def put_back(now: dict[str, Any], own: dict[str, Any], contents: Contents) -> No
                 container.clear()
                 container.update(before)
         elif isinstance(container, set):
-            container &= before
-            container |= before
+            if container != before:  # else not even their order may change
+                container.clear()
+                container.update(before)
         elif not _same(list(container), list(before)):
             container.clear()
             container.extend(before)
