@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from typing import Final
+
+from mixlayers._dominators import separates
+from mixlayers._proof import Proof
 
 UNSEEN: Final = "computed without gradients (a re-entrant checkpoint, no_grad): cannot be audited"
 """The reason that is no verdict: autograd has not seen the layer."""
+
+
+PARTIAL: Final = "part of the features goes round it (residual or parallel branch)"
+UNREACHED: Final = "does not reach the output"
 
 
 @dataclass(frozen=True)
@@ -22,6 +29,7 @@ class Point:
         reason: Why not; empty if it is.
         weighted: Whether it holds weights (parameters of two or more axes; a norm holds none).
         leaf: Whether it holds no other layer.
+        swap: What came of swapping samples there; None where that was not tried, since the graph refutes it.
     """
 
     name: str
@@ -31,6 +39,31 @@ class Point:
     reason: str = ""
     weighted: bool = False
     leaf: bool = True
+    swap: Proof | None = None
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What the graph says of outputs that no verdict is about.
+
+    Attributes:
+        below: The graph: node -> the nodes that it was computed from.
+        sources: Where samples come in.
+        beside: Those outputs' nodes, by name.
+        nodes: The layers' nodes.
+    """
+
+    below: Mapping[int, Sequence[int]]
+    sources: Set[int]
+    beside: Mapping[str, int]
+    nodes: Mapping[str, Set[int]]
+
+    def astray(self, place: str) -> tuple[str, ...]:
+        """The outputs beside that samples reach round a layer."""
+        cut = self.nodes.get(place, set())
+        return tuple(
+            name for name, head in self.beside.items() if not separates(self.below, cut, head, self.sources)
+        )
 
 
 @dataclass(frozen=True)
@@ -41,11 +74,13 @@ class Audit:
         points: The layers.
         float_input: Whether the input itself can be mixed; token indices cannot.
         chosen: What layers="auto" picks; empty if it finds nothing.
+        reach: Which other outputs go round a layer.
     """
 
     points: tuple[Point, ...]
     float_input: bool = True
     chosen: tuple[str, ...] = ()
+    reach: Reach | None = field(default=None, repr=False, compare=False)
 
     @property
     def true(self) -> tuple[str, ...]:
@@ -62,19 +97,19 @@ class Audit:
         return iter(self.points)
 
     def __str__(self) -> str:
-        cells = [("layer", "type", "feature", "mixes everything?")]
-        for point in self.points:
-            shape = "x".join(map(str, point.shape)) if point.shape else "-"
-            verdict = (
-                ("yes, chosen by auto" if point.name in self.chosen else "yes")
-                if point.true
-                else point.reason
-            )
-            cells.append((point.name, point.kind, shape, verdict))
-        widths = [max(len(row[column]) for row in cells) for column in range(3)]
+        rows = [("layer", "type", "feature", "graph", "swap", "mixes everything?")]
+        rows += [self._row(point) for point in self.points]
+        widths = [max(len(row[column]) for row in rows) for column in range(5)]
         lines = [
-            "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]])
-            for row in cells
+            "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]])
+            for row in rows
         ]
         lines.insert(1, "-" * max(map(len, lines)))
         return "\n".join([*lines, f"{len(self.true)} of {len(self.points)} layers are true mixing points."])
+
+    def _row(self, point: Point) -> tuple[str, str, str, str, str, str]:
+        shape = "x".join(map(str, point.shape)) if point.shape else "-"
+        chosen = ", chosen by auto" if point.name in self.chosen else ""
+        graph = "yes" if point.true or point.swap is not None else "no"
+        swap = "-" if point.swap is None else point.swap.verdict
+        return point.name, point.kind, shape, graph, swap, f"yes{chosen}" if point.true else point.reason

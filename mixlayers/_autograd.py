@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from mixlayers._pass import Pass
@@ -18,6 +18,13 @@ class Backward(Enum):
     TRAINING = "training"  # gradients are left in the parameters
     PARAMETERS = "parameters"  # gradients of the parameters are returned: a loop of one's own, or a penalty
     OTHERS = "others"  # gradients of something else are returned: a penalty, saliency, an attack
+
+
+class Arriving(Protocol):
+    """Who wants to know that a gradient arrives: a pass, for one."""
+
+    def gradient_arrives(self, autograd: Autograd) -> None:
+        """It does."""
 
 
 class Segment(NamedTuple):
@@ -58,7 +65,7 @@ class Autograd(ABC):
         """Whether a backward pass brings a gradient to a tensor."""
 
     @abstractmethod
-    def watch(self, x: Any, mixed: Pass) -> None:
+    def watch(self, x: Any, mixed: Arriving) -> None:
         """Have `mixed.gradient_arrives` called when the gradient of x does."""
 
     @abstractmethod

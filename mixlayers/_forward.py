@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any, Final
 
-from mixlayers._audit import Audit
 from mixlayers._autograd import Segment
 from mixlayers._batch import batch_size, check_length, host_labels, no_float_input, partner_and_share
 from mixlayers._errors import refuse
 from mixlayers._history import History
 from mixlayers._layer_hooks import AUDITING, LayerHooks, Module, caller, on_stack
-from mixlayers._layers import INPUT, auto_layers, warn_untrue
+from mixlayers._layers import INPUT
 from mixlayers._pass import Pass, causes, close_pass, open_pass, running
 from mixlayers._recompute import inside, note_call, original
 from mixlayers._scope import scope_of
+from mixlayers._stage import LABELS
 from mixlayers._target import MixedTarget
-
-_LABEL_NAMES = frozenset({"label", "labels", "target", "targets", "y"})
 
 PATIENCE: Final = 10
 """Forwards with gradients after which somebody who never mixes is told."""
@@ -45,22 +42,6 @@ class ForwardHooks(LayerHooks[Module]):
             partner, s = partner_and_share(self.framework, target.y, mixed.s, self._partners(mixed))
         target.settle(partner, s, mixed.plan)
         target.lie(self.framework, mixed.shares, mixed.channel_dim)
-
-    def _audited_places(self, places: tuple[str, ...] | None, run: Callable[[], Audit]) -> tuple[str, ...]:
-        """Choose the places, or check those that were named; once, with three samples in eval mode."""
-        auditing = AUDITING.set(True)
-        try:
-            report = run()
-            chosen = auto_layers(report, self._rule) if places is None else places
-        except Exception as error:
-            if places is None:
-                raise ValueError(f"layers={self._rule!r}: {error}") from error
-            return places  # they were named: every step still checks what it mixes
-        finally:
-            AUDITING.reset(auditing)
-        if self.method.has_partners:  # elsewhere labels follow nothing
-            warn_untrue(report, chosen)
-        return chosen
 
     def _attach(self, model: Module, places: tuple[str, ...] | None) -> None:
         layers = self._named_layers(model)
@@ -105,7 +86,7 @@ class ForwardHooks(LayerHooks[Module]):
         plan = called.plan
         if plan is None or plan.place != INPUT:
             return args, kwargs
-        inputs = {name: value for name, value in kwargs.items() if name not in _LABEL_NAMES}
+        inputs = {name: value for name, value in kwargs.items() if name not in LABELS}
         (rest, mixed), shares = self._mix(self._padding.apart(args, inputs), called)
         if not shares:
             raise ValueError(no_float_input(self.framework, (args, inputs)))
@@ -183,13 +164,13 @@ class ForwardHooks(LayerHooks[Module]):
             labels, near = host_labels(self.framework, method, given[0])
         if "length" in method.near:
             near = {**(near or {}), "length": self._padding.lengths(args, kwargs)}
-        self._padding.warn_of_unnamed(name for name, value in kwargs.items() if value is not None)
-        if not self._audited:
+        if not self._judge.settled:
             known = self._session.places
-            places = self._audited_places(known, partial(self._audit, model, args, kwargs))
-            self._audited = True
+            places = self._judge.places(model, known, args, kwargs)
             if known is None:
                 self._attach(model, places)
+        self._judge.again(model, args, kwargs)
+        self._padding.warn_of_unnamed(name for name, value in kwargs.items() if value is not None)
         called.plan = self._session.draw(size, labels, near)
 
     def _tell_of_no_mixing(self, *, asked: bool, training: bool) -> None:
@@ -232,6 +213,8 @@ class ForwardHooks(LayerHooks[Module]):
             )
         plan = called.plan
         if plan is not None:
+            self._judge.speak()
+            output = self._judge.guard(called, output)
             self.history.add(plan, called.s)
         if plan is not None and plan.place is not None:
             by_tokens = self._padding.end(called)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from types import FrameType
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
-from mixlayers._audit import Audit
 from mixlayers._autograd import Autograd, Segment
 from mixlayers._batch import mix_tree
 from mixlayers._framework import Framework
@@ -19,6 +18,11 @@ from mixlayers._padding import Padding
 from mixlayers._pass import Pass, causes, close_pass, running
 from mixlayers._recompute import inside, owner
 from mixlayers._session import Session, leave_untagged
+
+if TYPE_CHECKING:
+    from mixlayers._judge import Judge
+    from mixlayers._stage import Stage
+    from mixlayers._trial import Trial
 
 AUDITING: ContextVar[bool] = ContextVar("mixlayers_auditing", default=False)
 """Whether an audit runs a model in this thread or task: its hooks keep still."""
@@ -74,16 +78,23 @@ class LayerHooks(ABC, Generic[Module]):
         return ""
 
     @abstractmethod
-    def _audit(self, model: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Audit:
-        """Audit one call of the model."""
+    def _audit(self, model: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trial:
+        """Put one call of the model on trial."""
+
+    @abstractmethod
+    def _stage(self, model: Module) -> Stage:
+        """Where the audit runs the model."""
+
+    def _worst(self, stage: Stage) -> Callable[[float], float]:
+        """The largest of a number over the processes that run the model together, after a forward on the stage."""
+        return float
 
     _session: Session
     batch_dim: int
     channel_dim: int
     _padding: Padding
-    _rule: str
     _implicit: bool
-    _audited: bool
+    _judge: Judge
 
     def _partners(self, mixed: Pass) -> Any:
         if mixed.partners is None and mixed.plan is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
@@ -11,7 +10,7 @@ from inspect import isroutine
 from math import ceil
 from typing import Any
 
-from mixlayers._audit import UNSEEN, Audit, Point
+from mixlayers._audit import Audit, Point
 from mixlayers._method import Method
 
 INPUT = "input"
@@ -114,13 +113,16 @@ def stage_ends(points: Sequence[Point]) -> tuple[str, ...]:
         return tuple(min(trunks, key=lambda trunk: trunk[:2])[2])
     ends: list[str] = []
     shape = None
+    last = [point.name for point in points if point.weighted and point.leaf and point.shape][-1:]
     for point in true:
+        if point.name in last:
+            break  # the output
         if point.weighted and point.leaf:
             ends.append(point.name)
             shape = point.shape
         elif ends and point.shape == shape and not point.weighted:
             ends[-1] = point.name
-    return tuple(ends[:-1])  # the last one is the output
+    return tuple(ends)
 
 
 def auto_layers(report: Audit, rule: str = "auto") -> tuple[str, ...]:
@@ -145,14 +147,3 @@ def auto_layers(report: Audit, rule: str = "auto") -> tuple[str, ...]:
         *((INPUT,) if report.float_input else ()),
         *dict.fromkeys(ends if rule == "stages" else first_two),
     )
-
-
-def warn_untrue(report: Audit, places: Sequence[str]) -> None:
-    """Warn of each place that is not a true mixing point, with the reason."""
-    for point in report:
-        if point.name in places and not point.true and point.reason != UNSEEN:
-            warnings.warn(
-                f"layer {point.name!r} is not a true mixing point ({point.reason}): mixing there reaches only part "
-                "of the features. audit(model, example) lists the true ones.",
-                stacklevel=2,
-            )

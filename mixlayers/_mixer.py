@@ -13,6 +13,7 @@ from mixlayers._criterion import mixed_loss
 from mixlayers._errors import MixingError, refuse
 from mixlayers._forward import ForwardHooks
 from mixlayers._history import History
+from mixlayers._judge import Judge, Trust
 from mixlayers._layer_hooks import Module
 from mixlayers._layers import Layers, named_places
 from mixlayers._method import Method
@@ -59,6 +60,8 @@ class BaseMixer(ForwardHooks[Module]):
             true means a real position, but an ignored one where the name ends in "padding_mask", as in
             PyTorch; `{"name": "real"}` or "ignored" says it. A float mask is added to attention scores.
         share: What the label's share counts. "tokens": the real tokens in each blend, by the mask.
+        trust: Whether named layers are taken as they are; or the names of those. Else the example, or the first
+            training batch, must not refute that all of a sample passes through them.
 
     Attributes:
         history: What each mixed forward did (layer, lam, share), and how often each layer was mixed.
@@ -81,6 +84,7 @@ class BaseMixer(ForwardHooks[Module]):
         channel_dim: int = 1,
         mask: Mask = None,
         share: Share = "features",
+        trust: Trust = False,
     ) -> None:
         self.method = ManifoldMixup() if method is None else method
         self.batch_dim, self.channel_dim = batch_dim, channel_dim
@@ -89,18 +93,16 @@ class BaseMixer(ForwardHooks[Module]):
         self._check_wrappable(model)
         own_rank = self.framework.rank if rank is None else partial(int, rank)
         self._session = Session(self.method, seed, own_rank)
-        self._rule = layers if isinstance(layers, str) else "auto"
+        self._judge = Judge(self, layers if isinstance(layers, str) else "auto", trust)
         self._implicit = False
-        self._audited = not self.method.hidden
         self._start_afresh()
         self._padding = Padding(self, mask, share)
         modules = {"": self._inner(model), **self._named_layers(model)}
         masked = masked_modules(self._padding.meanings, modules) if self._padding.meanings else {}
-        self._padding.model_takes = masked.get("", {})
+        self._padding.masked, self._padding.model_takes = masked, masked.get("", {})
         places = named_places(self.method, layers, self._named_layers(model))
-        if example is not None and not self._audited:
-            places = self._audited_places(places, partial(self._audit, model, *call_of(example)))
-            self._audited = True
+        if example is not None:
+            places = self._judge.places(model, places, *call_of(example))
         self._attach(model, places)
         self._hook_model(model)
         for name, taken in masked.items():

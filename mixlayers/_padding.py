@@ -69,6 +69,7 @@ class Padding:
                 "them: leave share out, or use Mixup or ManifoldMixup."
             )
         self.hooks, self.meanings, self.share = hooks, meanings, share
+        self.masked: Mapping[str, Mapping[str, int]] = {}  # the modules that take masks, and where
         self.model_takes: Mapping[str, int] = {}  # which masks the model itself takes, and where
         self._warns = mask is None
 

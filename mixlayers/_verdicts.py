@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
-from mixlayers._audit import UNSEEN, Audit, Point
+from mixlayers._audit import PARTIAL, UNREACHED, UNSEEN, Audit, Point, Reach
 from mixlayers._batch import can_mix
 from mixlayers._dominators import on_every_path, separates
 from mixlayers._framework import Framework
 from mixlayers._layers import auto_layers, stage_ends
 from mixlayers._tree import leaves
+
+_JUDGED: Final = ("logits", "pred_boxes", "pred_masks", "prediction_logits", "seq_relationship_logits")
 
 ROOT = 0
 """The node above all outputs."""
@@ -54,7 +56,10 @@ class Graph:
 
 
 def read_graph(
-    heads: Sequence[Any], below: Callable[[Any], Iterable[Any]], handle: Callable[[Any], Hashable]
+    heads: Sequence[Any],
+    below: Callable[[Any], Iterable[Any]],
+    handle: Callable[[Any], Hashable],
+    beside: Iterable[Any] = (),
 ) -> Graph:
     """Number the nodes below the heads.
 
@@ -62,12 +67,15 @@ def read_graph(
         heads: The nodes that made the outputs.
         below: A node's own inputs.
         handle: What a node is known by.
+        beside: Nodes that made what else the model returned.
     """
     number: dict[Hashable, int] = {}
     graph: dict[int, list[int]] = {ROOT: []}
-    stack = list(heads)
+    stack = [*heads, *beside]
+    for head in stack:
+        number.setdefault(handle(head), len(number) + 1)
     for head in heads:
-        graph[ROOT].append(number.setdefault(handle(head), len(number) + 1))
+        graph[ROOT].append(number[handle(head)])
     while stack:
         node = stack.pop()
         at = number[handle(node)]
@@ -80,10 +88,23 @@ def read_graph(
 
 
 def output_tensors(framework: Framework, output: Any) -> list[Any]:
-    """The tensors that count as the model's output: the logits, where they have that name."""
+    """The tensors that count as the model's output: the logits, where they have that name, and what goes with them."""
     if isinstance(output, Mapping) and "logits" in output:
-        output = output["logits"]
+        output = [value for name, value in output.items() if name in _JUDGED]
     return [x for x in leaves(output) if framework.is_tensor(x)]
+
+
+def beside_output(framework: Framework, output: Any) -> dict[str, Any]:
+    """What else a model returns beside its logits, tensor by tensor (hidden states, a second head)."""
+    if not (isinstance(output, Mapping) and "logits" in output):
+        return {}
+    return {
+        f"{name}[{at}]" if at else name: x
+        for name, value in output.items()
+        if name not in _JUDGED
+        for at, x in enumerate(leaves(value))
+        if framework.is_tensor(x) and framework.is_float(x) and x.ndim
+    }
 
 
 def report(
@@ -96,6 +117,8 @@ def report(
     given: Any,
     size: int,
     batch_dim: int,
+    begun: Set[int] = frozenset(),
+    beside: Mapping[str, int] | None = None,
 ) -> Audit:
     """Judge every layer of a traced model.
 
@@ -109,6 +132,8 @@ def report(
         given: What the model was called with.
         size: Samples in it.
         batch_dim: Their axis.
+        begun: Nodes where the gradients of samples begin that were looked up in a frozen table.
+        beside: Nodes of what the model returned beside its outputs, by `beside_output`'s names.
 
     Raises:
         ValueError: If the output does not depend on the example in a differentiable way.
@@ -119,6 +144,7 @@ def report(
         for node in lookups
         if all(separates(graph.below, frozenset(), under, inputs | lookups) for under in graph.below[node])
     }
+    lookups |= begun
     sources = inputs | lookups
     if not sources or separates(graph.below, frozenset(), ROOT, sources):
         raise ValueError(
@@ -132,8 +158,13 @@ def report(
         layer = layers[name]
         points.append(Point(name, layer.kind, shape, not reason, reason, layer.weighted, layer.leaf))
     float_input = not lookups and any(can_mix(framework, x, size, batch_dim) for x in leaves(given))
-    found = Audit(tuple(points), float_input)
+    nodes = {name: _nodes(own[0], graph) for name, own in calls.items() if len(own) == 1}
+    found = Audit(tuple(points), float_input, reach=Reach(graph.below, sources, beside or {}, nodes))
     return replace(found, chosen=auto_layers(found)) if stage_ends(points) else found
+
+
+def _nodes(call: Call, graph: Graph) -> set[int]:
+    return {graph.number[node] for node in call.nodes if node in graph.number}
 
 
 def _verdict(
@@ -157,8 +188,8 @@ def _verdict(
         return None, f"no batch axis (shape {others[0]})" if others else "no floating-point output"
     if not calls[0].nodes:
         return shape, UNSEEN
-    nodes = {graph.number[node] for node in calls[0].nodes if node in graph.number}
+    nodes = _nodes(calls[0], graph)
     if not nodes:
-        return shape, "does not reach the output"
+        return shape, UNREACHED
     whole = nodes <= dominating if len(nodes) == 1 else separates(graph.below, nodes, ROOT, sources)
-    return shape, "" if whole else "part of the features goes round it (residual or parallel branch)"
+    return shape, "" if whole else PARTIAL

@@ -123,14 +123,21 @@ def test_a_mask_that_never_comes_is_an_error(fw):
     model(x, mask, target=y)[1].partner  # noqa: B018  # the next step is a fresh one
 
 
-def test_an_unnamed_mask_is_warned_of_once(fw):
-    (model, _), (x, mask, y) = network(fw), batch(fw)
-    fw.face.wrap(model, DERANGED, "first")
+def test_an_unnamed_mask_is_refused_and_named(fw):
+    """Also where the user says that nothing is padded; who trusts the layer is warned once."""
+    x, mask, y = batch(fw)
+    for settings in ({}, {"mask": ()}):
+        model = fw.face.wrap(network(fw)[0], DERANGED, "first", **settings)
+        with pytest.raises(
+            ValueError, match=r"'attention_mask' reaches it another way.*mask='attention_mask'.*trust="
+        ):
+            model(x, attention_mask=mask, target=y)
+    model = fw.face.wrap(network(fw)[0], DERANGED, "first", trust=True)
     with pytest.warns(UserWarning, match="Give mask='attention_mask', or mask=\\(\\) if nothing is padded"):
         model(x, attention_mask=mask, target=y)[1].partner  # noqa: B018
     model(x, attention_mask=mask, target=y)[1].partner  # noqa: B018
     quiet, _ = network(fw)
-    fw.face.wrap(quiet, DERANGED, "first", mask=())
+    fw.face.wrap(quiet, DERANGED, "first", mask=(), trust=["first"])
     quiet(x, attention_mask=mask, target=y)[1].partner  # noqa: B018
 
 

@@ -95,11 +95,21 @@ def test_the_planned_layer_must_run_once(fw, kind, says):
     assert tuple(model(x).shape) == (6, 4)
 
 
-def test_an_untrue_layer_warns_once_with_the_reason(fw):
+def test_an_untrue_layer_is_refused_with_the_reason(fw):
     model, (x, y) = fw.face.wrap(fw.net(), layers="layer1.conv"), fw.batch()
-    with pytest.warns(UserWarning, match=r"'layer1.conv' is not a true mixing point \(part of the features"):
+    with pytest.raises(
+        ValueError, match=r"'layer1.conv' is not a true mixing point \(part of the features.*trust="
+    ):
         model(x, target=y)
-    model(x, target=y)
+    with pytest.raises(
+        ValueError, match=r"'layer1.conv' is not a true mixing point"
+    ):  # and so when asked again
+        model(x, target=y)
+    fw.face.unwrap(model)
+    for trust in (True, "layer1.conv", ["layer1.conv"]):
+        fw.face.wrap(model, layers="layer1.conv", trust=trust)
+        assert model(x, target=y)[1].mixed
+        fw.face.unwrap(model)
 
 
 @pytest.mark.parametrize(

@@ -2,84 +2,110 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import chainer
 import chainer.functions as F
-import numpy as np
 from chainer import Link, Variable
 from chainer.functions.array.get_item import GetItem
 from chainer.functions.connection.embed_id import EmbedIDFunction
 from chainer.variable import VariableNode
 
 from mixlayers._audit import Audit
-from mixlayers._batch import batch_size, can_mix
+from mixlayers._batch import can_mix
+from mixlayers._experiment import Experiment
 from mixlayers._mixer import call_of
+from mixlayers._stage import Few, ModelRaised, arrays_of, is_batched
 from mixlayers._tree import leaves, tree_map
-from mixlayers._verdicts import Call, Layer, output_tensors, read_graph, report
+from mixlayers._trial import Trial
+from mixlayers._verdicts import Call, Layer, beside_output, output_tensors, read_graph, report
 from mixlayers_chainer._blend import Array, device_of
 from mixlayers_chainer._framework import CHAINER
-from mixlayers_chainer._hooks import Hook, hook, mixable, named_layers, unhook
-
-_SAMPLES = 3
+from mixlayers_chainer._hooks import Hook, hook, mixable, unhook
+from mixlayers_chainer._stage import ChainerStage
 
 
 def audit(model: Link, example: Any, *, batch_dim: int = 0) -> Audit:
     """Tell which layers are true mixing points: everything of a sample passes through them.
 
-    One forward pass of three samples with `chainer.config.train` False; each link's output gets a node of its
-    own in the graph, and a link is a true mixing point if no path from the output to the input goes round its
-    node. Mixing at any other link (inside a residual branch, say) mixes only part of the features. What
-    reaches the output outside the graph (`x.array`, an attention mask) is not seen. Links of lazy size get
-    their parameters, as in any first forward.
+    A link is one if two judges say so. One forward of four samples, in training mode and without chance, gives each
+    link's output a node of its own in the graph: no path from the output to the input may go round it. Further
+    forwards give every sample another's features there: each output must then be the other's own, which also sees
+    what reaches the output outside the graph (`x.array`, token ids). Links of lazy size get their parameters, as in
+    any first forward.
 
     Args:
-        model: Any link; its state, the configuration and the global random state are left as they are.
+        model: Any link; its state, the configuration and the global random states are left as they are.
         example: What the model takes: an array or Variable, a tuple of positional or a dict of keyword
-            arguments.
+            arguments. Of more than four samples those are taken that differ most in their whole numbers and bools.
         batch_dim: Axis that holds the batch, in the input and in the links.
 
     Raises:
         ValueError: If the output does not depend on the example in a differentiable way.
     """
-    return audit_call(model, *call_of(example), batch_dim)
+    return put_on_trial(model, *call_of(example), batch_dim).report()
 
 
-def audit_call(model: Link, args: tuple[Any, ...], kwargs: dict[str, Any], batch_dim: int) -> Audit:
-    """`audit` for one call of the model."""
-    size = batch_size(CHAINER, (args, kwargs), batch_dim)
-    args, kwargs = tree_map(lambda leaf: _probe(leaf, size, batch_dim), (args, kwargs))
-    size = min(size, _SAMPLES)
+def put_on_trial(model: Link, args: tuple[Any, ...], kwargs: dict[str, Any], batch_dim: int) -> Trial:
+    """Run one call of the model on a few samples, read its graph, and be ready to swap samples."""
+    stage = ChainerStage(model)
+    few = Few.of(stage, args, kwargs, batch_dim)
+    experiment = Experiment(stage, few, {})
+    args, kwargs = tree_map(partial(_probe, few), (few.args, few.kwargs))
     given = {x.node for x in leaves((args, kwargs)) if isinstance(x, Variable) and CHAINER.is_float(x)}
-    links: dict[str, Link] = {}
-    for name, link in named_layers(model):
-        if not any(link is other for other in links.values()):
-            links[name] = link
-    marks = {name: _Mark(given, size, batch_dim) for name in links}
+    links = {name: link for name, link in stage.links.items() if name}
+    marks = {name: _Mark(given, few.size, batch_dim) for name in links}
     calls: dict[str, list[Call]] = {}
-    for name, mark in marks.items():
-        mark.calls, mark.name = calls, name
-        hook(links[name], mark)
     try:
-        with _undisturbed(model):
+        stage.settle(few.args, few.kwargs)
+        for name, mark in marks.items():
+            mark.calls, mark.name = calls, name
+            hook(links[name], mark)
+        with stage.quiet(few.size), chainer.force_backprop_mode():
             output = model(*args, **kwargs)
+    except Exception as error:
+        raise ModelRaised(error, few, CHAINER) from error
     finally:
         for name, mark in marks.items():
             unhook(links[name], mark)
+    clean = arrays_of(stage, output)
+    try:
+        found, unreadable = _read(output, links, calls, given, few, (args, kwargs)), ""
+    except ValueError as error:
+        found, unreadable = None, str(error)
+    return Trial(found, unreadable, experiment, clean, lambda: stage.chooses)
+
+
+def _read(
+    output: Any,
+    links: dict[str, Link],
+    calls: dict[str, list[Call]],
+    given: set[VariableNode],
+    few: Few,
+    inputs: Any,
+) -> Audit:
+    """What the graph says."""
     heads = [
         x.node
         for x in output_tensors(CHAINER, output)
         if isinstance(x, Variable) and x.creator_node is not None
     ]
-    graph = read_graph(heads, _below, handle=lambda node: node)
-    inputs = {at for node, at in graph.number.items() if node in given}
-    indices = {at: _index(node, size, batch_dim) for node, at in graph.number.items()}
-    lookups = {at for at, index in indices.items() if index is not None and _varies(index, batch_dim)}
+    others = beside_output(CHAINER, output)
+    made = {
+        name: x.node for name, x in others.items() if isinstance(x, Variable) and x.creator_node is not None
+    }
+    graph = read_graph(heads, _below, lambda node: node, made.values())
+    beside = {name: graph.number[node] for name, node in made.items()}
+    inputs_at = {at for node, at in graph.number.items() if node in given}
+    indices = {at: _index(node, few.size, few.batch_dim) for node, at in graph.number.items()}
+    lookups = {at for at, index in indices.items() if index is not None and _varies(index, few.batch_dim)}
     lookups = lookups or {at for at, index in indices.items() if index is not None}
     layers = {name: _layer(link) for name, link in links.items()}
-    return report(CHAINER, layers, calls, graph, inputs, lookups, (args, kwargs), size, batch_dim)
+    return report(
+        CHAINER, layers, calls, graph, inputs_at, lookups, inputs, few.size, few.batch_dim, beside=beside
+    )
 
 
 class _Mark(Hook):
@@ -109,35 +135,13 @@ def _layer(link: Link) -> Layer:
     return Layer(type(link).__name__, weighted, leaf=not any(True for _ in link.children()))
 
 
-def _probe(leaf: Any, size: int, batch_dim: int) -> Any:
-    """A few samples; floating-point ones as a leaf of the graph."""
-    if not CHAINER.is_tensor(leaf) or leaf.ndim <= batch_dim or leaf.shape[batch_dim] != size:
+def _probe(few: Few, leaf: Any) -> Any:
+    """A tensor's samples; floating-point ones as a leaf of the graph."""
+    if not is_batched(CHAINER, leaf, few.size, few.batch_dim):
         return leaf
     with chainer.using_device(device_of(leaf)):
-        few = chainer.as_array(leaf)[(slice(None),) * batch_dim + (slice(_SAMPLES),)].copy()
-    return Variable(few) if isinstance(leaf, Variable) or CHAINER.is_float(leaf) else few
-
-
-@contextmanager
-def _undisturbed(model: Link) -> Iterator[None]:
-    """Evaluation mode; what links remember (a recurrent state) and the global random state are kept.
-
-    Links without parameters yet draw them now, in the order of any first forward: those draws count.
-    """
-    settled = all(p.is_initialized for p in model.params())
-    memories = [
-        (link, {name: value for name, value in vars(link).items() if name not in link._persistent})
-        for link in model.links()
-    ]
-    state = np.random.get_state()  # noqa: NPY002  # Chainer draws from the global generator
-    try:
-        with chainer.using_config("train", False), chainer.force_backprop_mode():
-            yield
-    finally:
-        if settled:
-            np.random.set_state(state)  # noqa: NPY002
-        for link, memory in memories:
-            vars(link).update(memory)
+        copy = chainer.as_array(leaf).copy()
+    return Variable(copy) if isinstance(leaf, Variable) or CHAINER.is_float(leaf) else copy
 
 
 def _below(node: VariableNode) -> Sequence[VariableNode]:

@@ -14,7 +14,7 @@ import chainer
 from chainer import FunctionHook, Link, Variable, _backprop
 from chainer.functions.util.forget import Forget
 
-from mixlayers._autograd import Autograd, Backward, Segment, walk
+from mixlayers._autograd import Arriving, Autograd, Backward, Segment, walk
 from mixlayers._pass import Pass
 from mixlayers._recompute import Replayed
 
@@ -39,7 +39,7 @@ class ChainerAutograd(Autograd):
     def parameters(self, model: Link) -> list[Any]:
         return list(model.params())
 
-    def watch(self, x: Variable, mixed: Pass) -> None:
+    def watch(self, x: Variable, mixed: Arriving) -> None:
         _add(x.creator_node, Arrival(mixed))
 
     def watch_node(self, node: Any, mixed: Pass) -> None:
@@ -98,7 +98,7 @@ AUTOGRAD = ChainerAutograd()
 class Arrival(FunctionHook):
     """On what made the model's output: its gradient arrives."""
 
-    def __init__(self, mixed: Pass) -> None:
+    def __init__(self, mixed: Arriving) -> None:
         self.mixed = mixed
 
     def backward_preprocess(self, function: Any, in_data: Any, out_grad: Any) -> None:

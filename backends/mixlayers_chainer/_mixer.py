@@ -10,14 +10,16 @@ from chainer import Link
 from chainer.training import Extension
 
 from mixlayers import Method
-from mixlayers._audit import Audit
+from mixlayers._judge import Trust
 from mixlayers._layers import Layers
 from mixlayers._mixer import BaseMixer
 from mixlayers._token_masks import Mask, Share
-from mixlayers_chainer._audit import audit_call
+from mixlayers._trial import Trial
+from mixlayers_chainer._audit import put_on_trial
 from mixlayers_chainer._autograd import AUTOGRAD
 from mixlayers_chainer._framework import CHAINER
 from mixlayers_chainer._hooks import Around, Place, check_wrappable, hook, named_layers
+from mixlayers_chainer._stage import ChainerStage
 
 
 class Mixer(BaseMixer[Link]):
@@ -39,6 +41,7 @@ class Mixer(BaseMixer[Link]):
         channel_dim: int = 1,
         mask: Mask = None,
         share: Share = "features",
+        trust: Trust = False,
     ) -> None:
         if mask:
             raise ValueError(
@@ -56,6 +59,7 @@ class Mixer(BaseMixer[Link]):
             channel_dim=channel_dim,
             mask=mask,
             share=share,
+            trust=trust if isinstance(trust, bool) else _dotted(trust),
         )
 
     @property
@@ -87,8 +91,11 @@ class Mixer(BaseMixer[Link]):
     def _hook_layer(self, layer: Link, name: str) -> None:
         hook(layer, Place(self, name))
 
-    def _audit(self, model: Link, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Audit:
-        return audit_call(model, args, kwargs, self.batch_dim)
+    def _audit(self, model: Link, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trial:
+        return put_on_trial(model, args, kwargs, self.batch_dim)
+
+    def _stage(self, model: Link) -> ChainerStage:
+        return ChainerStage(model)
 
 
 class MixerExtension(Extension):

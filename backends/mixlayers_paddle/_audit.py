@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -11,101 +10,172 @@ import paddle
 from paddle import Tensor, nn
 
 from mixlayers._audit import Audit
-from mixlayers._batch import batch_size, can_mix
+from mixlayers._batch import can_mix
+from mixlayers._experiment import Experiment
 from mixlayers._mixer import call_of
+from mixlayers._stage import Few, ModelRaised, NotNow, arrays_of, is_batched
 from mixlayers._tree import leaves, tree_map
-from mixlayers._verdicts import Call, Layer, output_tensors, read_graph, report
+from mixlayers._trial import Trial
+from mixlayers._verdicts import Call, Layer, beside_output, output_tensors, read_graph, report
 from mixlayers_paddle._framework import PADDLE
 from mixlayers_paddle._hooks import joined, parts_of
+from mixlayers_paddle._stage import PaddleStage
 
-_SAMPLES = 3
 _LOOK_UP = "EmbeddingGradNode"
 
 
 def audit(model: nn.Layer, example: Any, *, batch_dim: int = 0) -> Audit:
     """Tell which layers are true mixing points: everything of a sample passes through them.
 
-    One forward pass of three samples in eval mode; each layer's output gets a node of its own in the
-    autograd graph, and a layer is a true mixing point if no path from the output to the input goes round
-    its node. Mixing at any other layer (inside a residual branch, say) mixes only part of the features.
-    What reaches the output without gradients (a detached tensor, an attention mask) is not seen, nor is a
-    look-up by token indices that is neither a layer of its own nor F.embedding.
+    A layer is one if two judges say so. One forward of four samples, in training mode and without chance, gives
+    each layer's output a node of its own in the autograd graph: no path from the output to the input may go round
+    it. Further forwards give every sample another's features there: each output must then be the other's own, which
+    also sees what reaches the output without gradients (a padding mask, token ids, a detached tensor).
 
     Args:
-        model: Any layer; its state, mode and the global random state are left as they are.
-        example: What the model takes: a tensor, a tuple of positional or a dict of keyword arguments.
+        model: Any layer; its state, mode and the global random states are left as they are.
+        example: What the model takes: a tensor, a tuple of positional or a dict of keyword arguments. Of more than
+            four samples those are taken that differ most in their whole numbers and bools.
         batch_dim: Axis that holds the batch, in the input and in the layers.
 
     Raises:
         ValueError: If the output does not depend on the example in a differentiable way.
     """
-    return audit_call(model, *call_of(example), batch_dim)
+    return put_on_trial(model, *call_of(example), batch_dim).report()
 
 
-def audit_call(
+def put_on_trial(
     model: nn.Layer,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     batch_dim: int,
-    masks: Sequence[Any] = (),
-) -> Audit:
-    """`audit` for one call of the model, whose padding masks are no features."""
+    masked: Mapping[str, Mapping[str, int]] | None = None,
+) -> Trial:
+    """Run one call of the model on a few samples, read its graph, and be ready to swap samples.
+
+    Args:
+        model: The layer.
+        args, kwargs: The call.
+        batch_dim: Its batch axis.
+        masked: The layers that take padding masks, which are no features; see `Experiment`.
+    """
     PADDLE.check_mixing()
     _check_unwatched()
-    size = batch_size(PADDLE, (args, kwargs), batch_dim)
-    args, kwargs = tree_map(lambda leaf: _probe(leaf, size, batch_dim, masks), (args, kwargs))
-    size = min(size, _SAMPLES)
-    names = {layer: name for name, layer in model.named_sublayers()}
-    seen: dict[str, list[Call]] = {}
-    made: dict[int, Any] = {}  # the nodes that layers of their own look up with, and their indices
-
-    def traced(x: Any, axis: int) -> bool:
-        return can_mix(PADDLE, x, size, axis) and not x.stop_gradient
-
-    def own_node(axis: int, x: Any) -> Any:
-        return x.clone() if traced(x, axis) else x
-
-    def mark(layer: nn.Layer, inputs: Any, output: Any) -> Any:
-        if not layer._sub_layers:
-            _note_look_up(made, inputs, output, size, batch_dim)
-        parts, alive = [], []
-        for part, axis in parts_of(layer, output, batch_dim):
-            marked = tree_map(partial(own_node, axis), part)
-            parts.append((marked, axis))
-            # the nodes are taken now: `marked.add_(residual)` would put another in their place
-            alive += [x.grad_fn for x in leaves(marked) if traced(x, axis)]
-        call = Call([*parts, (alive, 0)], [node.node_ptr() for node in alive])
-        seen.setdefault(names[layer], []).append(call)
-        return joined(layer, [part for part, _ in parts])
-
-    handles = [layer.register_forward_post_hook(mark) for layer in names]
+    stage = PaddleStage(model)
+    few = Few.of(stage, args, kwargs, batch_dim)
+    experiment = Experiment(stage, few, masked or {})
+    args, kwargs = tree_map(partial(_probe, few, experiment), (few.args, few.kwargs))
+    marks = _Marks(few, model)
+    handles = [layer.register_forward_post_hook(marks.mark) for layer in marks.names]
     try:
-        with _undisturbed(model), paddle.enable_grad():
+        with stage.quiet(few.size), paddle.enable_grad():
             output = model(*args, **kwargs)
+    except Exception as error:
+        raise ModelRaised(error, few, PADDLE) from error
     finally:
         for handle in handles:
             handle.remove()
-    heads = [x.grad_fn for x in output_tensors(PADDLE, output) if x.grad_fn is not None]
-    kinds: dict[Any, str] = {}
+    clean = arrays_of(stage, output)
+    try:
+        graph, unreadable = marks.read(output, (args, kwargs)), ""
+    except ValueError as error:
+        graph, unreadable = None, str(error)
+    return Trial(graph, unreadable, experiment, clean, lambda: stage.chooses)
 
-    def handle_of(node: Any) -> int:
-        pointer: int = node.node_ptr()  # Python objects come and go, and their ids are given out again
-        kinds[pointer] = node.name()
-        return pointer
 
-    graph = read_graph(heads, lambda node: [x for x in node.next_functions if x is not None], handle_of)
-    tensors = [x for x in leaves((args, kwargs)) if isinstance(x, Tensor) and not x.stop_gradient]
-    pointers = {x.grad_fn.node_ptr() for x in tensors}
-    inputs = {at for node, at in graph.number.items() if node in pointers}
-    varies = {node for node, index in made.items() if index is not None and _varies(index, batch_dim)}
-    varies = varies or {node for node, index in made.items() if index is not None}
-    lookups = {
-        at
-        for node, at in graph.number.items()
-        if node in varies or (kinds[node] == _LOOK_UP and node not in made)
-    }
-    layers = {name: _layer(layer) for layer, name in names.items()}
-    return report(PADDLE, layers, seen, graph, inputs, lookups, (args, kwargs), size, batch_dim)
+class _Marks:
+    """Gives each layer's output a node of its own, and reads the graph."""
+
+    def __init__(self, few: Few, model: nn.Layer) -> None:
+        self.few = few
+        self.names = {layer: name for name, layer in model.named_sublayers()}
+        self.seen: dict[str, list[Call]] = {}
+        self.made: dict[int, Any] = {}  # the nodes that layers of their own look up with, and their indices
+        self.begun: list[Tensor] = []
+
+    def mark(self, layer: nn.Layer, inputs: Any, output: Any) -> Any:
+        few = self.few
+        if not layer._sub_layers:
+            _note_look_up(self.made, inputs, output, few.size, few.batch_dim)
+        parts, alive = [], []
+        looks_up = _looks_up_alone(inputs)
+        for part, axis in parts_of(layer, output, few.batch_dim):
+            marked = tree_map(partial(self._own_node, axis, looks_up), part)
+            parts.append((marked, axis))
+            # the nodes are taken now: `marked.add_(residual)` would put another in their place
+            alive += [x.grad_fn for x in leaves(marked) if self._traced(x, axis)]
+        call = Call([*parts, (alive, 0)], [node.node_ptr() for node in alive])
+        self.seen.setdefault(self.names[layer], []).append(call)
+        return joined(layer, [part for part, _ in parts])
+
+    def read(self, output: Any, inputs: Any) -> Audit:
+        few, made = self.few, self.made
+        heads = [x.grad_fn for x in output_tensors(PADDLE, output) if x.grad_fn is not None]
+        kinds: dict[Any, str] = {}
+
+        def handle_of(node: Any) -> int:
+            pointer: int = node.node_ptr()  # Python objects come and go, and their ids are given out again
+            kinds[pointer] = node.name()
+            return pointer
+
+        others = beside_output(PADDLE, output)
+        others_made = {name: x.grad_fn for name, x in others.items() if x.grad_fn is not None}
+        graph = read_graph(heads, _below, handle_of, others_made.values())
+        beside = {name: graph.number[node.node_ptr()] for name, node in others_made.items()}
+        tensors = [x for x in leaves(inputs) if isinstance(x, Tensor) and not x.stop_gradient]
+        pointers = {x.grad_fn.node_ptr() for x in tensors}
+        inputs_at = {at for node, at in graph.number.items() if node in pointers}
+        beginnings = {x.grad_fn.node_ptr() for x in self.begun}
+        begun = {at for node, at in graph.number.items() if node in beginnings}
+        varies = {node for node, index in made.items() if index is not None and _varies(index, few.batch_dim)}
+        varies = varies or {node for node, index in made.items() if index is not None}
+        lookups = {
+            at
+            for node, at in graph.number.items()
+            if node in varies or (kinds[node] == _LOOK_UP and node not in made)
+        }
+        layers = {name: _layer(layer) for layer, name in self.names.items()}
+        return report(
+            PADDLE,
+            layers,
+            self.seen,
+            graph,
+            inputs_at,
+            lookups,
+            inputs,
+            few.size,
+            few.batch_dim,
+            begun,
+            beside,
+        )
+
+    def _traced(self, x: Any, axis: int) -> bool:
+        return can_mix(PADDLE, x, self.few.size, axis) and not x.stop_gradient
+
+    def _own_node(self, axis: int, looks_up: bool, x: Any) -> Any:
+        if self._traced(x, axis):
+            return x.clone()
+        if (
+            looks_up
+            and can_mix(PADDLE, x, self.few.size, axis)
+            and paddle.is_grad_enabled()
+            and _varies(x, axis)
+        ):
+            x = x.detach().clone()  # a frozen embedding's: where this sample's gradients begin
+            x.stop_gradient = False
+            self.begun.append(x)
+            return x.clone()
+        return x
+
+
+def _below(node: Any) -> list[Any]:
+    return [after for after in node.next_functions if after is not None]
+
+
+def _looks_up_alone(inputs: Any) -> bool:
+    """Whether a layer takes whole numbers and no features."""
+    taken = [x for x in leaves(inputs) if isinstance(x, Tensor)]
+    return bool(taken) and not any(PADDLE.is_float(x) for x in taken)
 
 
 def _check_unwatched() -> None:
@@ -114,7 +184,7 @@ def _check_unwatched() -> None:
         with paddle.autograd.saved_tensors_hooks(lambda x: x, lambda x: x):
             pass
     except ValueError as error:
-        raise ValueError(
+        raise NotNow(
             "a model cannot be audited while paddle.autograd.saved_tensors_hooks are active, as in "
             "recompute(model, ..., use_reentrant=False): give an example, wrap(model, example=images)."
         ) from error
@@ -125,28 +195,13 @@ def _layer(layer: nn.Layer) -> Layer:
     return Layer(type(layer).__name__, weighted, leaf=not layer._sub_layers)
 
 
-def _probe(leaf: Any, size: int, batch_dim: int, masks: Sequence[Any]) -> Any:
-    """A few samples of a tensor, as a leaf of the autograd graph."""
-    if not isinstance(leaf, Tensor) or leaf.ndim <= batch_dim or leaf.shape[batch_dim] != size:
+def _probe(few: Few, experiment: Experiment, leaf: Any) -> Any:
+    """A tensor's samples as a leaf of the autograd graph."""
+    if not is_batched(PADDLE, leaf, few.size, few.batch_dim):
         return leaf
-    few = paddle.slice(leaf.detach(), [batch_dim], [0], [min(size, _SAMPLES)]).clone()
-    few.stop_gradient = not PADDLE.is_float(few) or any(leaf is mask for mask in masks)
-    return few
-
-
-@contextmanager
-def _undisturbed(model: nn.Layer) -> Iterator[None]:
-    """Eval mode, layer by layer, with the global random state kept."""
-    modes = [(layer, layer.training) for layer in model.sublayers(include_self=True)]
-    state = paddle.get_rng_state()
-    try:
-        for layer, _ in modes:
-            layer.training = False
-        yield
-    finally:
-        paddle.set_rng_state(state)
-        for layer, mode in modes:
-            layer.training = mode
+    copy = leaf.detach().clone()
+    copy.stop_gradient = not PADDLE.is_float(copy) or experiment.is_mask(leaf)
+    return copy
 
 
 def _note_look_up(made: dict[int, Any], inputs: Any, output: Any, size: int, batch_dim: int) -> None:

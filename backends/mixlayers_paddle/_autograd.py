@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary, ref
 import paddle
 from paddle import Tensor, nn
 
-from mixlayers._autograd import Autograd, Backward, Segment, walk
+from mixlayers._autograd import Arriving, Autograd, Backward, Segment, walk
 from mixlayers._errors import MixingError, refuse
 from mixlayers._pass import Pass
 from mixlayers._session import leave_untagged
@@ -87,7 +87,7 @@ class PaddleAutograd(Autograd):
     def parameters(self, model: nn.Layer) -> list[Any]:
         return [parameter for parameter in model.parameters() if not parameter.stop_gradient]
 
-    def watch(self, x: Tensor, mixed: Pass) -> None:
+    def watch(self, x: Tensor, mixed: Arriving) -> None:
         x.register_hook(Arrival(mixed))
 
     def watch_node(self, node: Any, mixed: Pass) -> None:
@@ -175,7 +175,7 @@ AUTOGRAD = PaddleAutograd()
 class Arrival:
     """On the model's output: its gradient arrives."""
 
-    def __init__(self, mixed: Pass) -> None:
+    def __init__(self, mixed: Arriving) -> None:
         self.mixed = mixed
 
     def __call__(self, gradient: Tensor) -> None:

@@ -7,12 +7,13 @@ from typing import Any
 
 from paddle import nn
 
-from mixlayers._audit import Audit
 from mixlayers._mixer import BaseMixer
-from mixlayers_paddle._audit import audit_call
+from mixlayers._trial import Trial
+from mixlayers_paddle._audit import put_on_trial
 from mixlayers_paddle._autograd import AUTOGRAD
 from mixlayers_paddle._framework import PADDLE
 from mixlayers_paddle._hooks import Close, Enter, Leave, Masked, Place, Unmasked, check_wrappable
+from mixlayers_paddle._stage import PaddleStage
 
 
 class Mixer(BaseMixer[nn.Layer]):
@@ -42,5 +43,8 @@ class Mixer(BaseMixer[nn.Layer]):
         Masked(layer, self, name, places)
         Unmasked(layer, self, name)
 
-    def _audit(self, model: nn.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Audit:
-        return audit_call(model, args, kwargs, self.batch_dim, self._padding.of_call(args, kwargs))
+    def _audit(self, model: nn.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trial:
+        return put_on_trial(model, args, kwargs, self.batch_dim, self._padding.masked)
+
+    def _stage(self, model: nn.Layer) -> PaddleStage:
+        return PaddleStage(model)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from paddle import nn
 
 from mixlayers import Method
+from mixlayers._judge import Trust
 from mixlayers._layers import Layers
 from mixlayers._mixer import attached
 from mixlayers._token_masks import Mask, Share
@@ -28,6 +29,7 @@ def wrap(
     channel_dim: int = 1,
     mask: Mask = None,
     share: Share = "features",
+    trust: Trust = False,
 ) -> Model:
     """Make a model mix: afterwards `output, target = model(images, target=labels)`.
 
@@ -45,6 +47,7 @@ def wrap(
         channel_dim=channel_dim,
         mask=mask,
         share=share,
+        trust=trust,
     )
     return model
 

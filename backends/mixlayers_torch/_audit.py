@@ -2,90 +2,184 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import is_fake
 
 from mixlayers._audit import Audit
-from mixlayers._batch import batch_size, can_mix
+from mixlayers._batch import can_mix
+from mixlayers._experiment import Experiment
 from mixlayers._mixer import call_of
+from mixlayers._stage import Few, ModelRaised, arrays_of
 from mixlayers._tree import leaves, tree_map
-from mixlayers._verdicts import Call, Layer, output_tensors, read_graph, report
+from mixlayers._trial import Trial
+from mixlayers._verdicts import Call, Graph, Layer, beside_output, output_tensors, read_graph, report
 from mixlayers_torch._framework import TORCH
-from mixlayers_torch._hooks import joined, parts_of
-
-_SAMPLES = 3
+from mixlayers_torch._hooks import joined, original, parts_of
+from mixlayers_torch._stage import TorchStage, unseen
 
 
 def audit(model: nn.Module, example: Any, *, batch_dim: int = 0) -> Audit:
     """Tell which layers are true mixing points: everything of a sample passes through them.
 
-    One forward pass of three samples in eval mode; each layer's output gets a node of its own in the
-    autograd graph, and a layer is a true mixing point if no path from the output to the input goes round
-    its node. Mixing at any other layer (inside a residual branch, say) mixes only part of the features.
-    What reaches the output without gradients (a detached tensor, an attention mask) is not seen.
+    A layer is one if two judges say so. One forward of four samples, in training mode and without chance, gives
+    each layer's output a node of its own in the autograd graph: no path from the output to the input may go round
+    it. Further forwards give every sample another's features there: each output must then be the other's own, which
+    also sees what reaches the output without gradients (a padding mask, token ids, a detached tensor).
 
     Args:
-        model: Any module; its state, mode and the global random state are left as they are.
-        example: What the model takes: a tensor, a tuple of positional or a dict of keyword arguments.
+        model: Any module; its state, mode and the global random states are left as they are.
+        example: What the model takes: a tensor, a tuple of positional or a dict of keyword arguments. Of more than
+            four samples those are taken that differ most in their whole numbers and bools.
         batch_dim: Axis that holds the batch, in the input and in the layers.
 
     Raises:
         ValueError: If the output does not depend on the example in a differentiable way.
     """
-    return audit_call(model, *call_of(example), batch_dim)
+    args, kwargs = call_of(example)
+    return put_on_trial(original(model), args, kwargs, batch_dim).report()
 
 
-def audit_call(
+def put_on_trial(
     model: nn.Module,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     batch_dim: int,
-    masks: Sequence[Any] = (),
-) -> Audit:
-    """`audit` for one call of the model, whose padding masks are no features."""
-    size = batch_size(TORCH, (args, kwargs), batch_dim)
-    args, kwargs = tree_map(lambda leaf: _probe(leaf, size, batch_dim, masks), (args, kwargs))
-    size = min(size, _SAMPLES)
-    names = {module: name for name, module in model.named_modules() if name}
-    seen: dict[str, list[Call]] = {}
+    masked: Mapping[str, Mapping[str, int]] | None = None,
+    agree: Callable[[TorchStage], Callable[[float], float]] = lambda _: float,
+) -> Trial:
+    """Run one call of the model on a few samples, read its graph, and be ready to swap samples.
 
-    def traced(x: Any, axis: int) -> bool:
-        return can_mix(TORCH, x, size, axis) and x.requires_grad
-
-    def own_node(axis: int, x: Any) -> Any:
-        return x.clone() if traced(x, axis) else x
-
-    def mark(module: nn.Module, _: Any, output: Any) -> Any:
-        parts, nodes = [], []
-        for part, axis in parts_of(module, output, batch_dim):
-            marked = tree_map(partial(own_node, axis), part)
-            parts.append((marked, axis))
-            # the nodes are taken now: `marked += residual` would put another in their place
-            nodes += [x.grad_fn for x in leaves(marked) if traced(x, axis)]
-        seen.setdefault(names[module], []).append(Call(parts, nodes))
-        return joined(module, [part for part, _ in parts])
-
-    handles = [module.register_forward_hook(mark) for module in names]
+    Args:
+        model: The module.
+        args, kwargs: The call.
+        batch_dim: Its batch axis.
+        masked: The modules that take padding masks, which are no features; see `Experiment`.
+        agree: From what was seen, the largest of a number over all processes.
+    """
+    stage = TorchStage(model)
+    few = Few.of(stage, args, kwargs, batch_dim)
+    experiment = Experiment(stage, few, masked or {})
+    traced: Callable[[Any], Any] = partial(_probe, few, experiment)
     try:
-        # the innermost hooks on saved tensors win: an activation checkpoint around the model sees none of these;
-        # detached, since a node that holds its own output would never be freed, nor the model with it
-        unseen = torch.autograd.graph.saved_tensors_hooks(Tensor.detach, lambda x: x)
-        with _undisturbed(model, args), torch.enable_grad(), unseen:
-            output = model(*args, **kwargs)
+        marks, probes, output = _run(stage, few, traced)
+    except Exception:
+        try:  # some set requires_grad on what they make of the input, which then must not want any
+            marks, probes, output = _run(stage, few, lambda x: x)
+        except Exception as error:
+            raise ModelRaised(error, few, TORCH) from error
+    clean = arrays_of(stage, output)
+    try:
+        graph, unreadable = marks.read(output, probes), ""
+    except ValueError as error:
+        graph, unreadable = None, str(error)
+    return Trial(graph, unreadable, experiment, clean, lambda: stage.chooses, agree(stage))
+
+
+def _run(stage: TorchStage, few: Few, probe: Callable[[Any], Any]) -> tuple[_Marks, Any, Any]:
+    """The forward whose graph is read: the marks in it, what the model was given, what it returned."""
+    probes = tree_map(probe, (few.args, few.kwargs))
+    marks = _Marks(few, stage.model)
+    handles = [module.register_forward_hook(marks.mark) for module in marks.names]
+    try:
+        with stage.quiet(probes, few.size), torch.enable_grad(), unseen():
+            return marks, probes, stage.model(*probes[0], **probes[1])
     finally:
         for handle in handles:
             handle.remove()
-    heads = [x.grad_fn for x in output_tensors(TORCH, output) if x.grad_fn is not None]
-    graph = read_graph(heads, _below, handle=lambda node: node)
-    inputs = {at for node, at in graph.number.items() if _is_input(node, (args, kwargs))}
-    lookups = {at for node, at in graph.number.items() if _looks_up(node, size, batch_dim)}
-    layers = {name: _layer(module) for module, name in names.items()}
-    return report(TORCH, layers, seen, graph, inputs, lookups, (args, kwargs), size, batch_dim)
+
+
+class _Marks:
+    """Gives each layer's output a node of its own, and reads the graph."""
+
+    def __init__(self, few: Few, model: nn.Module) -> None:
+        self.few = few
+        self.names = {module: name for name, module in model.named_modules() if name}
+        self.seen: dict[str, list[Call]] = {}
+        self.begun: list[Tensor] = []
+
+    def mark(self, module: nn.Module, inputs: Any, output: Any) -> Any:
+        looks_up = _looks_up_alone(inputs)
+        parts, nodes = [], []
+        for part, axis in parts_of(module, output, self.few.batch_dim):
+            marked = tree_map(partial(self._own_node, axis, looks_up), part)
+            parts.append((marked, axis))
+            # the nodes are taken now: `marked += residual` would put another in their place
+            nodes += [x.grad_fn for x in leaves(marked) if self._traced(x, axis)]
+        self.seen.setdefault(self.names[module], []).append(Call(parts, nodes))
+        return joined(module, [part for part, _ in parts])
+
+    def read(self, output: Any, inputs: Any) -> Audit:
+        few = self.few
+        heads = [x.grad_fn for x in output_tensors(TORCH, output) if x.grad_fn is not None]
+        others = beside_output(TORCH, output)
+        made = {name: x.grad_fn for name, x in others.items() if x.grad_fn is not None}
+        graph = read_graph(heads, _below, lambda node: node, made.values())
+        beside = {name: graph.number[node] for name, node in made.items()}
+        begun = {at for node, at in graph.number.items() if _is_one_of(node, self.begun)}
+        given = [x for x in leaves(inputs) if isinstance(x, Tensor)]
+        if not any(x.requires_grad for x in given):
+            given += self._wanting(graph)
+        inputs_at = {at for node, at in graph.number.items() if _is_one_of(node, given)}
+        lookups = {at for node, at in graph.number.items() if _looks_up(node, few.size, few.batch_dim)}
+        layers = {name: _layer(module) for module, name in self.names.items()}
+        return report(
+            TORCH,
+            layers,
+            self.seen,
+            graph,
+            inputs_at,
+            lookups,
+            inputs,
+            few.size,
+            few.batch_dim,
+            begun,
+            beside,
+        )
+
+    def _wanting(self, graph: Graph) -> list[Tensor]:
+        """What the model itself made of its input for gradients to begin at."""
+        own = {id(p) for module in self.names for p in module.parameters()}
+        few = self.few
+        variables = [getattr(node, "variable", None) for node in graph.number]
+        return [
+            x
+            for x in variables
+            if x is not None and id(x) not in own and can_mix(TORCH, x, few.size, few.batch_dim)
+        ]
+
+    def _traced(self, x: Any, axis: int) -> bool:
+        return can_mix(TORCH, x, self.few.size, axis) and x.requires_grad
+
+    def _own_node(self, axis: int, looks_up: bool, x: Any) -> Any:
+        if self._traced(x, axis):
+            return x.clone()
+        if (
+            looks_up
+            and torch.is_grad_enabled()
+            and can_mix(TORCH, x, self.few.size, axis)
+            and _differs(x, axis)
+        ):
+            x = (
+                x.detach().clone().requires_grad_()
+            )  # a frozen embedding's: where this sample's gradients begin
+            self.begun.append(x)
+            return x.clone()
+        return x
+
+
+def _looks_up_alone(inputs: Any) -> bool:
+    """Whether a layer takes whole numbers and no features."""
+    taken = [x for x in leaves(inputs) if isinstance(x, Tensor)]
+    return bool(taken) and not any(x.is_floating_point() for x in taken)
+
+
+def _differs(x: Tensor, axis: int) -> bool:
+    return not is_fake(x) and bool((x != x.narrow(axis, 0, 1)).any())
 
 
 def _layer(module: nn.Module) -> Layer:
@@ -97,43 +191,18 @@ def _below(node: Any) -> list[Any]:
     return [after for after, _ in node.next_functions if after is not None]
 
 
-def _probe(leaf: Any, size: int, batch_dim: int, masks: Sequence[Any]) -> Any:
-    """A few samples of a tensor, as a leaf of the autograd graph."""
-    if not isinstance(leaf, Tensor) or leaf.ndim <= batch_dim or leaf.shape[batch_dim] != size:
+def _probe(few: Few, experiment: Experiment, leaf: Any) -> Any:
+    """A tensor's samples as a leaf of the autograd graph."""
+    if not isinstance(leaf, Tensor) or leaf.ndim <= few.batch_dim or leaf.shape[few.batch_dim] != few.size:
         return leaf
-    few = leaf.detach().narrow(batch_dim, 0, min(size, _SAMPLES)).clone()
-    is_feature = TORCH.is_float(few) and all(leaf is not mask for mask in masks)
-    return few.requires_grad_() if is_feature else few
+    copy = leaf.detach().clone()
+    return copy.requires_grad_() if TORCH.is_float(copy) and not experiment.is_mask(leaf) else copy
 
 
-@contextmanager
-def _undisturbed(model: nn.Module, inputs: Any) -> Iterator[None]:
-    """Eval mode, module by module, with the global random state kept, and autocast's copies of weights not.
-
-    FSDP2 would take those copies' gradients a step too late: it expects them to be made in the step's own forward.
-    """
-    modes = [(module, module.training) for module in model.modules()]
-    devices = {
-        leaf.device for leaf in leaves(inputs) if isinstance(leaf, Tensor) and leaf.device.type == "cuda"
-    }
-    cached = torch.is_autocast_cache_enabled()
-    fork = torch.random.fork_rng([device for device in devices if torch.cuda.is_available()])
-    try:
-        for module, _ in modes:
-            module.training = False
-        torch.set_autocast_cache_enabled(False)
-        with fork:
-            yield
-    finally:
-        torch.set_autocast_cache_enabled(cached)
-        for module, mode in modes:
-            module.training = mode
-
-
-def _is_input(node: Any, inputs: Any) -> bool:
-    """Whether the node is an input itself."""
+def _is_one_of(node: Any, tensors: Iterable[Any]) -> bool:
+    """Whether the node is where one of these begins."""
     variable = getattr(node, "variable", None)
-    return variable is not None and any(variable is leaf for leaf in leaves(inputs))
+    return variable is not None and any(variable is leaf for leaf in tensors)
 
 
 def _looks_up(node: Any, size: int, batch_dim: int) -> bool:

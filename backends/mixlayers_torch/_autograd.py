@@ -19,7 +19,7 @@ from torch.autograd import graph
 from torch.autograd.function import FunctionCtx
 from torch.utils.checkpoint import CheckpointFunction
 
-from mixlayers._autograd import Autograd, Backward, Segment, walk
+from mixlayers._autograd import Arriving, Autograd, Backward, Segment, walk
 from mixlayers._errors import MixingError
 from mixlayers._pass import Pass
 from mixlayers._recompute import Replayed
@@ -104,7 +104,7 @@ class TorchAutograd(Autograd):
     def parameters(self, model: nn.Module) -> list[Any]:
         return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
-    def watch(self, x: Tensor, mixed: Pass) -> None:
+    def watch(self, x: Tensor, mixed: Arriving) -> None:
         x.register_hook(Arrival(mixed))
 
     def watch_node(self, node: Any, mixed: Pass) -> None:
@@ -195,7 +195,7 @@ AUTOGRAD = TorchAutograd()
 class Arrival:
     """On the model's output, or the node that returns it: its gradient arrives."""
 
-    def __init__(self, mixed: Pass) -> None:
+    def __init__(self, mixed: Arriving) -> None:
         self.mixed = mixed
 
     def __call__(self, gradients: Any) -> None:

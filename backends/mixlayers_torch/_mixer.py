@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import torch
 from torch import nn
 
-from mixlayers._audit import Audit
 from mixlayers._errors import refuse
 from mixlayers._mixer import BaseMixer
 from mixlayers._pass import Pass, running
+from mixlayers._stage import Stage
 from mixlayers._target import MixedTarget
-from mixlayers_torch._audit import audit_call
+from mixlayers._trial import Trial
+from mixlayers_torch._agree import largest_over_processes
+from mixlayers_torch._audit import put_on_trial
 from mixlayers_torch._autograd import AUTOGRAD
 from mixlayers_torch._framework import TORCH
 from mixlayers_torch._hooks import (
@@ -29,6 +31,7 @@ from mixlayers_torch._hooks import (
     holds_packed,
     original,
 )
+from mixlayers_torch._stage import TorchStage
 from mixlayers_torch._traced import STALE, Retrace, Traced, forget_graphs
 
 
@@ -108,9 +111,14 @@ class Mixer(BaseMixer[nn.Module]):
         Masked(layer, self, name, places)
         Unmasked(layer, self, name)
 
-    def _audit(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Audit:
-        masks = self._padding.of_call(args, kwargs)
-        return audit_call(original(model), args, kwargs, self.batch_dim, masks)
+    def _audit(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trial:
+        return put_on_trial(original(model), args, kwargs, self.batch_dim, self._padding.masked, self._worst)
+
+    def _stage(self, model: nn.Module) -> TorchStage:
+        return TorchStage(original(model))
+
+    def _worst(self, stage: Stage) -> Callable[[float], float]:
+        return largest_over_processes(stage.model, communicates=stage.communicates)
 
 
 def _refuse_packed(where: str) -> NoReturn:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from mixlayers import Method
+from mixlayers._judge import Trust
 from mixlayers._layers import Layers
 from mixlayers.torch import Mixer, unwrap
 from mixlayers.trainers._called import Called
@@ -42,7 +43,7 @@ class Mixing(Callback):
         loss: Name of the attribute that computes the loss from `(output, target)`, a module or a function; or
             several names. By default cross-entropies of the net's output, modules or functions, are recognised
             where training_step calls them (see `LabelLosses`).
-        seed, batch_dim, channel_dim: As for `Mixer`.
+        seed, batch_dim, channel_dim, trust: As for `Mixer`.
 
     Attributes:
         mixer: The mixer, while a fit runs.
@@ -58,10 +59,17 @@ class Mixing(Callback):
         seed: int = 0,
         batch_dim: int = 0,
         channel_dim: int = 1,
+        trust: Trust = False,
     ) -> None:
         self.net, self.loss = net, (loss,) if isinstance(loss, str) else tuple(loss or ())
         self._make = partial(
-            Mixer, method=method, layers=layers, seed=seed, batch_dim=batch_dim, channel_dim=channel_dim
+            Mixer,
+            method=method,
+            layers=layers,
+            seed=seed,
+            batch_dim=batch_dim,
+            channel_dim=channel_dim,
+            trust=trust,
         )
         self.mixer: Mixer | None = None
         self._batch: int | None = None  # the number of the last one

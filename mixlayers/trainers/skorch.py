@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mixlayers import ManifoldMixup, Method
 from mixlayers._criterion import MixedLoss
 from mixlayers._errors import refuse
+from mixlayers._judge import Trust
 from mixlayers._layers import Layers
 from mixlayers.torch import Mixer, unwrap
 from mixlayers.trainers._closures import Closures
@@ -34,7 +35,7 @@ class Mixing(Callback):  # type: ignore[misc]  # skorch has no types
         method: What to do in each batch, by default ManifoldMixup(alpha=2).
         alpha: Used in place of the method's own alpha, where it is given.
         layers: Where a hidden method may mix, by the names in the module; as for `Mixer`.
-        seed, batch_dim, channel_dim: As for `Mixer`.
+        seed, batch_dim, channel_dim, trust: As for `Mixer`.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Mixing(Callback):  # type: ignore[misc]  # skorch has no types
         seed: int = 0,
         batch_dim: int = 0,
         channel_dim: int = 1,
+        trust: Trust = False,
     ) -> None:
         self.method = method
         self.alpha = alpha
@@ -52,6 +54,7 @@ class Mixing(Callback):  # type: ignore[misc]  # skorch has no types
         self.seed = seed
         self.batch_dim = batch_dim
         self.channel_dim = channel_dim
+        self.trust = trust
 
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Attach to the module and the criterion."""
@@ -64,6 +67,7 @@ class Mixing(Callback):  # type: ignore[misc]  # skorch has no types
             seed=self.seed,
             batch_dim=self.batch_dim,
             channel_dim=self.channel_dim,
+            trust=self.trust,
         )
         self.watch_ = Watch(
             self.mixer_, "module_, in the net's infer", "wrap the module that infer calls by hand"

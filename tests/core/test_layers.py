@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mixlayers._audit import Audit, Point
 from mixlayers._dominators import on_every_path, separates
-from mixlayers._layers import auto_layers, select_layers, stage_ends, warn_untrue
+from mixlayers._layers import auto_layers, select_layers, stage_ends
 from mixlayers._tree import leaves, tree_map
 
 
@@ -109,10 +109,8 @@ def test_auto_finds_nothing_in_a_linear_model():
         auto_layers(Audit((point("head", leaf=True),)))
 
 
-def test_untrue_places_warn_with_the_reason():
+def test_a_report_tells_each_layer():
     report = Audit((point("a", true=False), point("b")), chosen=("b",))
-    with pytest.warns(UserWarning, match=r"'a' is not a true mixing point \(part of it\)"):
-        warn_untrue(report, ("a", "b"))
     assert "1 of 2 layers" in str(report) and "chosen by auto" in str(report)
     assert (report.true, report["a"].true, [p.name for p in report]) == (("b",), False, ["a", "b"])
     with pytest.raises(KeyError, match="no layer of the audited model"):

@@ -125,9 +125,12 @@ def test_packed_sequences_are_refused_with_the_way_out(place):
 
 
 def test_mixing_elsewhere_leaves_packing_alone():
-    model = Packing()
+    model, lengths = Packing(), torch.tensor([4, 2, 3, 1, 4])
     wrap(model, DERANGED, "embed")
-    lengths = torch.tensor([4, 2, 3, 1, 4])
+    with pytest.raises(ValueError, match="'lengths' reaches it another way"):  # a longer partner is cut off
+        model(sequences(True), lengths, target=LABELS)
+    unwrap(model)
+    wrap(model, DERANGED, "embed", trust=True)
     output, target = model(sequences(True), lengths, target=LABELS)
     cross_entropy(output, target).backward()
     unwrap(model)

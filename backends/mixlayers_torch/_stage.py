@@ -1,0 +1,154 @@
+"""Where PyTorch runs a model for the audit: in training mode, without chance, and leaving no trace."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import is_fake
+
+from mixlayers._host_chance import host_chance
+from mixlayers._layer_hooks import AUDITING
+from mixlayers._proof import NotOnce
+from mixlayers._stage import After, Before, Hooks, Stage, Weigh, auditing
+from mixlayers._tree import leaves
+from mixlayers._verdicts import output_tensors
+from mixlayers_torch._framework import TORCH
+from mixlayers_torch._hooks import holds_packed, joined, parts_of
+from mixlayers_torch._neutral import Neutral
+from mixlayers_torch._untouched import Untouched, own_leaves
+
+
+class TorchStage(Stage):
+    """One model's."""
+
+    framework = TORCH
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model, self.modules = model, dict(model.named_modules())
+        self._untouched = Untouched(model)
+
+    def entry(self) -> Any:
+        return self.model.forward
+
+    def forward(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], hooks: Hooks, size: int, uniform: float
+    ) -> Any:
+        with self._hooked(hooks), self.quiet((args, kwargs), size, uniform), torch.no_grad():
+            return self.model(*args, **kwargs)
+
+    def gradients(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], hooks: Hooks, size: int, weigh: Weigh
+    ) -> list[npt.NDArray[Any]]:
+        with own_leaves(self.model) as parameters, self._hooked(hooks), self.quiet((args, kwargs), size):
+            with torch.enable_grad(), unseen():
+                output = self.model(*args, **kwargs)
+                wanting = [x for x in output_tensors(TORCH, output) if x.requires_grad]
+                weights = [torch.from_numpy(weigh(tuple(x.shape))).to(x.device, x.dtype) for x in wanting]
+            if wanting:
+                torch.autograd.backward(wanting, weights)
+        return [self.array(p.new_zeros(p.shape) if p.grad is None else p.grad) for p in parameters]
+
+    @contextmanager
+    def _hooked(self, hooks: Hooks) -> Iterator[None]:
+        handles = [
+            self.modules[name].register_forward_hook(lambda _, __, output, f=after: f(output))
+            for name, after in hooks.after.items()
+        ]
+        handles += [
+            self.modules[name].register_forward_pre_hook(partial(_before, before), with_kwargs=True)
+            for name, before in hooks.before.items()
+        ]
+        handles += [
+            self.modules[name].register_forward_hook(partial(_done, done))
+            for name, done in hooks.done.items()
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    @contextmanager
+    def quiet(self, inputs: Any, size: int, uniform: float = 0.5) -> Iterator[None]:
+        """Around one forward.
+
+        Args:
+            inputs: What the model is called with.
+            size: Samples in it.
+            uniform: What uniform random numbers are.
+        """
+        given = [x for x in leaves(inputs) if isinstance(x, Tensor)]
+        devices = {x.device for x in given if x.device.type == "cuda"}
+        half = any(x.is_floating_point() and x.itemsize < 4 for x in given)
+        neutral = Neutral(uniform, self._untouched.before_writing)
+        cached = torch.is_autocast_cache_enabled()
+        try:
+            with ExitStack() as stack:
+                stack.enter_context(auditing())
+                chance = stack.enter_context(host_chance(size, uniform))
+                stack.enter_context(torch.random.fork_rng(list(devices)))
+                stack.enter_context(self._untouched.run())
+                # FSDP2 would take the gradients of autocast's kept copies of weights a step too late
+                torch.set_autocast_cache_enabled(False)
+                if not half:  # rounding would hide what is small
+                    for kind in filter(torch.amp.is_autocast_available, {x.device.type for x in given}):
+                        stack.enter_context(torch.autocast(kind, enabled=False))
+                if "torch._dynamo" in sys.modules:  # a part that is compiled by itself is not compiled again
+                    stack.enter_context(torch.compiler.set_stance("force_eager"))
+                stack.enter_context(neutral.without_chance())
+                yield
+        finally:
+            torch.set_autocast_cache_enabled(cached)
+            self.communicates = self.communicates or neutral.communicates
+        self.chooses = self.chooses or neutral.chooses or chance.chooses
+
+    def parts(self, name: str, output: Any, batch_dim: int) -> tuple[list[tuple[Any, int]], After]:
+        module = self.modules[name]
+        if holds_packed(output):
+            raise NotOnce("returns a PackedSequence, which has no batch axis")
+        return parts_of(module, output, batch_dim), partial(joined, module)
+
+    def has_values(self, x: Tensor) -> bool:
+        return x.device.type != "meta" and not is_fake(x)
+
+    def array(self, x: Tensor) -> npt.NDArray[Any]:
+        x = x.detach()
+        if x.is_floating_point():
+            x = x.double()
+        return x.resolve_conj().cpu().numpy()
+
+    def take(self, x: Tensor, index: npt.NDArray[np.int64], axis: int) -> Tensor:
+        x = x if AUDITING.get() else x.detach()
+        return x.index_select(axis, torch.from_numpy(index.copy()).to(x.device))
+
+    def several(self, x: Tensor, count: int, axis: int) -> Tensor:
+        rows = x.detach().movedim(axis, 0)
+        more = [
+            rows.reshape(len(rows), -1).roll(by, 1).view(rows.shape) for by in range(-(-count // len(rows)))
+        ]
+        return torch.cat(more)[:count].movedim(0, axis).contiguous()
+
+
+def unseen() -> AbstractContextManager[Any]:
+    """Around a forward with gradients: an activation checkpoint around the model sees nothing of it.
+
+    The innermost hooks on saved tensors win; detached, since a node that holds its own output would never be freed, nor
+    the model with it.
+    """
+    return torch.autograd.graph.saved_tensors_hooks(Tensor.detach, lambda x: x)
+
+
+def _before(before: Before, _: nn.Module, args: Any, kwargs: Any) -> Any:
+    return before(args, kwargs)
+
+
+def _done(done: Callable[[], None], *_: Any) -> None:
+    done()

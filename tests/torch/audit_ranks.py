@@ -1,0 +1,53 @@
+"""What each of two processes runs for test_audit_ranks.py: one of them alone has a batch that shows a leak."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+from mixlayers.torch import unwrap, wrap
+
+
+class Pooled(nn.Module):
+    """Pools by weights that come beside the features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.head = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
+        return self.head((self.b(self.a(x).relu()).relu() * weights[:, :, None]).sum(1))
+
+
+def said(call: nn.Module, rank: int, *, leak: bool) -> str:
+    """What a mixed step says: of a leak that rank 1 alone sees."""
+    x = torch.randn(6, 4, 6, generator=torch.Generator().manual_seed(rank))
+    weights = torch.ones(6, 4, dtype=torch.int64)
+    if leak and rank == 1:
+        weights[:, 1:] = torch.arange(6)[:, None] % 4
+    try:
+        output, target = call(x, weights, target=torch.arange(6) % 3)
+        target.blend(lambda y: nn.functional.cross_entropy(output, y)).backward()
+    except ValueError as error:
+        return str(error)
+    return "mixed"
+
+
+def work(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    found: dict[str, str] = {}
+    for leak in (False, True):
+        torch.manual_seed(0)
+        model = wrap(Pooled(), layers=["a", "b"])
+        found[f"ddp {leak}"] = said(DistributedDataParallel(model), rank, leak=leak)
+        unwrap(model)
+        sharded = Pooled()
+        for part in (sharded.a, sharded.b, sharded):
+            fully_shard(part, mesh=dist.device_mesh.init_device_mesh("cpu", (2,)))
+        found[f"fsdp {leak}"] = said(wrap(sharded, layers=["a", "b"]), rank, leak=leak)
+    torch.save(found, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()

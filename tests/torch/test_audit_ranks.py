@@ -1,0 +1,17 @@
+"""Processes that train one model together come to one verdict, and none waits for the other."""
+
+from pathlib import Path
+
+import torch
+import torch.multiprocessing as mp
+from audit_ranks import work
+
+
+def test_what_one_rank_sees_is_refused_on_all(tmp_path: Path) -> None:
+    mp.spawn(work, args=(str(tmp_path),), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    for kind in ("ddp", "fsdp"):
+        assert first[f"{kind} False"] == second[f"{kind} False"] == "mixed"
+        for said in (first[f"{kind} True"], second[f"{kind} True"]):
+            assert "layer 'a' is not a true mixing point" in said
+            assert "argument 'weights' reaches it another way" in said
