@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mixlayers._exchanges import Permutation
 from mixlayers._framework import Framework, as_class_indices, check_columns
 from mixlayers._lam import Lam
-from mixlayers._pairs import Permutation
 from mixlayers._plan import Blend
 from mixlayers._replace import Replace
 

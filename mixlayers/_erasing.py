@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mixlayers._masks import centred
-from mixlayers._policy import Policy, Size, Step, check_integer, check_interval, check_probability, keep
+from mixlayers._numbers import check_integer, keep
+from mixlayers._policy import Policy, Size, Step, check_interval, check_probability
 from mixlayers._rectangles import TRIES, check_size, draw_shape
 
 NOISES = ("random", "rand", "pixel")

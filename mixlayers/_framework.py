@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from mixlayers._exchanges import Permutation
 from mixlayers._lam import Lam
-from mixlayers._pairs import Permutation
 from mixlayers._plan import Blend
 from mixlayers._replace import Replace
 from mixlayers._tree import leaves

@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from mixlayers._numbers import check_integer
 from mixlayers._random import ORDER, stream
 
 
@@ -38,6 +39,11 @@ def repeat_order(
     size = len(order)
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, got {repeats}: 1 is an ordinary epoch.")
+    repeats = check_integer("repeats", repeats, 1, 2**31 - 1)
+    if round_to is not None:
+        round_to = check_integer(
+            "round_to", round_to, 1, 2**62, "None rounds nothing; DeiT and timm have 256."
+        )
     if not 0 <= rank < world:
         raise ValueError(f"rank must be in [0, world), got rank {rank} of world {world}.")
     if size < 1:

@@ -10,8 +10,9 @@ import chainer.functions as F
 import numpy as np
 from chainer import FunctionNode, Variable, backend
 
+from mixlayers._exchanges import Permutation
 from mixlayers._lam import Lam
-from mixlayers._pairs import Permutation, inverse
+from mixlayers._pairs import inverse
 from mixlayers._plan import Blend
 from mixlayers._replace import Replace
 

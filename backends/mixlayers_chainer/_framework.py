@@ -15,9 +15,9 @@ from chainer import Link, Variable, backend
 from chainer.training.updaters import ParallelUpdater
 from chainer.training.updaters.multiprocess_parallel_updater import _Worker
 
+from mixlayers._exchanges import Permutation
 from mixlayers._framework import Framework, check_columns
 from mixlayers._lam import Lam
-from mixlayers._pairs import Permutation
 from mixlayers._plan import Blend
 from mixlayers._replace import Replace
 from mixlayers_chainer._blend import Array, Partners, blend, device_of, replace, share_on

@@ -11,9 +11,9 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from mixlayers import MixingError
+from mixlayers._exchanges import Permutation
 from mixlayers._framework import Framework, check_columns
 from mixlayers._lam import Lam
-from mixlayers._pairs import Permutation
 from mixlayers._plan import Blend
 from mixlayers._replace import Replace
 from mixlayers_paddle._blend import Partners, blend, replace, share_on

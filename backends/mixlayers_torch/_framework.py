@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mixlayers._exchanges import Permutation
 from mixlayers._framework import Framework, check_columns
 from mixlayers._lam import Lam
-from mixlayers._pairs import Permutation
 from mixlayers._plan import Blend
 from mixlayers._replace import Replace
 from mixlayers_torch._blend import Partners, blend, replace, share_on
