@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mixlayers._framework import Framework, as_class_indices
+from mixlayers._framework import Framework
+from mixlayers._labels import classes_of
 from mixlayers._lam import Lam
 from mixlayers._method import Method
 from mixlayers._plan import MixPlan, joint_share
@@ -130,10 +131,10 @@ def host_labels(
 
 
 def class_indices(framework: Framework, target: Any) -> npt.NDArray[np.int64]:
-    """The labels on the host, for policies that pair by class. Soft labels count as their largest class."""
+    """The labels on the host, for policies that pair by class: see `mixlayers._labels.classes_of`."""
     if not framework.is_tensor(target) or target.ndim not in (1, 2):
         raise ValueError("pairing by class needs class indices (N,) or soft labels (N, K) as the target.")
-    return as_class_indices(framework.to_numpy(target))
+    return classes_of(framework.to_numpy(target))
 
 
 def no_float_input(framework: Framework, inputs: Any) -> str:

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from mixlayers._framework import Framework
-from mixlayers._target import MixedTarget
-
 if TYPE_CHECKING:
     from mixlayers._mixer import BaseMixer
 
@@ -62,17 +59,3 @@ def _blended(
     mixed = mixer.target_for(target, output)
     loss = mixed.blend(lambda y: criterion(output, y, *args, **kwargs))
     return loss if mixed.loss_scale == 1.0 else loss * mixed.loss_scale
-
-
-def soft_labels(
-    framework: Framework, target: Any, num_classes: int, smoothing: float, threshold: float | None
-) -> tuple[Any, float]:
-    """A mixed or plain target as labels (N, K) in [0, 1] of a binary loss, and the loss's factor."""
-    if threshold is not None and not 0.0 <= threshold < 1.0:
-        raise ValueError(
-            f"target_threshold must be in [0, 1), got {threshold}: None keeps the labels' shares, as mixed."
-        )
-    mixed = target if isinstance(target, MixedTarget) else MixedTarget(target, one_hot=framework.one_hot)
-    labels = mixed.soft(num_classes, smoothing)
-    labels = getattr(labels, "array", labels)  # Chainer's variables do not compare
-    return (labels if threshold is None else labels > threshold), mixed.loss_scale

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from mixlayers._errors import MixingError
+from mixlayers._labels import Labels
 from mixlayers._plan import MixPlan, Shares
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class MixedTarget:
         partner: Any = None,
         s: Any = 0.0,
         plan: MixPlan | None = None,
-        one_hot: Callable[[Any, int], Any] | None = None,
+        one_hot: Callable[..., Any] | None = None,
     ) -> None:
         self._y, self._one_hot = y, one_hot
         self._lies: tuple[Framework, Shares, int] | None = None
@@ -127,29 +128,59 @@ class MixedTarget:
             s = s.reshape((-1,) + (1,) * (len(shape) - 1))
         return (1.0 - s) * first + s * second
 
-    def _share_map(self, values: Any) -> Any:
-        """The partner's share at each point of some values, (1 or N, ...)."""
+    def blend_points(self, f: Callable[[Any], Any], axes: int) -> Any:
+        """As `blend`; where a mask lay over as many axes as the labels have, by the share at each point. For backends.
+
+        Args:
+            f: Takes a target like `y`; returns (N, *space, ...).
+            axes: How many axes the space has.
+        """
+        masked = self.plan is not None and self.mixed and self.plan.recipe is not None
+        if (
+            not masked
+            or not self._lies
+            or len(self._lies[1]) != 1
+            or not 0 < axes == len(self._lies[1][0][1]) - 2
+        ):
+            return self.blend(f)
+        self.used = True
+        first, second = f(self._y), f(self._partner)
+        s = self._share_map(first, axes)
+        s = s.reshape((*s.shape, *(1,) * (first.ndim - s.ndim)))
+        return (1.0 - s) * first + s * second
+
+    def _share_map(self, values: Any, axes: int | None = None) -> Any:
+        """The partner's share at each point of some values, (1 or N, ...); axes: of how many after the batch's."""
         if self._lies is None or self.plan is None or len(self._lies[1]) != 1:
             raise ValueError(
                 "dense=True needs to know the one feature that was mixed: blend the target of a mixed step, whose "
                 "place has one tensor."
             )
         framework, ((_, shape),), channel_dim = self._lies
-        return framework.share(self.plan.share_map(shape, values.shape[1:], channel_dim), values)
+        space = values.shape[1:] if axes is None else values.shape[1 : axes + 1]
+        return framework.share(self.plan.share_map(shape, space, channel_dim), values)
 
-    def soft(self, num_classes: int, smoothing: float = 0.0) -> Any:
-        """The mixed target as probabilities, (N, num_classes), rows summing to one.
+    def soft(self, num_classes: int, smoothing: float = 0.0, labels: Labels = "auto") -> Any:
+        """The mixed target as probabilities, (N, num_classes): of class indices rows summing to one.
+
+        Those that do not count (-100, in Chainer -1) give zeros, as they cost nothing.
 
         Args:
             num_classes: K, for targets that are class indices; soft targets must have K columns.
             smoothing: Label smoothing epsilon in [0, 1): `(1 - epsilon) * target + epsilon / K`.
+            labels: What whole numbers are: class "indices", or "rows" with 0 or 1 for each of K classes. "auto":
+                rows where they are bool, or have K > 1 columns; else indices.
+
+        Raises:
+            ValueError: If a class, a column or a number is one that there is not.
         """
         if not 0.0 <= smoothing < 1.0:
             raise ValueError(f"smoothing must be in [0, 1), got {smoothing}.")
         if self._one_hot is None:
             raise TypeError("this target has no one-hot form: use blend, or get the target from a backend.")
         one_hot = self._one_hot
-        mixed = self.blend(lambda y: one_hot(y, num_classes))
+        how = {} if labels == "auto" else {"labels": labels}
+        mixed = self.blend(lambda y: one_hot(y, num_classes, **how))
         return mixed * (1.0 - smoothing) + smoothing / num_classes
 
     def __repr__(self) -> str:
