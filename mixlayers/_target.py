@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mixlayers._errors import MixingError
 from mixlayers._labels import Labels
 from mixlayers._plan import MixPlan, Shares
+from mixlayers._tree import tree_zip
 
 if TYPE_CHECKING:
     from mixlayers._framework import Framework
@@ -94,7 +95,9 @@ class MixedTarget:
 
         Args:
             f: Takes a target like `y`. Where lam is drawn per sample it must return one value per sample,
-                (N, ...), for example by `reduction="none"`; take the mean afterwards.
+                (N, ...), for example by `reduction="none"`; take the mean afterwards. It may return several values
+                in a tuple, list, dict or dataclass, each of which is blended; names, and whole numbers that are
+                alike, stay.
             dense: For labels that have a point for each part of what was mixed, such as (N, H, W): f returns a
                 value for each point, (N, H, W), and each is blended by the share there. Where the step mixed
                 under a mask (CutMix, PatchUp), the labels must follow it so; elsewhere it changes nothing.
@@ -114,7 +117,15 @@ class MixedTarget:
                 'point: target.blend(f, dense=True), with an f of one value a point (reduction="none").'
             )
         first, second = f(self._y), f(self._partner)
-        if masked and dense:
+        return tree_zip(lambda one, other: self._mean(one, other, s, masked and dense), first, second)
+
+    def _mean(self, first: Any, second: Any, s: Any, dense: bool) -> Any:
+        """The blend of one value of each label."""
+        if first is None or (
+            isinstance(first, str | bool | int) and first == second
+        ):  # a name, a number of samples
+            return first
+        if dense:
             s = self._share_map(first)
             return (1.0 - s) * first + s * second
         if getattr(s, "ndim", 0):

@@ -38,6 +38,31 @@ def tree_map(f: Callable[[Any], Any], tree: Any) -> Any:
     return f(tree)
 
 
+def tree_zip(f: Callable[[Any, Any], Any], one: Any, other: Any) -> Any:
+    """Apply f to the leaves of two containers of one structure.
+
+    Raises:
+        ValueError: If their structures differ.
+    """
+    pairs = list(zip(leaves(one), leaves(other), strict=False))
+    seen = iter(pairs)
+    if (
+        type(one) is not type(other)
+        or len(pairs) != len(list(leaves(one)))
+        or len(pairs) != len(list(leaves(other)))
+    ):
+        raise ValueError(
+            f"the two sides of a blend differ in structure, {type(one).__name__} of {len(list(leaves(one)))} and "
+            f"{type(other).__name__} of {len(list(leaves(other)))} values: return the same for any labels."
+        )
+    return tree_map(lambda _: f(*next(seen)), one)
+
+
+def scaled(tree: Any, factor: float) -> Any:
+    """A loss, or a container of losses, times a factor; what is no number or tensor stays."""
+    return tree_map(lambda x: x if x is None or isinstance(x, str | bool | int) else x * factor, tree)
+
+
 def leaves(tree: Any) -> Iterator[Any]:
     """The leaves, in order."""
     if isinstance(tree, tuple | list):
