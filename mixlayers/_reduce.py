@@ -6,26 +6,34 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from mixlayers._labels import check_tensor
+from mixlayers._target import MixedTarget
 
 if TYPE_CHECKING:
     from mixlayers._framework import Framework
-    from mixlayers._target import MixedTarget
 
 
-def blended(framework: Framework, target: MixedTarget, each: Callable[[Any], Any], points: int) -> Any:
+def blended(framework: Framework, target: Any, each: Callable[[Any], Any], points: int) -> Any:
     """A value for each label, blended: by the share at its point where labels follow a mask, else by its sample's.
 
     Args:
         framework: Whose tensors they are.
-        target: Mixed or clean.
-        each: Of a target like `target.y`, one value for each label, (N, *space).
+        target: Mixed, or plain labels.
+        each: Of plain labels, one value for each label, (N, *space).
         points: How many axes the space has.
     """
+    if not isinstance(target, MixedTarget):
+        check_tensor(framework, target)
+        return each(target)
     check_tensor(framework, target.y)
     return target.blend_points(each, points)
 
 
-def counted(framework: Framework, target: MixedTarget, count: Callable[[Any], Any], points: int) -> Any:
+def scale_of(target: Any) -> float:
+    """The factor of a target's loss."""
+    return target.loss_scale if isinstance(target, MixedTarget) else 1.0
+
+
+def counted(framework: Framework, target: Any, count: Callable[[Any], Any], points: int) -> Any:
     """How much each label counts, blended; exactly 1 where both sides of a blend do, whatever their share."""
     return 1.0 - blended(framework, target, lambda y: 1.0 - count(y), points)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
 
 from mixlayers._errors import MixingError
 from mixlayers._labels import Labels
@@ -14,16 +16,31 @@ if TYPE_CHECKING:
     from mixlayers._framework import Framework
 
 
+WAY_OUT = (
+    "it is two targets and a share, and no tensor. Pass it to mixlayers' cross_entropy, binary_cross_entropy or "
+    "accuracy; take any function of a plain target by target.blend(lambda y: f(output, y)); target.soft(num_classes) "
+    "are probabilities, and target.y is the original target."
+)
+"""What else to do with a mixed target."""
+
+
 class MixedTarget:
     """Two targets and the partner's share: `(1 - s) * y + s * y[perm]`, for any loss or metric.
 
     Works on any framework's arrays. In a clean step `s` is 0.0 and `blend(f)` is `f(y)`.
+
+    In PyTorch the usual losses take it too: `F.cross_entropy(output, target)`, `nn.MSELoss()(output, target)`.
 
     Attributes:
         plan: The step's plan; None for a step that was not mixed.
         loss_scale: Factor that `cross_entropy` and `mixer.loss` apply, and a loss of your own should
             (1.0 but for PatchUp's published loss).
     """
+
+    # PyTorch's side, where it is loaded: its functions of a target; and a float as what a compiler does not fix
+    torch_function: ClassVar[Callable[..., Any] | None] = None
+    loose: ClassVar[Callable[[Any, Any], Any]] = staticmethod(lambda s, exact: s)
+    __array_ufunc__ = None  # lest NumPy take it for an object to calculate with
 
     def __init__(
         self,
@@ -41,6 +58,7 @@ class MixedTarget:
     def settle(self, partner: Any, s: Any, plan: MixPlan | None) -> None:
         """Fill in what only the forward could tell (the share of a mask). For backends."""
         self._partner, self._s, self.plan = partner, s, plan
+        self._exact = np.array(s) if isinstance(s, float) else None
         self.loss_scale = 1.0 if plan is None else plan.loss_scale
 
     def lie(self, framework: Framework, shares: Shares, channel_dim: int) -> None:
@@ -84,7 +102,7 @@ class MixedTarget:
                 "the share of this target is not known yet, because the model has not run: "
                 "call the model first, inside `with mixer(labels) as target:`."
             )
-        return self._s
+        return self._s if self._exact is None else type(self).loose(self._s, self._exact)
 
     def blend(self, f: Callable[[Any], Any], *, dense: bool = False) -> Any:
         """`(1 - s) * f(y) + s * f(partner)`: a loss, a metric, anything that is a function of the target.
@@ -160,6 +178,19 @@ class MixedTarget:
         s = s.reshape((*s.shape, *(1,) * (first.ndim - s.ndim)))
         return (1.0 - s) * first + s * second
 
+    def blend_elements(self, f: Callable[[Any], Any], framework: Framework) -> Any:
+        """As `blend`, of f that returns a value for each number of a label, (N, ...). For backends.
+
+        Where a mask lay over an image, labels that are images, (N, H, W) or with channels, follow it.
+        """
+        lies = self._lies
+        axes = len(lies[1][0][1]) - 2 if lies and lies[1] else 0
+        ndim = getattr(self._y, "ndim", 0)
+        if ndim > 2 and ndim - 2 == axes and lies is not None and lies[2] == 1:
+            values = self.blend_points(lambda y: framework.move_axis(f(y), 1, -1), axes)
+            return framework.move_axis(values, -1, 1)
+        return self.blend_points(f, axes) if ndim > 2 and ndim - 2 <= axes else self.blend(f)
+
     def _share_map(self, values: Any, axes: int | None = None) -> Any:
         """The partner's share at each point of some values, (1 or N, ...); axes: of how many after the batch's."""
         if self._lies is None or self.plan is None or len(self._lies[1]) != 1:
@@ -193,6 +224,27 @@ class MixedTarget:
         how = {} if labels == "auto" else {"labels": labels}
         mixed = self.blend(lambda y: one_hot(y, num_classes, **how))
         return mixed * (1.0 - smoothing) + smoothing / num_classes
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """What PyTorch calls when a function of its own is given a mixed target."""
+        if cls.torch_function is None:
+            raise TypeError(f"this MixedTarget is no PyTorch's: {WAY_OUT}")
+        return cls.torch_function(func, args, kwargs or {})
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise AttributeError(f"a MixedTarget has no {name!r}: {WAY_OUT}")
+
+    def __eq__(self, other: object) -> bool:
+        if hasattr(other, "shape"):
+            raise TypeError(f"a MixedTarget cannot be compared with {type(other).__name__}: {WAY_OUT}")
+        return self is other
+
+    __hash__ = object.__hash__
 
     def __repr__(self) -> str:
         share = "unknown" if self._s is None else self._s if isinstance(self._s, float) else "per sample"

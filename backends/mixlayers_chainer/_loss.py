@@ -12,7 +12,7 @@ from chainer import Variable, backend
 from mixlayers import MixedTarget
 from mixlayers._binary import binary_points
 from mixlayers._outputs import check_soft, class_labels
-from mixlayers._reduce import blended, check_reduction, check_smoothing, counted
+from mixlayers._reduce import blended, check_reduction, check_smoothing, counted, scale_of
 from mixlayers_chainer._blend import Array
 from mixlayers_chainer._framework import CHAINER, IGNORED
 
@@ -76,15 +76,14 @@ def cross_entropy(
         y = class_labels(CHAINER, chainer.as_array(y), shape, ignore_index)
         return (y != ignore_index).astype(dtype)
 
-    mixed = target if isinstance(target, MixedTarget) else MixedTarget(target)
-    soft = blended(CHAINER, mixed, probabilities, output.ndim - 2)
+    soft = blended(CHAINER, target, probabilities, output.ndim - 2)
     loss = -F.sum(F.cast(soft, dtype) * (_last(logs) if output.ndim > 2 else logs), axis=-1)
     if reduction == "mean":
-        number = counted(CHAINER, mixed, count, output.ndim - 2).sum(dtype=np.float64)
+        number = counted(CHAINER, target, count, output.ndim - 2).sum(dtype=np.float64)
         loss = F.sum(loss) / max(float(number), 1.0)
     elif reduction == "sum":
         loss = F.sum(loss)
-    return F.cast(loss * mixed.loss_scale, output.dtype)
+    return F.cast(loss * scale_of(target), output.dtype)
 
 
 def binary_cross_entropy(

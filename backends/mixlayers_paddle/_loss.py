@@ -11,7 +11,7 @@ from paddle import Tensor
 from mixlayers import MixedTarget
 from mixlayers._binary import binary_points
 from mixlayers._outputs import check_soft, class_labels
-from mixlayers._reduce import blended, check_reduction, check_smoothing, counted
+from mixlayers._reduce import blended, check_reduction, check_smoothing, counted, scale_of
 from mixlayers_paddle._framework import IGNORED, PADDLE
 
 _HALF = (paddle.float16, paddle.bfloat16)
@@ -80,17 +80,17 @@ def cross_entropy(
                 loss = (1.0 - label_smoothing) * loss + label_smoothing * evenly
         return loss if weight is None else loss * weights(y)
 
-    mixed = target if isinstance(target, MixedTarget) else MixedTarget(target)
-    loss = blended(PADDLE, mixed, each, len(shape) - 2)
+    loss = blended(PADDLE, target, each, len(shape) - 2)
     if reduction == "mean" and weight is None and ignore_index < 0:
         loss = loss.mean()
     elif reduction == "mean":
-        total = counted(PADDLE, mixed, weights, len(shape) - 2).sum()
+        total = counted(PADDLE, target, weights, len(shape) - 2).sum()
         loss = loss.sum() / (total + (total == 0.0).astype(total.dtype))
     elif reduction == "sum":
         loss = loss.sum()
     loss = loss.astype(output.dtype)
-    return loss if mixed.loss_scale == 1.0 else loss * mixed.loss_scale
+    scale = scale_of(target)
+    return loss if scale == 1.0 else loss * scale
 
 
 def binary_cross_entropy(

@@ -11,7 +11,7 @@ from torch import Tensor
 from mixlayers import MixedTarget
 from mixlayers._binary import binary_points
 from mixlayers._outputs import check_soft, class_labels
-from mixlayers._reduce import blended, check_reduction, check_smoothing, counted
+from mixlayers._reduce import blended, check_reduction, check_smoothing, counted, scale_of
 from mixlayers_torch._framework import IGNORED, TORCH
 
 _HALF = (torch.float16, torch.bfloat16)
@@ -44,15 +44,27 @@ def cross_entropy(
     Raises:
         ValueError: If the labels fit no such output, or hold a class that there is not.
     """
-    check_reduction(reduction)
     check_smoothing(label_smoothing)
-    classes, shape = output.shape[1], tuple(output.shape)
     own = output.float() if output.dtype in _HALF else output
-    weight = None if weight is None else weight.to(own.dtype)
-    # one log-softmax for both labels
-    logs = F.log_softmax(own, 1)
-    axes = (1, classes, *(1,) * (output.ndim - 2))
-    weighted = logs if weight is None else logs * weight.view(axes)
+    loss = negative_log_likelihood(
+        F.log_softmax(own, 1), target, weight, ignore_index, reduction, label_smoothing
+    )
+    return loss if torch.is_autocast_enabled(output.device.type) else loss.to(output.dtype)
+
+
+def negative_log_likelihood(
+    logs: Tensor,
+    target: MixedTarget | Tensor,
+    weight: Tensor | None = None,
+    ignore_index: int = IGNORED,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """The loss of log-probabilities (N, K, ...), with one of them for both labels; arguments as of `cross_entropy`."""
+    check_reduction(reduction)
+    shape, classes = tuple(logs.shape), logs.shape[1]
+    weight = None if weight is None else weight.to(logs.dtype)
+    weighted = logs if weight is None else logs * weight.view(1, classes, *(1,) * (logs.ndim - 2))
 
     def each(y: Tensor) -> Tensor:
         if y.is_floating_point():
@@ -75,15 +87,13 @@ def cross_entropy(
         valid = (y != ignore_index).to(logs.dtype)
         return valid if weight is None else weight[(y * (y != ignore_index)).long()] * valid
 
-    mixed = target if isinstance(target, MixedTarget) else MixedTarget(target)
-    loss = blended(TORCH, mixed, each, output.ndim - 2)
+    loss = blended(TORCH, target, each, logs.ndim - 2)
     if reduction == "mean":
-        loss = loss.sum() / counted(TORCH, mixed, count, output.ndim - 2).sum()
+        loss = loss.sum() / counted(TORCH, target, count, logs.ndim - 2).sum()
     elif reduction == "sum":
         loss = loss.sum()
-    if mixed.loss_scale != 1.0:
-        loss = loss * mixed.loss_scale
-    return loss if torch.is_autocast_enabled(output.device.type) else loss.to(output.dtype)
+    scale = scale_of(target)
+    return loss if scale == 1.0 else loss * scale
 
 
 def binary_cross_entropy(
