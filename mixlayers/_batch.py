@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import count
 from typing import Any
 
@@ -12,9 +12,12 @@ import numpy.typing as npt
 from mixlayers._framework import Framework
 from mixlayers._labels import classes_of
 from mixlayers._lam import Lam
+from mixlayers._layers import INPUT
 from mixlayers._method import Method
 from mixlayers._plan import MixPlan, joint_share
+from mixlayers._random import worker_seed
 from mixlayers._replace import Replace
+from mixlayers._samples import check_no_samples, is_per_sample, warn_of_no_features
 from mixlayers._target import MixedTarget
 from mixlayers._tree import leaves, tree_map
 
@@ -32,9 +35,12 @@ def mix_batch(
     rank: int,
     batch_dim: int,
     channel_dim: int,
+    keep: Collection[str] = (),
 ) -> tuple[Any, MixedTarget]:
     """What every backend's `mix` does."""
     framework.check_mixing()
+    if step is None:  # a worker process counts from where the main one was when it began
+        seed = worker_seed(seed, framework.worker())
     size = batch_size(framework, x, batch_dim)
     labels, near = host_labels(framework, method, target)
     number = next(_STEPS) if step is None else step
@@ -43,7 +49,7 @@ def mix_batch(
     if plan.place is None:
         return x, MixedTarget(target, one_hot=framework.one_hot)
     partners = framework.partners(plan.perm)
-    mixed, shares = mix_tree(framework, x, plan, partners, batch_dim, channel_dim)
+    mixed, shares = mix_tree(framework, x, plan, partners, batch_dim, channel_dim, keep)
     if not shares:
         raise ValueError(no_float_input(framework, x))
     partner, s = partner_and_share(framework, target, joint_share(shares), partners)
@@ -53,9 +59,15 @@ def mix_batch(
 
 
 def mix_tree(
-    framework: Framework, tree: Any, plan: MixPlan, partners: Any, batch_dim: int, channel_dim: int
+    framework: Framework,
+    tree: Any,
+    plan: MixPlan,
+    partners: Any,
+    batch_dim: int,
+    channel_dim: int,
+    keep: Collection[str] = (),
 ) -> tuple[Any, list[tuple[Lam, Sequence[int]]]]:
-    """Mix the floating-point tensors of a container whose batch axis has the plan's size.
+    """Mix the floating-point tensors of a container whose batch axis has the plan's size, but those named in keep.
 
     Returns:
         The container with mixed tensors, everything else passed on; and for each mixed tensor the partner's
@@ -76,7 +88,9 @@ def mix_tree(
         )
         return framework.move_axis(mixed, 0, batch_dim) if batch_dim else mixed
 
-    return tree_map(mix_leaf, tree), shares
+    if plan.place == INPUT:
+        warn_of_no_features(framework, tree, keep, plan.batch_size)
+    return tree_map(mix_leaf, tree, keep=keep), shares
 
 
 def can_mix(framework: Framework, x: Any, size: int, batch_dim: int) -> bool:
@@ -89,12 +103,22 @@ def can_mix(framework: Framework, x: Any, size: int, batch_dim: int) -> bool:
 def partner_and_share(framework: Framework, target: Any, s: Lam, partners: Any) -> tuple[Any, Any]:
     """`target[perm]`, and the share on the target's device."""
     first = next(leaf for leaf in leaves(target) if framework.is_tensor(leaf))
-    partner = tree_map(lambda y: partners.of(y) if framework.is_tensor(y) else y, target)
-    return partner, framework.share(s, first)
+    perm = partners.perm
+
+    def per_sample(node: Any) -> bool:
+        return is_per_sample(framework, node, len(perm))
+
+    def of(y: Any) -> Any:
+        if per_sample(y):
+            return [y[i] for i in perm.tolist()]
+        return partners.of(y) if framework.is_tensor(y) else y
+
+    return tree_map(of, target, is_leaf=per_sample), framework.share(s, first)
 
 
 def batch_size(framework: Framework, inputs: Any, batch_dim: int) -> int:
     """The number of samples of the first tensor."""
+    check_no_samples(framework, inputs, batch_dim)
     for leaf in leaves(inputs):
         if framework.is_tensor(leaf) and leaf.ndim > batch_dim:
             size: int = leaf.shape[batch_dim]
@@ -103,16 +127,23 @@ def batch_size(framework: Framework, inputs: Any, batch_dim: int) -> int:
 
 
 def check_length(framework: Framework, target: Any, size: int) -> None:
-    """Raise unless every tensor of the target has `size` rows."""
-    found = [leaf for leaf in leaves(target) if framework.is_tensor(leaf)]
-    if not found:
+    """Raise unless every tensor of the target has `size` rows, or is part of one of as many items of a list."""
+    found: list[Any] = []
+
+    def is_leaf(node: Any) -> bool:
+        return is_per_sample(framework, node, size)
+
+    tree_map(found.append, target, is_leaf=is_leaf)
+    items = [leaf for leaf in found if isinstance(leaf, list)]
+    found = [leaf for leaf in found if framework.is_tensor(leaf)]
+    if not found and not items:
         raise TypeError(f"target must be a tensor, or a container of tensors, got {type(target).__name__}.")
     for y in found:
         if not y.ndim or len(y) != size:
             raise ValueError(
                 f"the input has {size} samples, but the target has shape {tuple(y.shape)}: "
-                "pass one target per sample, batch axis first; where only some of the samples have one, call the "
-                "model on each part of the batch."
+                "pass one target per sample, batch axis first, and the samples stacked to one tensor; where only some "
+                "of the samples have one, call the model on each part of the batch."
             )
 
 

@@ -117,6 +117,10 @@ class Framework(ABC):
     def rank(self) -> int:
         """This process's number among the run's."""
 
+    def worker(self) -> tuple[int, ...] | None:
+        """What tells this loader's worker process, and its epoch, from others; None in the main process."""
+        return None
+
     def check_forward(self, model: Any) -> None:  # noqa: B027  # not every framework has such calls
         """Raise if this call of the model cannot keep to a plan."""
 

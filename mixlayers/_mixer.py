@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, TypeVar
@@ -60,6 +60,8 @@ class BaseMixer(ForwardHooks[Module]):
             true means a real position, but an ignored one where the name ends in "padding_mask", as in
             PyTorch; `{"name": "real"}` or "ignored" says it. A float mask is added to attention scores.
         share: What the label's share counts. "tokens": the real tokens in each blend, by the mask.
+        keep: Names of the input's arguments and entries that are no features and are not mixed, such as an image's
+            scale_factor.
 
     Attributes:
         history: What each mixed forward did (layer, lam, share), and how often each layer was mixed.
@@ -82,9 +84,10 @@ class BaseMixer(ForwardHooks[Module]):
         channel_dim: int = 1,
         mask: Mask = None,
         share: Share = "features",
+        keep: Collection[str] = (),
     ) -> None:
         self.method = ManifoldMixup() if method is None else method
-        self.batch_dim, self.channel_dim = batch_dim, channel_dim
+        self.batch_dim, self.channel_dim, self.keep = batch_dim, channel_dim, frozenset(keep)
         if not isinstance(self.method, Method):
             raise TypeError(f"method must be a method such as ManifoldMixup(), got {method!r}.")
         self._check_wrappable(model)

@@ -27,6 +27,13 @@ ORDER: Final = 2
 _LAST: Final = 2**64 - 1
 
 
+def worker_seed(seed: int, worker: tuple[int, ...] | None) -> int:
+    """The seed of a loader's worker process, by what tells it and its epoch from others; None: the main process."""
+    if worker is None:
+        return seed
+    return int(np.random.SeedSequence([seed, *worker]).generate_state(1, np.uint64)[0])
+
+
 def stream(seed: int, rank: int, step: int, purpose: int = PLAN) -> np.random.Generator:
     """Open the random stream of one step.
 

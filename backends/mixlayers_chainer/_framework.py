@@ -85,6 +85,10 @@ class Chainer(Framework):
     def share(self, s: Lam, beside: Variable | Array) -> float | Array:
         return share_on(s, device_of(beside))
 
+    def worker(self) -> tuple[int, ...] | None:
+        """Of a MultiprocessIterator: its processes stay for all epochs, and so go on counting."""
+        return current_process()._identity or None
+
     def rank(self) -> int:
         """The process's under ChainerMN or a MultiprocessParallelUpdater; the replica's under a ParallelUpdater."""
         process = current_process()

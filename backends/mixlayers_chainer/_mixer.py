@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import chainer
@@ -39,6 +39,7 @@ class Mixer(BaseMixer[Link]):
         channel_dim: int = 1,
         mask: Mask = None,
         share: Share = "features",
+        keep: Collection[str] = (),
     ) -> None:
         if mask:
             raise ValueError(
@@ -56,6 +57,7 @@ class Mixer(BaseMixer[Link]):
             channel_dim=channel_dim,
             mask=mask,
             share=share,
+            keep=keep,
         )
 
     @property

@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
+from paddle.io import get_worker_info
 
 from mixlayers import MixingError
 from mixlayers._exchanges import Permutation
@@ -81,6 +82,10 @@ class Paddle(Framework):
 
     def rank(self) -> int:
         return paddle.distributed.get_rank()
+
+    def worker(self) -> tuple[int, ...] | None:
+        worker = get_worker_info()
+        return None if worker is None else (worker.seed, worker.id)
 
     def check_mixing(self) -> None:
         if not paddle.in_dynamic_mode():

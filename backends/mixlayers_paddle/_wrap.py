@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 from paddle import nn
@@ -28,6 +29,7 @@ def wrap(
     channel_dim: int = 1,
     mask: Mask = None,
     share: Share = "features",
+    keep: Collection[str] = (),
 ) -> Model:
     """Make a model mix: afterwards `output, target = model(images, target=labels)`.
 
@@ -45,6 +47,7 @@ def wrap(
         channel_dim=channel_dim,
         mask=mask,
         share=share,
+        keep=keep,
     )
     return model
 

@@ -27,6 +27,7 @@ class Partners:
     """A step's permutation and its inverse, moved to each device once."""
 
     def __init__(self, perm: Permutation) -> None:
+        self.perm = perm
         self._both = np.stack((perm, inverse(perm)))
         self._moved: dict[torch.device, tuple[Tensor, Tensor]] = {}
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import get_worker_info
 
 from mixlayers._exchanges import Permutation
 from mixlayers._framework import Framework
@@ -78,6 +79,10 @@ class Torch(Framework):
     def rank(self) -> int:
         ready = torch.distributed.is_available() and torch.distributed.is_initialized()
         return torch.distributed.get_rank() if ready else 0
+
+    def worker(self) -> tuple[int, ...] | None:
+        worker = get_worker_info()
+        return None if worker is None else (worker.seed,)
 
     def check_forward(self, model: nn.Module) -> None:
         if getattr(model, "_is_replica", False):
