@@ -47,16 +47,16 @@ class Erase(Step):
 
         Args:
             image: uint8, (H, W) or (H, W, C), whose noise is uniform in 0 to 255; or floating, (C, H, W), whose
-                noise is standard normal, as what Normalize returns nearly is.
+                noise is standard normal, as what Normalize returns nearly is. Floating with 1, 3 or 4 channels last
+                and not first, (H, W, C).
 
         Raises:
             ValueError: If the box is not inside, or the value does not fit the channels or the dtype.
         """
         floating = np.issubdtype(image.dtype, np.floating)
         erased = image.copy()
-        planes = (
-            erased if floating else (erased[..., None] if erased.ndim == 2 else erased).transpose(2, 0, 1)
-        )
+        last = not floating or channels_last(image.shape)
+        planes = (erased[..., None] if erased.ndim == 2 else erased).transpose(2, 0, 1) if last else erased
         rows, columns = planes.shape[1:]
         if self.top + self.height > rows or self.left + self.width > columns:
             raise ValueError(
@@ -87,6 +87,11 @@ class Erase(Step):
             if floating
             else rng.integers(0, 256, shape, np.uint8)
         )
+
+
+def channels_last(shape: tuple[int, ...]) -> bool:
+    """Whether a floating image (a, b, c) has its channels last: it has 1, 3 or 4 there and another number first."""
+    return shape[-1] in (1, 3, 4) and shape[0] not in (1, 3, 4)
 
 
 @dataclass(frozen=True)
