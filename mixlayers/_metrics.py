@@ -95,7 +95,7 @@ def mixed_accuracy(framework: Framework, output: Any, target: Any, topk: int, ig
                 )
             values, valid = binary_labels(framework, y, shape, ignored)
             if framework.is_float(y):
-                _check_no_numbers(framework, y)
+                _check_no_numbers(framework, y, one=one)
             right = framework.to_float((scores > 0.0) == (values > 0.5)) * valid
             return tuple(framework.move_axis(x, 1, -1) for x in (right, valid)) if points else (right, valid)
         labels = _of_largest(framework, y, shape, ignored)
@@ -115,6 +115,7 @@ def _of_largest(framework: Framework, y: Any, output: Sequence[int], ignored: in
     y = framework.label(y)
     if framework.is_float(y):
         check_soft(y, output)
+        _check_no_numbers(framework, y, one=False)
         return y.argmax(1)
     if tuple(y.shape) == tuple(output) and output[1] > 1:
         check_bits(framework, y)
@@ -122,13 +123,15 @@ def _of_largest(framework: Framework, y: Any, output: Sequence[int], ignored: in
     return class_labels(framework, y, output, ignored)
 
 
-def _check_no_numbers(framework: Framework, y: Any) -> None:
-    """Raise if labels are numbers that were regressed on: accuracy would compare their signs."""
+def _check_no_numbers(framework: Framework, y: Any, *, one: bool) -> None:
+    """Raise if floating-point labels are numbers that were regressed on: they have no classes."""
     if framework.checks(y):
         values = framework.to_numpy(y)
-        wrong = values[(values < 0.0) | (values > 1.0)]
+        wrong = values[(values != 0.0) & (values != 1.0)] if one else values[(values < 0.0) | (values > 1.0)]
         if wrong.size:
+            rule = "the label of one logit is 0 or 1" if one else "probabilities are in [0, 1]"
             raise ValueError(
-                f"accuracy needs classes, and a label of one logit is in [0, 1], got {wrong.flat[0]}: for regression "
-                "report an error of your own, target.blend(lambda y: abs(output - y).mean())."
+                f"accuracy needs classes, and {rule}, got {wrong.flat[0]}: for regression report an error of your own, "
+                "target.blend(lambda y: abs(output - y).mean()), in Chainer's Classifier as accfun, or set its "
+                "compute_accuracy to False."
             )

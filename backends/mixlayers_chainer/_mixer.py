@@ -17,7 +17,7 @@ from mixlayers._token_masks import Mask, Share
 from mixlayers_chainer._audit import audit_call
 from mixlayers_chainer._autograd import AUTOGRAD
 from mixlayers_chainer._framework import CHAINER
-from mixlayers_chainer._hooks import Around, Place, check_wrappable, hook, named_layers
+from mixlayers_chainer._hooks import Around, Place, check_wrappable, hook, named_layers, warn_of_position
 
 
 class Mixer(BaseMixer[Link]):
@@ -46,10 +46,14 @@ class Mixer(BaseMixer[Link]):
                 f"mask={mask!r}: Chainer's links take no padding masks, so none can travel with the mixed features: "
                 "mix where sequences are features of one length, (N, ...), such as after pooling."
             )
+        layers = _dotted(layers)
+        for name in [layers] if isinstance(layers, str) else layers if isinstance(layers, Sequence) else []:
+            if isinstance(name, str):
+                warn_of_position(model, name)
         super().__init__(
             model,
             method,
-            _dotted(layers),
+            layers,
             example=example,
             seed=seed,
             rank=rank,
