@@ -161,7 +161,7 @@ class MixedTarget:
         """As `blend`; where a mask lay over as many axes as the labels have, by the share at each point. For backends.
 
         Args:
-            f: Takes a target like `y`; returns (N, *space, ...).
+            f: Takes a target like `y`; returns `(N, *space, ...)`.
             axes: How many axes the space has.
         """
         masked = self.plan is not None and self.mixed and self.plan.recipe is not None
