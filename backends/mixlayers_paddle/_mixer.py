@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from types import FrameType
 from typing import Any
 
+import paddle
 from paddle import nn
 
 from mixlayers._audit import Audit
@@ -28,7 +31,7 @@ class Mixer(BaseMixer[nn.Layer]):
         return dict(model.named_sublayers())
 
     def _training(self, model: nn.Layer) -> bool:
-        return model.training
+        return model.training and not (not paddle.in_dynamic_mode() and _is_saved())
 
     def _hook_model(self, model: nn.Layer) -> None:
         Enter(model, self)
@@ -44,3 +47,13 @@ class Mixer(BaseMixer[nn.Layer]):
 
     def _audit(self, model: nn.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Audit:
         return audit_call(model, args, kwargs, self.batch_dim, self._padding.of_call(args, kwargs))
+
+
+def _is_saved() -> bool:
+    """Whether paddle.jit.save traces the model (as `Model.save(training=False)` does, in train mode): for inference."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name == "save" and frame.f_globals.get("__name__") == "paddle.jit.api":
+            return True
+        frame = frame.f_back
+    return False
