@@ -10,6 +10,7 @@ from paddle_networks import Net, batch, net
 
 from mixlayers import MixingError
 from mixlayers.paddle import Mixer, get_mixer, unwrap, wrap
+from mixlayers.trainers.paddle import Mixing
 
 pytestmark = pytest.mark.filterwarnings("ignore:To copy construct from a tensor")  # paddle.Model copies so
 
@@ -199,7 +200,29 @@ def test_several_outputs_and_labels():
         float(TwoLosses()(*outputs, paddle.to_tensor(y1[order]), paddle.to_tensor(y2[order])))
         for order in (np.arange(6), plan.perm)
     ]
-    assert float(np.ravel(loss)[0]) == pytest.approx(plan.lam * sides[0] + (1 - plan.lam) * sides[1], rel=1e-4)
+    assert float(np.ravel(loss)[0]) == pytest.approx(
+        plan.lam * sides[0] + (1 - plan.lam) * sides[1], rel=1e-4
+    )
     model.prepare(optimizer, mixer.loss(TwoLosses()))
     with pytest.raises(ValueError, match="called with 4 arguments, and it cannot be told which are labels"):
         model.train_batch([x], [y1, y2])
+
+
+def test_the_callback_logs_what_was_mixed_and_saves_the_step(tmp_path):
+    network = net()
+    mixer = Mixer(network, layers=["layer1", "layer2"])
+    model, logged = paddle.Model(network), []
+    optimizer = paddle.optimizer.SGD(0.1, parameters=network.parameters())
+    model.prepare(optimizer, mixer.loss(nn.CrossEntropyLoss()), paddle.metric.Accuracy())
+    callback = Mixing(mixer, save_dir=tmp_path, log=lambda *row: logged.append(row))
+    model.fit(Pictures(), batch_size=4, epochs=2, verbose=0, save_dir=str(tmp_path), callbacks=[callback])
+    lams = [(step, value) for tag, value, step in logged if tag == "train/lam"]
+    layers = [value for tag, value, _ in logged if tag == "train/layer"]
+    assert lams == [(step, record.lam) for step, record in enumerate(mixer.history)]
+    assert layers == [mixer.places.index(record.layer) for record in mixer.history]
+    assert {path.name for path in tmp_path.glob("*.pdmixer")} == {"0.pdmixer", "1.pdmixer", "final.pdmixer"}
+    assert (tmp_path / "final.pdparams").exists()
+    callback.load(tmp_path / "0")
+    assert mixer.step == 3
+    callback.load(tmp_path / "final")
+    assert mixer.step == 6
