@@ -40,3 +40,24 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+_OF_A_FRAMEWORK = (
+    "Mixer", "MixCollate", "accuracy", "audit", "binary_cross_entropy", "calibration_error", "convert_iebn",
+    "cross_entropy", "get_mixer", "mix", "mix_detection", "unwrap", "wrap",
+)  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    """Say where a name is that is sought here. As ImportError, whose text `from mixlayers import name` shows."""
+    if name in _OF_A_FRAMEWORK:
+        raise ImportError(
+            f"mixlayers itself has no {name!r}, each framework has its own: from mixlayers.torch import {name}, or of "
+            "mixlayers.paddle, mixlayers.chainer.",
+            name=__name__,
+        )
+    meant = [known for known in __all__ if known.lower() == name.lower().replace("_", "")]
+    if meant:
+        raise ImportError(
+            f"mixlayers has no {name!r}; it is {meant[0]}: from mixlayers import {meant[0]}.", name=__name__
+        )
+    raise AttributeError(f"module 'mixlayers' has no attribute {name!r}")

@@ -39,6 +39,8 @@ def mix_batch(
 ) -> tuple[Any, MixedTarget]:
     """What every backend's `mix` does."""
     framework.check_mixing()
+    if not isinstance(method, Method):
+        raise TypeError(f"method must be a method such as Mixup(), got {method!r}.")
     if step is None:  # a worker process counts from where the main one was when it began
         seed = worker_seed(seed, framework.worker())
     size = batch_size(framework, x, batch_dim)

@@ -168,6 +168,11 @@ def test_the_main_process_counts_steps():
     assert mixlayers.torch.mix(x, y, Mixup(), step=7)[1].plan.seed == 0
 
 
+def test_a_method_without_parentheses_is_refused(fw):
+    with pytest.raises(TypeError, match=r"method must be a method such as Mixup\(\), got <class"):
+        fw.face.mix(fw.tensor(IMAGES), fw.tensor(Y), Mixup)
+
+
 def test_hidden_methods_and_masks_take_dicts_too(fw):
     mixed, target = fw.face.mix({"image": fw.tensor(IMAGES)}, fw.tensor(Y), CutMix(), step=1)
     assert set(mixed) == {"image"} and target.mixed
