@@ -57,7 +57,8 @@ def one_hot(framework: Framework, y: Any, num_classes: int, labels: Labels = "au
     if ignored is None:
         return framework.hot(y, num_classes)
     counts = y != ignored
-    return framework.hot(framework.zeroed(y, counts), num_classes) * framework.to_float(counts)[..., None]
+    hot = framework.hot(framework.zeroed(y, counts), num_classes)
+    return hot * framework.to_float(counts).reshape((*y.shape, 1))
 
 
 def is_rows(framework: Framework, y: Any, num_classes: int, labels: Labels = "auto") -> bool:

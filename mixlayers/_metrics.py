@@ -100,7 +100,7 @@ def mixed_accuracy(framework: Framework, output: Any, target: Any, topk: int, ig
             return tuple(framework.move_axis(x, 1, -1) for x in (right, valid)) if points else (right, valid)
         labels = _of_largest(framework, y, shape, ignored)
         valid = framework.to_float(labels != ignored)
-        return framework.to_float((best == labels[:, None]).any(1)) * valid, valid
+        return framework.to_float((best == labels.reshape((shape[0], 1, *shape[2:]))).any(1)) * valid, valid
 
     hits = blended(framework, mixed, lambda y: parts(y)[0], points)
     counts = counted(framework, mixed, lambda y: parts(y)[1], points)

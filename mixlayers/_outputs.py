@@ -88,5 +88,5 @@ def binary_labels(framework: Framework, y: Any, output: Sequence[int], ignored: 
     valid = framework.to_float(y != ignored)
     hot = framework.hot(framework.zeroed(y, y != ignored), output[1])
     hot = hot if len(output) == 2 else framework.move_axis(hot, -1, 1)
-    some = valid[:, None] + hot * 0.0
+    some = valid.reshape((valid.shape[0], 1, *valid.shape[1:])) + hot * 0.0
     return Counted(hot * some, some)

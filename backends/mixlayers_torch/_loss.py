@@ -45,11 +45,11 @@ def cross_entropy(
         ValueError: If the labels fit no such output, or hold a class that there is not.
     """
     check_smoothing(label_smoothing)
-    own = output.float() if output.dtype in _HALF else output
-    loss = negative_log_likelihood(
-        F.log_softmax(own, 1), target, weight, ignore_index, reduction, label_smoothing
-    )
-    return loss if torch.is_autocast_enabled(output.device.type) else loss.to(output.dtype)
+    half, kind = output.dtype in _HALF, output.device.type
+    logs = F.log_softmax(output.float() if half else output, 1)
+    loss = negative_log_likelihood(logs, target, weight, ignore_index, reduction, label_smoothing)
+    casts = half and torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return loss.to(output.dtype) if half and not casts else loss
 
 
 def negative_log_likelihood(
