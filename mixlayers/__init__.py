@@ -3,6 +3,8 @@
 `mixlayers.torch` carries it out. `import mixlayers` loads NumPy and nothing else.
 """
 
+import sys
+
 from mixlayers._compose import OneOf as OneOf
 from mixlayers._compose import Scheduled as Scheduled
 from mixlayers._cutmix import CutMix as CutMix
@@ -48,16 +50,18 @@ _OF_A_FRAMEWORK = (
 
 
 def __getattr__(name: str) -> object:
-    """Say where a name is that is sought here. As ImportError, whose text `from mixlayers import name` shows."""
-    if name in _OF_A_FRAMEWORK:
-        raise ImportError(
-            f"mixlayers itself has no {name!r}, each framework has its own: from mixlayers.torch import {name}, or of "
-            "mixlayers.paddle, mixlayers.chainer.",
-            name=__name__,
-        )
+    """Say where a name is that is sought here."""
+    hint = f"module 'mixlayers' has no attribute {name!r}"
     meant = [known for known in __all__ if known.lower() == name.lower().replace("_", "")]
-    if meant:
-        raise ImportError(
-            f"mixlayers has no {name!r}; it is {meant[0]}: from mixlayers import {meant[0]}.", name=__name__
+    if name in _OF_A_FRAMEWORK:
+        hint = (
+            f"mixlayers itself has no {name!r}, each framework has its own: from mixlayers.torch import {name}, or of "
+            "mixlayers.paddle, mixlayers.chainer."
         )
-    raise AttributeError(f"module 'mixlayers' has no attribute {name!r}")
+    elif meant:
+        hint = f"mixlayers has no {name!r}; it is {meant[0]}: from mixlayers import {meant[0]}."
+    else:
+        raise AttributeError(hint)
+    # of an AttributeError `from mixlayers import name` does not show the text
+    importing = sys._getframe(1).f_globals.get("__name__") == "importlib._bootstrap"
+    raise ImportError(hint, name=__name__) if importing else AttributeError(hint)

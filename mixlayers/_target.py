@@ -40,6 +40,7 @@ class MixedTarget:
     # PyTorch's side, where it is loaded: its functions of a target; and a float as what a compiler does not fix
     torch_function: ClassVar[Callable[..., Any] | None] = None
     loose: ClassVar[Callable[[Any, Any], Any]] = staticmethod(lambda s, exact: s)
+    fit: ClassVar[Callable[[Any, Any], Any]] = staticmethod(lambda s, value: s)
     __array_ufunc__ = None  # lest NumPy take it for an object to calculate with
 
     def __init__(
@@ -143,6 +144,7 @@ class MixedTarget:
             isinstance(first, str | bool | int) and first == second
         ):  # a name, a number of samples
             return first
+        s = type(self).fit(s, first)
         if dense:
             s = self._share_map(first)
             return (1.0 - s) * first + s * second

@@ -1,5 +1,7 @@
 """One step in three frameworks: same weights, same batch, same seed, so the same everything."""
 
+import importlib
+
 import numpy as np
 import pytest
 
@@ -146,3 +148,4 @@ def test_methods_come_with_each_face(frameworks):
 def test_names_that_are_sought_in_the_wrong_place(name, says):
     with pytest.raises(ImportError, match=says):
         exec(f"from mixlayers import {name}")
+    assert not hasattr(importlib.import_module("mixlayers"), name)

@@ -78,5 +78,12 @@ def loose(s: float, exact: Any) -> Any:
     return torch.as_tensor(exact) if torch.compiler.is_compiling() else s
 
 
+def fit(s: Any, value: Any) -> Any:
+    """A share that is a tensor for one number, in the precision of what it is to weigh, lest it raise that."""
+    floating = isinstance(value, Tensor) and value.is_floating_point()
+    return s.to(value.dtype) if floating and isinstance(s, Tensor) and not s.ndim else s
+
+
 MixedTarget.torch_function = staticmethod(asked)
+MixedTarget.fit = staticmethod(fit)
 MixedTarget.loose = staticmethod(loose)

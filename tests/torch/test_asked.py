@@ -74,7 +74,9 @@ def test_a_compiled_loss_is_compiled_once(method, loss):
     for step in range(6):
         y = torch.randn(6, 3) if loss is F.mse_loss else Y
         _, target = mix(torch.randn(6, 2, 5, 5), y, method, step=step)
-        torch.testing.assert_close(run(LOGITS, target), loss(LOGITS * 2, target))
+        found = run(LOGITS, target)
+        torch.testing.assert_close(found, loss(LOGITS * 2, target))
+        assert found.dtype is torch.float32
     assert graphs.frame_count <= 2
 
 
