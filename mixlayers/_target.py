@@ -38,9 +38,9 @@ class MixedTarget:
     """
 
     # PyTorch's side, where it is loaded: its functions of a target; and a float as what a compiler does not fix
-    torch_function: ClassVar[Callable[..., Any] | None] = None
-    loose: ClassVar[Callable[[Any, Any], Any]] = staticmethod(lambda s, exact: s)
-    fit: ClassVar[Callable[[Any, Any], Any]] = staticmethod(lambda s, value: s)
+    _torch_function: ClassVar[Callable[..., Any] | None] = None
+    _loose: ClassVar[Callable[[Any, Any], Any]] = staticmethod(lambda s, exact: s)
+    _fit: ClassVar[Callable[[Any, Any], Any]] = staticmethod(lambda s, value: s)
     __array_ufunc__ = None  # lest NumPy take it for an object to calculate with
 
     def __init__(
@@ -103,7 +103,7 @@ class MixedTarget:
                 "the share of this target is not known yet, because the model has not run: "
                 "call the model first, inside `with mixer(labels) as target:`."
             )
-        return self._s if self._exact is None else type(self).loose(self._s, self._exact)
+        return self._s if self._exact is None else type(self)._loose(self._s, self._exact)
 
     def blend(self, f: Callable[[Any], Any], *, dense: bool = False) -> Any:
         """`(1 - s) * f(y) + s * f(partner)`: a loss, a metric, anything that is a function of the target.
@@ -144,7 +144,7 @@ class MixedTarget:
             isinstance(first, str | bool | int) and first == second
         ):  # a name, a number of samples
             return first
-        s = type(self).fit(s, first)
+        s = type(self)._fit(s, first)
         if dense:
             s = self._share_map(first)
             return (1.0 - s) * first + s * second
@@ -232,9 +232,9 @@ class MixedTarget:
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """What PyTorch calls when a function of its own is given a mixed target."""
-        if cls.torch_function is None:
+        if cls._torch_function is None:
             raise TypeError(f"this MixedTarget is no PyTorch's: {WAY_OUT}")
-        return cls.torch_function(func, args, kwargs or {})
+        return cls._torch_function(func, args, kwargs or {})
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):

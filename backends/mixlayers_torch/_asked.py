@@ -84,6 +84,6 @@ def fit(s: Any, value: Any) -> Any:
     return s.to(value.dtype) if floating and isinstance(s, Tensor) and not s.ndim else s
 
 
-MixedTarget.torch_function = staticmethod(asked)
-MixedTarget.fit = staticmethod(fit)
-MixedTarget.loose = staticmethod(loose)
+MixedTarget._torch_function = staticmethod(asked)
+MixedTarget._fit = staticmethod(fit)
+MixedTarget._loose = staticmethod(loose)
