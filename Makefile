@@ -10,7 +10,7 @@ OLD_NUMPY := 1.26
 VISION := .venv-vision
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-capped test-vision fuzz lint bench race docs release
+.PHONY: help setup demo test test-capped test-vision test-install fuzz lint bench race docs release
 
 help:    ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,11 @@ lint: $(READY)    ## check style, types and who imports whom
 	$(RUN) -m ruff format --check
 	$(RUN) -m mypy
 	$(VENV)/bin/lint-imports --no-logo
+
+EXTRAS := core chainer
+
+test-install: $(READY)    ## install EXTRAS by the README's lines into empty environments, without pip's cache
+	@$(RUN) tests/install/try_install.py $(EXTRAS)
 
 docs: $(READY)    ## build the documentation, build/docs/index.html
 	$(RUN) -m sphinx -q -W --keep-going -b html docs build/docs

@@ -3,6 +3,8 @@
 `mixlayers.torch` carries it out. `import mixlayers` loads NumPy and nothing else.
 """
 
+import sys
+
 from mixlayers._compose import OneOf as OneOf
 from mixlayers._compose import Scheduled as Scheduled
 from mixlayers._cutmix import CutMix as CutMix
@@ -40,3 +42,26 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+_OF_A_FRAMEWORK = (
+    "Mixer", "MixCollate", "accuracy", "audit", "binary_cross_entropy", "calibration_error", "convert_iebn",
+    "cross_entropy", "get_mixer", "mix", "mix_detection", "unwrap", "wrap",
+)  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    """Say where a name is that is sought here."""
+    hint = f"module 'mixlayers' has no attribute {name!r}"
+    meant = [known for known in __all__ if known.lower() == name.lower().replace("_", "")]
+    if name in _OF_A_FRAMEWORK:
+        hint = (
+            f"mixlayers itself has no {name!r}, each framework has its own: from mixlayers.torch import {name}, or of "
+            "mixlayers.paddle, mixlayers.chainer."
+        )
+    elif meant:
+        hint = f"mixlayers has no {name!r}; it is {meant[0]}: from mixlayers import {meant[0]}."
+    else:
+        raise AttributeError(hint)
+    # of an AttributeError `from mixlayers import name` does not show the text
+    importing = sys._getframe(1).f_globals.get("__name__") == "importlib._bootstrap"
+    raise ImportError(hint, name=__name__) if importing else AttributeError(hint)

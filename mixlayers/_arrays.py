@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mixlayers._framework import Framework, as_class_indices, check_columns
+from mixlayers._exchanges import Permutation
+from mixlayers._framework import Framework
 from mixlayers._lam import Lam
-from mixlayers._pairs import Permutation
 from mixlayers._plan import Blend
 from mixlayers._replace import Replace
 
@@ -57,11 +57,14 @@ class NumPy(Framework):
     def to_numpy(self, x: Array) -> Array:
         return x
 
-    def one_hot(self, y: Array, num_classes: int) -> Array:
-        if y.dtype.kind == "f":
-            check_columns(y, num_classes)
-            return y
-        return np.eye(num_classes, dtype=np.float32)[as_class_indices(y)]
+    def is_bool(self, x: Array) -> bool:
+        return x.dtype.kind == "b"
+
+    def to_float(self, x: Array) -> Array:
+        return x.astype(np.float32)
+
+    def hot(self, y: Array, num_classes: int) -> Array:
+        return np.eye(num_classes, dtype=np.float32)[y]
 
     def partners(self, perm: Permutation) -> Rows:
         return Rows(perm)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import count
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mixlayers._framework import Framework, as_class_indices
+from mixlayers._framework import Framework
+from mixlayers._labels import classes_of
 from mixlayers._lam import Lam
+from mixlayers._layers import INPUT
 from mixlayers._method import Method
+from mixlayers._per_sample import check_no_samples, is_per_sample, warn_of_no_features
 from mixlayers._plan import MixPlan, joint_share
+from mixlayers._random import worker_seed
 from mixlayers._replace import Replace
 from mixlayers._target import MixedTarget
 from mixlayers._tree import leaves, tree_map
@@ -31,9 +35,14 @@ def mix_batch(
     rank: int,
     batch_dim: int,
     channel_dim: int,
+    keep: Collection[str] = (),
 ) -> tuple[Any, MixedTarget]:
     """What every backend's `mix` does."""
     framework.check_mixing()
+    if not isinstance(method, Method):
+        raise TypeError(f"method must be a method such as Mixup(), got {method!r}.")
+    if step is None:  # a worker process counts from where the main one was when it began
+        seed = worker_seed(seed, framework.worker())
     size = batch_size(framework, x, batch_dim)
     labels, near = host_labels(framework, method, target)
     number = next(_STEPS) if step is None else step
@@ -42,7 +51,7 @@ def mix_batch(
     if plan.place is None:
         return x, MixedTarget(target, one_hot=framework.one_hot)
     partners = framework.partners(plan.perm)
-    mixed, shares = mix_tree(framework, x, plan, partners, batch_dim, channel_dim)
+    mixed, shares = mix_tree(framework, x, plan, partners, batch_dim, channel_dim, keep)
     if not shares:
         raise ValueError(no_float_input(framework, x))
     partner, s = partner_and_share(framework, target, joint_share(shares), partners)
@@ -52,9 +61,15 @@ def mix_batch(
 
 
 def mix_tree(
-    framework: Framework, tree: Any, plan: MixPlan, partners: Any, batch_dim: int, channel_dim: int
+    framework: Framework,
+    tree: Any,
+    plan: MixPlan,
+    partners: Any,
+    batch_dim: int,
+    channel_dim: int,
+    keep: Collection[str] = (),
 ) -> tuple[Any, list[tuple[Lam, Sequence[int]]]]:
-    """Mix the floating-point tensors of a container whose batch axis has the plan's size.
+    """Mix the floating-point tensors of a container whose batch axis has the plan's size, but those named in keep.
 
     Returns:
         The container with mixed tensors, everything else passed on; and for each mixed tensor the partner's
@@ -75,7 +90,9 @@ def mix_tree(
         )
         return framework.move_axis(mixed, 0, batch_dim) if batch_dim else mixed
 
-    return tree_map(mix_leaf, tree), shares
+    if plan.place == INPUT:
+        warn_of_no_features(framework, tree, keep, plan.batch_size)
+    return tree_map(mix_leaf, tree, keep=keep), shares
 
 
 def can_mix(framework: Framework, x: Any, size: int, batch_dim: int) -> bool:
@@ -88,12 +105,22 @@ def can_mix(framework: Framework, x: Any, size: int, batch_dim: int) -> bool:
 def partner_and_share(framework: Framework, target: Any, s: Lam, partners: Any) -> tuple[Any, Any]:
     """`target[perm]`, and the share on the target's device."""
     first = next(leaf for leaf in leaves(target) if framework.is_tensor(leaf))
-    partner = tree_map(lambda y: partners.of(y) if framework.is_tensor(y) else y, target)
-    return partner, framework.share(s, first)
+    perm = partners.perm
+
+    def per_sample(node: Any) -> bool:
+        return is_per_sample(framework, node, len(perm))
+
+    def of(y: Any) -> Any:
+        if per_sample(y):
+            return [y[i] for i in perm.tolist()]
+        return partners.of(y) if framework.is_tensor(y) else y
+
+    return tree_map(of, target, is_leaf=per_sample), framework.share(s, first)
 
 
 def batch_size(framework: Framework, inputs: Any, batch_dim: int) -> int:
     """The number of samples of the first tensor."""
+    check_no_samples(framework, inputs, batch_dim)
     for leaf in leaves(inputs):
         if framework.is_tensor(leaf) and leaf.ndim > batch_dim:
             size: int = leaf.shape[batch_dim]
@@ -102,16 +129,23 @@ def batch_size(framework: Framework, inputs: Any, batch_dim: int) -> int:
 
 
 def check_length(framework: Framework, target: Any, size: int) -> None:
-    """Raise unless every tensor of the target has `size` rows."""
-    found = [leaf for leaf in leaves(target) if framework.is_tensor(leaf)]
-    if not found:
+    """Raise unless every tensor of the target has `size` rows, or is part of one of as many items of a list."""
+    found: list[Any] = []
+
+    def is_leaf(node: Any) -> bool:
+        return is_per_sample(framework, node, size)
+
+    tree_map(found.append, target, is_leaf=is_leaf)
+    items = [leaf for leaf in found if isinstance(leaf, list)]
+    found = [leaf for leaf in found if framework.is_tensor(leaf)]
+    if not found and not items:
         raise TypeError(f"target must be a tensor, or a container of tensors, got {type(target).__name__}.")
     for y in found:
         if not y.ndim or len(y) != size:
             raise ValueError(
                 f"the input has {size} samples, but the target has shape {tuple(y.shape)}: "
-                "pass one target per sample, batch axis first; where only some of the samples have one, call the "
-                "model on each part of the batch."
+                "pass one target per sample, batch axis first, and the samples stacked to one tensor; where only some "
+                "of the samples have one, call the model on each part of the batch."
             )
 
 
@@ -130,10 +164,10 @@ def host_labels(
 
 
 def class_indices(framework: Framework, target: Any) -> npt.NDArray[np.int64]:
-    """The labels on the host, for policies that pair by class. Soft labels count as their largest class."""
+    """The labels on the host, for policies that pair by class: see `mixlayers._labels.classes_of`."""
     if not framework.is_tensor(target) or target.ndim not in (1, 2):
         raise ValueError("pairing by class needs class indices (N,) or soft labels (N, K) as the target.")
-    return as_class_indices(framework.to_numpy(target))
+    return classes_of(framework.to_numpy(target))
 
 
 def no_float_input(framework: Framework, inputs: Any) -> str:

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from mixlayers._exchanges import Permutation
 from mixlayers._lam import Lam, draw_lam
 from mixlayers._masks import Box
 from mixlayers._method import MixingMethod, check_alpha
-from mixlayers._pairs import Permutation
 from mixlayers._plan import Recipe
 
 

@@ -71,7 +71,9 @@ def mix_boxes(
         ]
     lams = np.broadcast_to(plan.lam, size).tolist()
     return mixed, [
-        MixedBoxes(
+        MixedBoxes(boxes[i], labels[i], framework.full(len(boxes[i]), 1.0, boxes[i]))  # it shows nothing else
+        if i == j
+        else MixedBoxes(
             framework.concatenate([boxes[i], boxes[j]]),
             framework.concatenate([labels[i], labels[j]]),
             framework.concatenate(

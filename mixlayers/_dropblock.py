@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mixlayers._erasing import RandomErasing
+from mixlayers._exchanges import Permutation
 from mixlayers._lam import Lam
 from mixlayers._method import MixingMethod
-from mixlayers._pairs import Permutation
+from mixlayers._numbers import check_integer, keep
 from mixlayers._plan import Recipe
-from mixlayers._policy import check_integer, keep
 from mixlayers._replace import DroppedBlocks, ErasedBoxes
 
 

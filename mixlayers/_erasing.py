@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mixlayers._masks import centred
-from mixlayers._policy import Policy, Size, Step, check_integer, check_interval, check_probability, keep
+from mixlayers._numbers import check_integer, keep
+from mixlayers._policy import Policy, Size, Step, check_interval, check_probability
 from mixlayers._rectangles import TRIES, check_size, draw_shape
 
 NOISES = ("random", "rand", "pixel")
@@ -46,16 +47,16 @@ class Erase(Step):
 
         Args:
             image: uint8, (H, W) or (H, W, C), whose noise is uniform in 0 to 255; or floating, (C, H, W), whose
-                noise is standard normal, as what Normalize returns nearly is.
+                noise is standard normal, as what Normalize returns nearly is. Floating with 1, 3 or 4 channels last
+                and not first, (H, W, C).
 
         Raises:
             ValueError: If the box is not inside, or the value does not fit the channels or the dtype.
         """
         floating = np.issubdtype(image.dtype, np.floating)
         erased = image.copy()
-        planes = (
-            erased if floating else (erased[..., None] if erased.ndim == 2 else erased).transpose(2, 0, 1)
-        )
+        last = not floating or channels_last(image.shape)
+        planes = (erased[..., None] if erased.ndim == 2 else erased).transpose(2, 0, 1) if last else erased
         rows, columns = planes.shape[1:]
         if self.top + self.height > rows or self.left + self.width > columns:
             raise ValueError(
@@ -86,6 +87,11 @@ class Erase(Step):
             if floating
             else rng.integers(0, 256, shape, np.uint8)
         )
+
+
+def channels_last(shape: tuple[int, ...]) -> bool:
+    """Whether a floating image (a, b, c) has its channels last: it has 1, 3 or 4 there and another number first."""
+    return shape[-1] in (1, 3, 4) and shape[0] not in (1, 3, 4)
 
 
 @dataclass(frozen=True)

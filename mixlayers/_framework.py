@@ -6,11 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 import numpy.typing as npt
 
+from mixlayers._exchanges import Permutation
+from mixlayers._labels import Labels, one_hot
 from mixlayers._lam import Lam
-from mixlayers._pairs import Permutation
 from mixlayers._plan import Blend
 from mixlayers._replace import Replace
 from mixlayers._tree import leaves
@@ -21,9 +21,11 @@ class Framework(ABC):
 
     Attributes:
         module: The class that the framework's layers and losses derive from.
+        ignored: The number of class indices that do not count, by default; None: there is none.
     """
 
     module: ClassVar[type]
+    ignored: ClassVar[int | None] = None
 
     @abstractmethod
     def is_tensor(self, x: object) -> bool:
@@ -63,9 +65,37 @@ class Framework(ABC):
     def to_numpy(self, x: Any) -> npt.NDArray[Any]:
         """A tensor's values on the host."""
 
+    def one_hot(self, y: Any, num_classes: int, labels: Labels = "auto") -> Any:
+        """Labels as probabilities or rows of 0 and 1, (..., K): see `mixlayers._labels`."""
+        return one_hot(self, y, num_classes, labels)
+
     @abstractmethod
-    def one_hot(self, y: Any, num_classes: int) -> Any:
-        """Class indices as float32 (N, K); soft targets as they are."""
+    def hot(self, y: Any, num_classes: int) -> Any:
+        """Class indices as float32 (..., K)."""
+
+    @abstractmethod
+    def is_bool(self, x: Any) -> bool:
+        """Whether a tensor's elements are true or false."""
+
+    @abstractmethod
+    def to_float(self, x: Any) -> Any:
+        """A tensor as float32."""
+
+    def top(self, scores: Any, k: int) -> Any:
+        """The classes of the k highest scores, (N, k, ...), of scores (N, K, ...). Only metrics need it."""
+        raise NotImplementedError
+
+    def label(self, y: Any) -> Any:
+        """Labels as an array that compares, without gradients."""
+        return y
+
+    def zeroed(self, y: Any, kept: Any) -> Any:
+        """Whole numbers, 0 where they are not kept."""
+        return y * kept
+
+    def checks(self, y: Any) -> bool:
+        """Whether a tensor's values may be read to check them: where they are at hand, and nothing is traced."""
+        return True
 
     @abstractmethod
     def partners(self, perm: Permutation) -> Any:
@@ -87,23 +117,12 @@ class Framework(ABC):
     def rank(self) -> int:
         """This process's number among the run's."""
 
+    def worker(self) -> tuple[int, ...] | None:
+        """What tells this loader's worker process, and its epoch, from others; None in the main process."""
+        return None
+
     def check_forward(self, model: Any) -> None:  # noqa: B027  # not every framework has such calls
         """Raise if this call of the model cannot keep to a plan."""
 
     def check_mixing(self) -> None:  # noqa: B027  # the same
         """Raise if mixing now would not be done again in the next step."""
-
-
-def check_columns(y: Any, num_classes: int) -> None:
-    """Raise unless soft targets have a column for each class."""
-    if y.shape[-1] != num_classes:
-        raise ValueError(
-            f"soft targets must have num_classes={num_classes} columns, got shape {tuple(y.shape)}."
-        )
-
-
-def as_class_indices(y: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Labels (N,), (N, 1) or soft (N, K), on the host, as class indices (N,)."""
-    if y.ndim == 2:
-        y = y[:, 0] if y.shape[1] == 1 and y.dtype.kind in "iu" else y.argmax(1)
-    return y.astype(np.int64)

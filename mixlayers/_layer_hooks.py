@@ -13,6 +13,7 @@ from mixlayers._autograd import Autograd, Segment
 from mixlayers._batch import mix_tree
 from mixlayers._framework import Framework
 from mixlayers._lam import Lam
+from mixlayers._layers import INPUT
 from mixlayers._method import Method
 from mixlayers._padding import Padding
 from mixlayers._pass import Pass, causes, close_pass, running
@@ -91,6 +92,7 @@ class LayerHooks(ABC, Generic[Module]):
 
     _session: Session
     batch_dim: int
+    keep: frozenset[str]
     channel_dim: int
     _padding: Padding
     _implicit: bool
@@ -175,7 +177,8 @@ class LayerHooks(ABC, Generic[Module]):
         self.framework.check_mixing()
         axis = self.batch_dim if batch_dim is None else batch_dim
         plan: Any = mixed.plan
-        return mix_tree(self.framework, tree, plan, self._partners(mixed), axis, self.channel_dim)
+        keep = self.keep if plan.place == INPUT else ()
+        return mix_tree(self.framework, tree, plan, self._partners(mixed), axis, self.channel_dim, keep)
 
 
 def caller(between: tuple[str, ...]) -> FrameType:

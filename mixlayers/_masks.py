@@ -9,19 +9,24 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mixlayers._lam import Lam
+from mixlayers._numbers import same_fields
 
 Mask = npt.NDArray[np.bool_]
 Span = tuple[slice, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Box:
     """CutMix: one box, all channels.
+
+    An axis of 1 or 2 has no place for the half of a box on both sides of a centre: it is left whole, as if it were
+    not there. A map of shape (1, T) is cut along T alone.
 
     Attributes:
         lam: Nominal share of the original sample. The box has sides `int(size * (1 - lam)**(1 / axes))`
@@ -30,20 +35,30 @@ class Box:
 
     lam: Lam
 
+    def __eq__(self, other: object) -> bool:
+        return same_fields(self, other)
+
+    def __hash__(self) -> int:
+        return hash(np.asarray(self.lam).tobytes())
+
     def draw(
         self, rng: np.random.Generator, channels: int, spatial: Sequence[int]
     ) -> tuple[Mask, Span | None]:
         """Draw the mask, (1 or N, 1, *spatial), and the same as slices if the whole batch has one box."""
-        if not spatial:
+        cut = [size > 2 for size in spatial]
+        if not any(cut):
             raise ValueError(
-                "CutMix needs at least one spatial axis, got a feature of shape (N, C): "
-                "use Mixup or ManifoldMixup, or PatchUp at a hidden layer, which replaces single features."
+                f"CutMix needs at least one spatial axis longer than 2, got {tuple(spatial)} after (N, C): use Mixup "
+                "or ManifoldMixup, or PatchUp at a hidden layer, which replaces single features."
             )
         lam = np.atleast_1d(np.asarray(self.lam, dtype=np.float64))
         mask = np.ones((len(lam), 1, *spatial), dtype=np.bool_)
         span = []
         for axis, size in enumerate(spatial):
-            half = (size * (1.0 - lam) ** (1.0 / len(spatial))).astype(np.int64) // 2
+            if not cut[axis]:
+                span.append(slice(0, size))
+                continue
+            half = (size * (1.0 - lam) ** (1.0 / sum(cut))).astype(np.int64) // 2
             start, stop = centred(rng, half, size)
             position = np.arange(size)
             inside = (position >= start[:, None]) & (position < stop[:, None])
@@ -95,12 +110,25 @@ def seed_rate(gamma: float, spatial: Sequence[int], sizes: Sequence[int]) -> flo
 
 def expected_portion(rate: float, spatial: Sequence[int], sizes: Sequence[int]) -> float:
     """The expected share of features under the mask when seeds fall with `rate`."""
-    covering = np.ones(())
+    covering, often = _coverings(tuple(spatial), tuple(sizes))
+    return float(1.0 - (often * (1.0 - rate) ** covering).sum())
+
+
+@lru_cache(maxsize=256)
+def _coverings(
+    spatial: tuple[int, ...], sizes: tuple[int, ...]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """By how many seeds' blocks a point may be covered, each number once, and the share of such points."""
+    covering: npt.NDArray[Any] = np.ones(1, dtype=np.int64)
+    often: npt.NDArray[Any] = np.ones(1)
     for f, b in zip(spatial, sizes, strict=True):
         position = np.arange(f)
         seen_from = np.minimum(position + (b - 1) // 2, f - 1) - np.maximum(position - b // 2, 0) + 1
-        covering = np.multiply.outer(covering, seen_from)
-    return float(1.0 - np.mean((1.0 - rate) ** covering))
+        along, points = np.unique(seen_from, return_counts=True)
+        products = np.multiply.outer(covering, along).ravel()
+        covering, place = np.unique(products, return_inverse=True)
+        often = np.bincount(place.ravel(), np.multiply.outer(often, points / f).ravel())
+    return covering, often
 
 
 @lru_cache(maxsize=256)

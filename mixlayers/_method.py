@@ -10,8 +10,10 @@ from typing import Any, ClassVar, get_args
 import numpy as np
 import numpy.typing as npt
 
+from mixlayers._exchanges import Permutation
 from mixlayers._lam import Lam, LamPer
-from mixlayers._pairs import Apart, Near, Pairs, Permutation, draw_pairs
+from mixlayers._numbers import check_integer, keep_plain
+from mixlayers._pairs import Apart, Near, Pairs, draw_pairs
 from mixlayers._plan import MixPlan, Recipe
 from mixlayers._random import stream
 
@@ -84,8 +86,13 @@ class Method:
             labels: Class indices (N,), for the class policies of `pairs`.
             near: For `pairs=Near(...)`: "length", whole numbers (N,), or "label", (N,) or (N, D).
         """
+        seed, rank, step = (
+            check_integer(name, value, 0, 2**64 - 1, "pass a non-negative integer of at most 64 bits.")
+            for name, value in (("seed", seed), ("rank", rank), ("step", step))
+        )
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+        batch_size = check_integer("batch_size", batch_size, 1, 2**31 - 1)
         rng = stream(seed, rank, step)
         method = self.choose(rng, step)
         if method is None:
@@ -134,6 +141,7 @@ class MixingMethod(Method):
     pairs: Pairs | Near | Apart = "random"
 
     def __post_init__(self) -> None:
+        keep_plain(self)
         check_fraction("prob", self.prob, "leave the method out to never mix.")
         for name, value, allowed in (
             ("lam_per", self.lam_per, get_args(LamPer)),
@@ -168,8 +176,8 @@ class MixingMethod(Method):
 
 
 def check_alpha(alpha: float) -> None:
-    if not 0.0 < alpha < float("inf"):
+    if not 1e-300 <= alpha <= 1e300:  # beyond them the arithmetic of Beta's law gives nan
         raise ValueError(
-            f"alpha must be > 0 and finite, got {alpha}: small values mix little, 1 is uniform; "
-            "to switch mixing off, leave the method out or unwrap the model."
+            f"alpha must be > 0 and finite, got {alpha} (1e-300 to 1e300 can be drawn): small values mix little, "
+            "1 is uniform; to switch mixing off, leave the method out or unwrap the model."
         )

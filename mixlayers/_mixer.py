@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from mixlayers._history import History
 from mixlayers._judge import Judge, Trust
 from mixlayers._layer_hooks import Module
 from mixlayers._layers import Layers, named_places
+from mixlayers._loss_call import Which
 from mixlayers._method import Method
 from mixlayers._mixup import ManifoldMixup
 from mixlayers._padding import Padding
@@ -62,6 +63,8 @@ class BaseMixer(ForwardHooks[Module]):
         share: What the label's share counts. "tokens": the real tokens in each blend, by the mask.
         trust: Whether named layers are taken as they are; or the names of those. Else the example, or the first
             training batch, must not refute that all of a sample passes through them.
+        keep: Names of the input's arguments and entries that are no features and are not mixed, such as an image's
+            scale_factor.
 
     Attributes:
         history: What each mixed forward did (layer, lam, share), and how often each layer was mixed.
@@ -85,9 +88,10 @@ class BaseMixer(ForwardHooks[Module]):
         mask: Mask = None,
         share: Share = "features",
         trust: Trust = False,
+        keep: Collection[str] = (),
     ) -> None:
         self.method = ManifoldMixup() if method is None else method
-        self.batch_dim, self.channel_dim = batch_dim, channel_dim
+        self.batch_dim, self.channel_dim, self.keep = batch_dim, channel_dim, frozenset(keep)
         if not isinstance(self.method, Method):
             raise TypeError(f"method must be a method such as ManifoldMixup(), got {method!r}.")
         self._check_wrappable(model)
@@ -135,17 +139,23 @@ class BaseMixer(ForwardHooks[Module]):
         """
         return self._session.same_plan()
 
-    def loss(self, criterion: Any) -> Any:
+    def loss(self, criterion: Any, labels: Which = None) -> Any:
         """From now on every training forward mixes, and the returned criterion blends to match.
 
         The output that the criterion is given tells which forward made it. Of several mixed forwards each
         output has its own plan; an output of another model, or of a forward in eval mode, gets the plain loss.
 
         Args:
-            criterion: A loss module, or a function, of `(output, target)`. A module's parameters are shared.
+            criterion: A loss module, or a function, of `(output, target)`, or of more, see labels. A module's
+                parameters are shared. It may return several losses in a tuple, list or dict, each of which is
+                blended.
+            labels: Which of its arguments are labels, where there are more than two: the number of the last ones,
+                labels=2 for `criterion(output, aux, y1, y2)`; or their names or positions. All labels follow the
+                plan of the forward that made the other arguments.
 
         Returns:
-            For a module an instance of its own type; for a function a callable.
+            For a module an instance of its own type; for a function a callable. Called with more than two arguments
+            it raises ValueError, unless labels says which are labels.
         """
         if self.method.needs_labels:
             raise ValueError(
@@ -153,7 +163,7 @@ class BaseMixer(ForwardHooks[Module]):
                 "criterion gets them afterwards: use model(x, target=labels) or `with mixer(labels):`."
             )
         self._implicit = True
-        return mixed_loss(criterion, self)
+        return mixed_loss(criterion, self, labels)
 
     def target_for(self, target: Any, output: Any = None) -> MixedTarget:
         """The mixed target of the forward that made an output, for labels that come with the loss. `loss` calls it.

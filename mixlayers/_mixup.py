@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from mixlayers._exchanges import Permutation
 from mixlayers._lam import Lam, draw_lam
 from mixlayers._method import MixingMethod, check_alpha
-from mixlayers._pairs import Permutation
 from mixlayers._plan import Recipe
 
 

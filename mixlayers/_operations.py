@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from mixlayers._policy import Step, check_integer, check_interpolation, keep
+from mixlayers._numbers import check_integer, keep
+from mixlayers._policy import Step, check_interpolation
 
 RANGES: Mapping[str, tuple[float, float] | None] = MappingProxyType(
     {

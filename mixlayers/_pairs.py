@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,8 +10,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from mixlayers._exchanges import Permutation, exchange_freely, exchange_near
+from mixlayers._numbers import keep_plain
+
 Pairs = Literal["random", "derangement", "different_class", "same_class"]
-Permutation = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,9 @@ class Near:
     distance is about Normal(0, bandwidth). Where they are sparse, partners are nearer or farther, as the batch has
     them: at the ends of the values, and across gaps, they must be. Values of one number are ordered twice, each
     time with noise, and equal ranks are matched. For labels of several numbers, permutations are drawn with
-    probability ~ exp(-sum of squared distances / (2 bandwidth^2)), approximately, by Metropolis exchanges.
+    probability ~ exp(-sum of squared distances / (2 bandwidth^2)), approximately, by Metropolis exchanges. By that
+    law a sample whose neighbours are all several bandwidths away keeps itself, and the more numbers a label has, the
+    more such samples there are; if they are more than half of a batch of 64 or more, a warning says so.
 
     "label" pairs as C-Mixup does (Yao et al., "C-Mixup: Improving Generalization in Regression", NeurIPS 2022),
     which however draws each partner on its own, with replacement, by a Gaussian kernel of that bandwidth (there
@@ -38,6 +43,7 @@ class Near:
     bandwidth: float
 
     def __post_init__(self) -> None:
+        keep_plain(self)
         if self.by not in ("length", "label"):
             raise ValueError(f"Near: by must be 'length' or 'label', got {self.by!r}.")
         if not 0.0 < self.bandwidth < float("inf"):
@@ -54,7 +60,8 @@ class Apart:
     `RepeatedAugmentationSampler` on one process puts the copies of an image next to each other: mixed by
     `Mixup(0.8, pairs=Apart(3))`, none of three copies meets another. Of a batch of fewer than 2 * distance samples
     those in the middle have no partner so far away, and keep to themselves. Random otherwise, though not quite uniform
-    over all such permutations.
+    over all such permutations, the less the fewer there are: in a batch of hardly more than 2 * distance samples some
+    partners come several times as often as others.
 
     Attributes:
         distance: Least distance of i and perm[i], >= 1; for the sampler its `repeats`.
@@ -63,8 +70,9 @@ class Apart:
     distance: int
 
     def __post_init__(self) -> None:
+        keep_plain(self)
         distance: object = self.distance
-        if not isinstance(distance, int) or distance < 1:
+        if not isinstance(distance, int) or isinstance(distance, bool) or distance < 1:
             raise ValueError(
                 f"Apart: distance must be a whole number of at least 1, got {distance!r}: for the copies of "
                 "repeated augmentation it is their number."
@@ -142,29 +150,26 @@ def _by_class(rng: np.random.Generator, labels: npt.NDArray[np.integer]) -> tupl
 
 
 def _different_class(rng: np.random.Generator, labels: npt.NDArray[np.integer]) -> Permutation:
-    """Turn the samples, sorted by class, by at least the largest class: everybody leaves their own."""
+    """Turn the samples, sorted by class, by at least the largest class: everybody leaves their own. Then exchange."""
     order, sizes = _by_class(rng, labels)
     size, largest = len(labels), int(sizes.max())
     shift = int(rng.integers(largest, max(largest, size - largest) + 1))
     perm = np.empty(size, dtype=np.int64)
     perm[order] = np.roll(order, -shift)
+    exchange_freely(rng, perm, lambda i, p: labels[i] != labels[p], np.arange(size))
     return perm
 
 
-def _apart(rng: np.random.Generator, size: int, distance: int, sweeps: int = 16) -> Permutation:
-    """A turn of the batch, or of its two ends, in which random partners then change places, many at once."""
+def _apart(rng: np.random.Generator, size: int, distance: int) -> Permutation:
+    """A turn of the batch, or of its two ends, in which random partners then change places."""
     perm = np.arange(size, dtype=np.int64)
     if size >= 2 * distance:
         perm = np.roll(perm, -int(rng.integers(distance, size - distance + 1)))
     elif size > distance:
         perm[:-distance], perm[distance:] = perm[distance:].copy(), perm[:-distance].copy()
-    even = size - size % 2
-    for _ in range(sweeps):
-        order = rng.permutation(size)[:even]
-        i, j = order[0::2], order[1::2]
-        kept = np.minimum(np.abs(i - perm[j]), np.abs(j - perm[i])) >= distance
-        i, j = i[kept], j[kept]
-        perm[i], perm[j] = perm[j], perm[i]
+    own = np.arange(size)
+    can = own[(own >= distance) | (own + distance < size)]
+    exchange_freely(rng, perm, lambda i, p: np.abs(i - p) >= distance, can)
     return perm
 
 
@@ -185,39 +190,33 @@ def _near(rng: np.random.Generator, size: int, pairs: Near, values: npt.NDArray[
         )
     points = values.reshape(size, -1) / pairs.bandwidth
     if points.shape[1] > 1:
-        return _exchanged(rng, points)
+        return _worth_it(exchange_near(rng, points), pairs)
     perm = np.empty(size, dtype=np.int64)
     # the difference of two noises has the variance of one bandwidth
     first, second = (np.argsort(points[:, 0] + rng.normal(scale=0.5**0.5, size=size)) for _ in range(2))
     perm[first] = second
-    return perm
+    return _worth_it(perm, pairs)
 
 
-def _exchanged(rng: np.random.Generator, points: npt.NDArray[np.float64], sweeps: int = 200) -> Permutation:
-    """A permutation of law exp(-sum |points - points[perm]|^2 / 2): exchanges of partners, many at once.
-
-    Args:
-        rng: The step's stream.
-        points: (N, D), in bandwidths.
-        sweeps: How often each sample offers its partner to another that is near it in some direction.
-    """
-    size, dimensions = points.shape
-    perm, even = np.arange(size), size - size % 2
-    for _ in range(sweeps):
-        along = points @ rng.normal(size=dimensions) / dimensions**0.5
-        order = np.argsort(along + rng.normal(size=size))[size - even :][:even]
-        i, j = order[0::2], order[1::2]
-        # |p_i - q_j|^2 + |p_j - q_i|^2 - |p_i - q_i|^2 - |p_j - q_j|^2 = 2 (p_i - p_j) . (q_i - q_j)
-        rise = ((points[i] - points[j]) * (points[perm[i]] - points[perm[j]])).sum(1)
-        kept = np.log1p(-rng.random(len(i))) < -rise
-        i, j = i[kept], j[kept]
-        perm[i], perm[j] = perm[j], perm[i]
+def _worth_it(perm: Permutation, pairs: Near) -> Permutation:
+    """The partners; a warning where the law leaves most samples alone, though the step counts as mixed."""
+    own = int((perm == np.arange(len(perm))).sum())
+    if len(perm) >= 64 and 2 * own > len(perm):  # a small batch may well be so
+        warnings.warn(
+            f"{pairs!r} left {own} of {len(perm)} samples with themselves, unmixed: hardly any two are within a "
+            "bandwidth of each other (the more numbers a label has, the farther apart its samples are). Raise the "
+            "bandwidth, or pair by fewer numbers.",
+            stacklevel=2,
+        )
     return perm
 
 
 def _same_class(rng: np.random.Generator, labels: npt.NDArray[np.integer]) -> Permutation:
-    order, sizes = _by_class(rng, labels)
+    """Two random orders of the samples, each class after class: equal ranks are matched."""
+    _, of_class = np.unique(labels, return_inverse=True)
     perm = np.empty(len(labels), dtype=np.int64)
-    for members in np.split(order, np.cumsum(sizes)[:-1]):
-        perm[members] = rng.permutation(members)
+    first, second = (rng.permutation(len(labels)) for _ in range(2))
+    perm[first[np.argsort(of_class[first], kind="stable")]] = second[
+        np.argsort(of_class[second], kind="stable")
+    ]
     return perm

@@ -7,10 +7,11 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from mixlayers._exchanges import Permutation
 from mixlayers._lam import Lam, draw_lam
 from mixlayers._masks import Blocks, Box
 from mixlayers._method import MixingMethod, check_alpha, check_fraction
-from mixlayers._pairs import Permutation
+from mixlayers._numbers import keep
 from mixlayers._plan import Recipe
 
 
@@ -58,8 +59,13 @@ class PatchUp(MixingMethod):
             raise ValueError(
                 f"portion must be in (0, 1), got {self.portion}: it is the share of replaced features."
             )
-        if self.block_size < 1 or self.block_size != int(self.block_size):
+        if (
+            isinstance(self.block_size, bool)
+            or self.block_size < 1
+            or self.block_size != int(self.block_size)
+        ):
             raise ValueError(f"block_size must be a whole number of at least 1, got {self.block_size}.")
+        keep(self, block_size=int(self.block_size))
         if not 0.0 < self.loss_scale < float("inf"):
             raise ValueError(
                 f"loss_scale must be > 0, got {self.loss_scale}: 1, or 2 for the published loss."

@@ -12,16 +12,17 @@ import numpy.typing as npt
 
 from mixlayers._lam import Lam
 from mixlayers._masks import Blocks, Box, Mask, Span
+from mixlayers._numbers import check_integer, same_fields
 from mixlayers._random import MASK, stream
 from mixlayers._replace import DroppedBlocks, ErasedBoxes, Replace
 
 Recipe = Box | Blocks | DroppedBlocks | ErasedBoxes
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Version of a plan's dict; raised whenever an old dict would no longer draw the same step."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Blend:
     """A plan brought to one feature's shape: `x + w * (x[perm] - x)`, with `w = mask * (1 - lam)`.
 
@@ -38,6 +39,11 @@ class Blend:
     mask: Mask | None
     box: Span | None
     s: Lam
+
+    def __eq__(self, other: object) -> bool:
+        return same_fields(self, other)
+
+    __hash__ = None  # type: ignore[assignment]  # it holds arrays
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +128,8 @@ class MixPlan:
 
         Args:
             shape: The mixed feature's, batch axis first.
-            spatial: The labels' own resolution; the mask is brought to it by nearest neighbours.
+            spatial: The labels' own resolution. Each of their points has the mean of the mask over the part of the
+                feature that it stands for, so that the mean over all points is the share of the feature.
             channel_dim: As of `blend`.
 
         Returns:
@@ -141,7 +148,9 @@ class MixPlan:
                 f"(N, {', '.join(map(str, spatial))})."
             )
         for axis, (size, own) in enumerate(zip(spatial, covered.shape[1:], strict=True), start=1):
-            covered = covered.take(np.arange(size) * own // size, axis)
+            if size != own:
+                averaged = np.tensordot(covered, _overlaps(size, own), (axis, 1))
+                covered = np.moveaxis(averaged, -1, axis)
         give = np.asarray(1.0 - self.lam, dtype=np.float32)
         shares: npt.NDArray[np.float32] = give.reshape((-1,) + (1,) * len(spatial)) * covered
         return shares
@@ -177,21 +186,45 @@ class MixPlan:
                 "replay it with the version that wrote it, or draw the step again from (seed, rank, step)."
             )
         try:
-            perm = np.asarray(data["perm"], dtype=np.int64)
+            given = list(data["perm"])
+            seed, rank, step = (
+                check_integer(key, data[key], 0, 2**64 - 1) for key in ("seed", "rank", "step")
+            )
             plan = cls(
-                **{
-                    key: data[key]
-                    for key in ("seed", "rank", "step", "method", "place", "correct_lam", "loss_scale")
-                },
-                perm=perm,
+                seed,
+                rank,
+                step,
+                data["method"],
+                data["place"],
+                correct_lam=data["correct_lam"],
+                loss_scale=float(data["loss_scale"]),
+                perm=np.array([check_integer("perm", i, 0, 2**31 - 1) for i in given], dtype=np.int64),
                 lam=_from_json(data["lam"]),
                 recipe=None if data["recipe"] is None else _recipe_from_dict(data["recipe"]),
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a whole plan of format {FORMAT}: {error!r}.") from error
-        if sorted(perm.tolist()) != list(range(len(perm))):
-            raise ValueError(f"perm must be a permutation of 0..{len(perm) - 1}, got {perm.tolist()}.")
+        size = plan.batch_size
+        if sorted(given) != list(range(size)):
+            raise ValueError(f"perm must be a permutation of 0..{size - 1}, got {given}.")
+        for lam in (plan.lam, getattr(plan.recipe, "lam", 0.0)):
+            if np.ndim(lam) and np.shape(lam) != (size,):
+                raise ValueError(
+                    f"lam must be one number, or one for each of {size} samples, got shape {np.shape(lam)}."
+                )
+            if not ((np.asarray(lam) >= 0.0) & (np.asarray(lam) <= 1.0)).all():
+                raise ValueError(f"lam must be in [0, 1], got {lam}.")
+        if not 0.0 < plan.loss_scale < float("inf"):
+            raise ValueError(f"loss_scale must be > 0 and finite, got {plan.loss_scale}.")
         return plan
+
+
+def _overlaps(size: int, own: int) -> npt.NDArray[np.float32]:
+    """Of each of `size` equal parts of an axis, what share lies in each of `own` equal parts: (size, own)."""
+    start, at = np.arange(size)[:, None] / size, np.arange(own) / own
+    common = np.minimum(start + 1 / size, at + 1 / own) - np.maximum(start, at)
+    shares: npt.NDArray[np.float32] = (np.maximum(common, 0.0) * size).astype(np.float32)
+    return shares
 
 
 Shares = Sequence[tuple[Lam, Sequence[int]]]
@@ -203,6 +236,8 @@ def joint_share(shares: Shares) -> Lam:
     if len(shares) == 1:
         return shares[0][0]
     elements = [prod(shape[1:]) for _, shape in shares]
+    if not sum(elements):
+        elements = [1] * len(shares)
     return sum(s * (own / sum(elements)) for (s, _), own in zip(shares, elements, strict=True))
 
 
@@ -219,7 +254,9 @@ def _to_json(value: Any) -> Any:
 
 
 def _from_json(value: Any) -> Any:
-    return np.asarray(value, dtype=np.float32) if isinstance(value, list) else value
+    if isinstance(value, str | bytes | bool) or value is None:
+        raise TypeError(f"lam must be a number, got {value!r}")
+    return np.asarray(value, dtype=np.float32) if isinstance(value, list) else float(value)
 
 
 _RECIPES: Final[dict[str, Any]] = {kind.__name__: kind for kind in (Box, Blocks, DroppedBlocks, ErasedBoxes)}

@@ -8,8 +8,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
+from mixlayers._numbers import check_integer, keep
 from mixlayers._operations import Fill, Operation, check_fill
-from mixlayers._policy import Policy, Size, Step, check_integer, check_interpolation, check_probability, keep
+from mixlayers._policy import Policy, Size, Step, check_interpolation, check_probability
 from mixlayers._policy_tables import AUTO_AUGMENT, RAND_AUGMENT, SIGNED, strength, sub_policies
 
 

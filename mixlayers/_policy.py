@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable
 
 import numpy as np
 
+from mixlayers._numbers import check_integer
 from mixlayers._random import AUGMENT, stream
 
 Size = tuple[int, int]
@@ -62,22 +62,6 @@ def image_stream(seed: int, epoch: int, index: int) -> np.random.Generator:
     return stream(numbers["seed"], rank=numbers["index"], step=numbers["epoch"], purpose=AUGMENT)
 
 
-def check_integer(name: str, value: int, low: int, high: int, hint: str = "pass an integer in it.") -> int:
-    """The value as a Python integer.
-
-    Raises:
-        TypeError: If it is no integer.
-        ValueError: If it is not in [low, high].
-    """
-    try:
-        whole = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, got {value!r}.") from None
-    if not low <= whole <= high:
-        raise ValueError(f"{name} must be in [{low}, {high}], got {whole}: {hint}")
-    return whole
-
-
 def check_probability(p: float) -> float:
     """The value as a Python float in [0, 1]."""
     if not 0.0 <= p <= 1.0:
@@ -94,12 +78,6 @@ def check_interval(name: str, value: Iterable[float], low: float, high: float) -
             f"got {pair if len(pair) != 1 else pair[0]}."
         )
     return pair[0], pair[1]
-
-
-def keep(frozen: object, **values: object) -> None:
-    """Store checked values in the fields of a frozen dataclass, while it is made."""
-    for name, value in values.items():
-        object.__setattr__(frozen, name, value)
 
 
 def check_interpolation(interpolation: str) -> None:

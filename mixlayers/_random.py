@@ -10,6 +10,8 @@ from typing import Final
 
 import numpy as np
 
+from mixlayers._numbers import check_integer
+
 PLAN: Final = 0
 """Purpose of the stream that draws lam, perm, layer and method."""
 
@@ -22,7 +24,14 @@ AUGMENT: Final = 3
 ORDER: Final = 2
 """Purpose of the stream that shuffles a data set; its step is the epoch."""
 
-_WORD: Final = 2**64
+_LAST: Final = 2**64 - 1
+
+
+def worker_seed(seed: int, worker: tuple[int, ...] | None) -> int:
+    """The seed of a loader's worker process, by what tells it and its epoch from others; None: the main process."""
+    if worker is None:
+        return seed
+    return int(np.random.SeedSequence([seed, *worker]).generate_state(1, np.uint64)[0])
 
 
 def stream(seed: int, rank: int, step: int, purpose: int = PLAN) -> np.random.Generator:
@@ -35,9 +44,13 @@ def stream(seed: int, rank: int, step: int, purpose: int = PLAN) -> np.random.Ge
         purpose: Which of the step's independent streams.
 
     Raises:
+        TypeError: If a number is no integer.
         ValueError: If a number is negative or does not fit in 64 bits.
     """
-    for name, value in (("seed", seed), ("rank", rank), ("step", step)):
-        if not 0 <= value < _WORD:
-            raise ValueError(f"{name} must be in [0, 2**64), got {value}: pass a non-negative integer.")
-    return np.random.Generator(np.random.Philox(key=seed, counter=[0, purpose, step, rank]))
+    key, *numbers = (
+        check_integer(name, value, 0, _LAST, "pass a non-negative integer of at most 64 bits.")
+        for name, value in (("seed", seed), ("step", step), ("rank", rank))
+    )
+    # a list of such integers, one of them of 2**63 or more, would become float64: streams 2**11 apart would be one
+    counter = np.array([0, purpose, *numbers], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))

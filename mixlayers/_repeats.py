@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sized
 from functools import partial
+from types import FrameType
 
 import numpy as np
 import numpy.typing as npt
 
+from mixlayers._numbers import check_integer
 from mixlayers._random import ORDER, stream
+
+_DEALERS = ("BatchSamplerShard", "DistributedSamplerWrapper", "UnrepeatedDistributedSamplerWrapper")
+"""Who deals a sampler's indices to the processes: of accelerate (and the Trainer of transformers), and of Lightning."""
 
 
 def repeat_order(
@@ -38,6 +44,11 @@ def repeat_order(
     size = len(order)
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, got {repeats}: 1 is an ordinary epoch.")
+    repeats = check_integer("repeats", repeats, 1, 2**31 - 1)
+    if round_to is not None:
+        round_to = check_integer(
+            "round_to", round_to, 1, 2**62, "None rounds nothing; DeiT and timm have 256."
+        )
     if not 0 <= rank < world:
         raise ValueError(f"rank must be in [0, world), got rank {rank} of world {world}.")
     if size < 1:
@@ -75,13 +86,33 @@ class BaseSampler:
             round_to=round_to,
         )
         self._length = len(self._of_epoch(0))
+        # what a DistributedSampler shows
+        self.num_replicas, self.rank = self._deal.keywords["world"], self._deal.keywords["rank"]
+        self.num_samples, self.total_size = self._length, self._length * self.num_replicas
+        self.drop_last = False
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the next epoch; the ones after it follow."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
+        if self.num_replicas > 1:
+            self._check_not_dealt_again()
         return iter(self._next().tolist())
+
+    def _check_not_dealt_again(self) -> None:
+        """Raise if a trainer deals the indices to the processes, that are this one's already, once more."""
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None:
+            kind = type(frame.f_locals.get("self")).__name__ if "self" in frame.f_locals else ""
+            if kind in _DEALERS:
+                raise ValueError(
+                    f"RepeatedAugmentationSampler deals its indices to {self.num_replicas} processes by itself, and "
+                    f"{kind} would deal them once more, 1 / {self.num_replicas} of an epoch: make the sampler with "
+                    "num_replicas=1, rank=0; or leave the loader out of accelerator.prepare, and give Lightning's "
+                    "Trainer use_distributed_sampler=False."
+                )
+            frame = frame.f_back
 
     def __len__(self) -> int:
         return self._length

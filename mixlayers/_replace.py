@@ -9,16 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from mixlayers._erasing import Cutout, Erase, RandomErasing
-from mixlayers._masks import Mask, bernoulli, dilate, seed_rate
+from mixlayers._erasing import Erase
+from mixlayers._masks import Mask, bernoulli, centred, dilate, seed_rate
+from mixlayers._numbers import same_fields
+from mixlayers._rectangles import draw_boxes
+
+Whole = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Replace:
     """A plan brought to one feature's shape: the partner under the mask, `scale * x` elsewhere.
 
@@ -33,6 +37,11 @@ class Replace:
     mask: Mask
     partner: npt.NDArray[np.float32]
     scale: float = 1.0
+
+    def __eq__(self, other: object) -> bool:
+        return same_fields(self, other)
+
+    __hash__ = None  # type: ignore[assignment]  # it holds arrays
 
     def channels_last(self) -> Replace:
         """The same for a feature (N, *spatial, C)."""
@@ -98,24 +107,30 @@ class ErasedBoxes:
                 "takes any number."
             )
         noisy = isinstance(self.value, str)
+        sides = (spatial[0], spatial[1])
+        owner, top, left, height, width = self._boxes(rng, size, sides)
         mask = np.zeros((size, 1, *spatial), dtype=np.bool_)
         partner = np.zeros((size, channels, *spatial) if noisy else (1, 1, 1, 1), dtype=np.float32)
         if not noisy:
             partner = Erase(0, 0, 0, 0, self.value).partner((channels, 0, 0), floating=True)[None]
-        height, width = spatial
-        for i in range(size):
-            for box in self._boxes(rng, (height, width)):
-                at = (slice(box.top, box.top + box.height), slice(box.left, box.left + box.width))
-                mask[i, 0][at] = True
-                if noisy:
-                    noise = box.partner((channels, box.height, box.width), floating=True)
-                    partner[i][(slice(None), *at)] = noise
-        return Replace(mask, partner.astype(np.float32))
+        for i, t, x, h, w in zip(
+            *(numbers.tolist() for numbers in (owner, top, left, height, width)), strict=True
+        ):
+            at = (i, slice(None), slice(t, t + h), slice(x, x + w))
+            mask[at] = True
+            if noisy:
+                shape = (channels, 1, 1) if self.value == "rand" else (channels, h, w)
+                partner[at] = rng.standard_normal(shape, dtype=np.float32)
+        return Replace(mask, partner.astype(np.float32, copy=False))
 
-    def _boxes(self, rng: np.random.Generator, spatial: tuple[int, int]) -> tuple[Any, ...]:
+    def _boxes(self, rng: np.random.Generator, size: int, spatial: tuple[int, int]) -> tuple[Whole, ...]:
+        """Whose they are, tops, lefts, heights and widths of all boxes of a batch, (M,) each."""
+        fewest, most = self.count
+        count = np.where(rng.random(size) < self.p, rng.integers(fewest, most + 1, size), 0)
+        owner = np.repeat(np.arange(size), count)
         if self.size is None:
-            return RandomErasing(self.p, self.scale, self.ratio, self.value, self.count).draw(rng, spatial)
-        if rng.random() >= self.p:
-            return ()
-        count = int(rng.integers(self.count[0], self.count[1] + 1))
-        return Cutout(self.size, count, self.value).draw(rng, spatial)
+            kept, *box = draw_boxes(rng, math.prod(spatial) / count[owner], self.scale, self.ratio, spatial)
+            return owner[kept], *box
+        half = np.full(len(owner), self.size // 2)
+        (top, bottom), (left, right) = (centred(rng, half, side) for side in spatial)
+        return owner, top, left, bottom - top, right - left

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from mixlayers._errors import MixingError
 from mixlayers._method import Method
+from mixlayers._numbers import plain
 from mixlayers._pass import Pass
 from mixlayers._plan import MixPlan
 
@@ -142,10 +143,11 @@ class Session:
         Raises:
             ValueError: If the state is not `{"step": n}` with n >= 0.
         """
-        if set(state) != {"step"} or not isinstance(state["step"], int) or state["step"] < 0:
-            raise ValueError(f'a mixer\'s state is {{"step": n}} with n >= 0, got {dict(state)!r}.')
+        step = plain(state["step"]) if set(state) == {"step"} else None
+        if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+            raise ValueError(f'a mixer\'s state is {{"step": n}} with n >= 0, got {state!r}.')
         self._owed, self.last = [], None
-        self.step = state["step"]
+        self.step = step
 
     def __getstate__(self) -> dict[str, Any]:
         """A copied or pickled session starts with the next forward."""

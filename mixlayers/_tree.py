@@ -6,20 +6,42 @@ Hugging Face's ModelOutput is a dict and comes back as the same class.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Collection, Iterator, MutableMapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 
-def tree_map(f: Callable[[Any], Any], tree: Any) -> Any:
-    """Apply f to every leaf; containers are rebuilt, or returned as they are if nothing in them changed."""
+def tree_map(
+    f: Callable[[Any], Any],
+    tree: Any,
+    *,
+    keep: Collection[str] = (),
+    is_leaf: Callable[[Any], bool] = lambda node: False,
+) -> Any:
+    """Apply f to every leaf; containers are rebuilt, or returned as they are if nothing in them changed.
+
+    Args:
+        f: Takes a leaf.
+        tree: A container, or a leaf.
+        keep: Keys and names of what stays as it is.
+        is_leaf: Which containers are leaves too.
+    """
+
+    def mapped_of(node: Any) -> Any:
+        return tree_map(f, node, keep=keep, is_leaf=is_leaf)
+
+    if is_leaf(tree):
+        return f(tree)
     if isinstance(tree, tuple | list):
-        items = [tree_map(f, item) for item in tree]
+        items = [
+            item if name in keep else mapped_of(item)
+            for name, item in zip(getattr(tree, "_fields", [None] * len(tree)), tree, strict=True)
+        ]
         if all(new is old for new, old in zip(items, tree, strict=True)):
             return tree
         return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
     if isinstance(tree, MutableMapping):
-        mapped = {key: tree_map(f, value) for key, value in tree.items()}
+        mapped = {key: value if key in keep else mapped_of(value) for key, value in tree.items()}
         changed = {key: value for key, value in mapped.items() if value is not tree[key]}
         result = copy.copy(tree) if changed else tree
         for key, value in changed.items():
@@ -27,7 +49,7 @@ def tree_map(f: Callable[[Any], Any], tree: Any) -> Any:
         return result
     if is_dataclass(tree) and not isinstance(tree, type):
         before = {field.name: getattr(tree, field.name) for field in fields(tree)}
-        mapped = {name: tree_map(f, value) for name, value in before.items()}
+        mapped = {name: value if name in keep else mapped_of(value) for name, value in before.items()}
         changed = {name: value for name, value in mapped.items() if value is not before[name]}
         if not changed:
             return tree
@@ -36,6 +58,31 @@ def tree_map(f: Callable[[Any], Any], tree: Any) -> Any:
             object.__setattr__(replaced, name, value)
         return replaced
     return f(tree)
+
+
+def tree_zip(f: Callable[[Any, Any], Any], one: Any, other: Any) -> Any:
+    """Apply f to the leaves of two containers of one structure.
+
+    Raises:
+        ValueError: If their structures differ.
+    """
+    pairs = list(zip(leaves(one), leaves(other), strict=False))
+    seen = iter(pairs)
+    if (
+        type(one) is not type(other)
+        or len(pairs) != len(list(leaves(one)))
+        or len(pairs) != len(list(leaves(other)))
+    ):
+        raise ValueError(
+            f"the two sides of a blend differ in structure, {type(one).__name__} of {len(list(leaves(one)))} and "
+            f"{type(other).__name__} of {len(list(leaves(other)))} values: return the same for any labels."
+        )
+    return tree_map(lambda _: f(*next(seen)), one)
+
+
+def scaled(tree: Any, factor: float) -> Any:
+    """A loss, or a container of losses, times a factor; what is no number or tensor stays."""
+    return tree_map(lambda x: x if x is None or isinstance(x, str | bool | int) else x * factor, tree)
 
 
 def leaves(tree: Any) -> Iterator[Any]:

@@ -7,6 +7,18 @@ Two of Chainer's functions use what NumPy 2 has no more, and raise AttributeErro
 the gradient of `F.as_strided`.
 """
 
+from mixlayers import Apart as Apart
+from mixlayers import CutMix as CutMix
+from mixlayers import DropBlock as DropBlock
+from mixlayers import Erasing as Erasing
+from mixlayers import ManifoldMixup as ManifoldMixup
+from mixlayers import MixedTarget as MixedTarget
+from mixlayers import MixingError as MixingError
+from mixlayers import Mixup as Mixup
+from mixlayers import Near as Near
+from mixlayers import OneOf as OneOf
+from mixlayers import PatchUp as PatchUp
+from mixlayers import Scheduled as Scheduled
 from mixlayers_chainer import IEBN as IEBN
 from mixlayers_chainer import Classifier as Classifier
 from mixlayers_chainer import ManifoldMixupClassifier as ManifoldMixupClassifier

@@ -11,7 +11,9 @@ import pytest
 HERE = Path(__file__).parent
 FRAMEWORKS = ("torch", "paddle", "chainer")
 
-sys.path[:0] = [str(HERE / folder) for folder in ("frameworks", "trainers", "programs", *FRAMEWORKS)]
+sys.path[:0] = [
+    str(HERE / folder) for folder in ("frameworks", "trainers", "programs", "install", *FRAMEWORKS)
+]
 
 
 def made(name: str) -> Any:

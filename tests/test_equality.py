@@ -1,5 +1,7 @@
 """One step in three frameworks: same weights, same batch, same seed, so the same everything."""
 
+import importlib
+
 import numpy as np
 import pytest
 
@@ -122,3 +124,28 @@ def test_the_same_names_for_mixing(frameworks):
     for fw in frameworks:
         assert mixing <= set(fw.face.__all__)
         assert all("iebn" in other.lower() for other in set(fw.face.__all__) - mixing - idioms)
+
+
+def test_methods_come_with_each_face(frameworks):
+    """One import is enough: `from mixlayers.torch import ManifoldMixup, wrap`."""
+    import mixlayers
+
+    for fw in frameworks:
+        for name in ("CutMix", "ManifoldMixup", "Mixup", "OneOf", "PatchUp", "Scheduled", "MixingError"):
+            assert getattr(fw.face, name) is getattr(mixlayers, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("wrap", r"each framework has its own: from mixlayers.torch import wrap, or of mixlayers.paddle"),
+        ("MixUp", r"has no 'MixUp'; it is Mixup: from mixlayers import Mixup"),
+        ("manifold_mixup", "it is ManifoldMixup"),
+        ("Cutmix", "it is CutMix"),
+        ("nothing", "cannot import name 'nothing'"),
+    ],
+)
+def test_names_that_are_sought_in_the_wrong_place(name, says):
+    with pytest.raises(ImportError, match=says):
+        exec(f"from mixlayers import {name}")
+    assert not hasattr(importlib.import_module("mixlayers"), name)

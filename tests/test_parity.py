@@ -17,14 +17,23 @@ METHODS = [
     PatchUp("soft", block_size=4),
     PatchUp("soft", lam_per="sample", block_size=2),
 ]
-SHAPES = [(5, 6), (5, 4, 9), (5, 3, 8, 6), (4, 2, 5, 4, 6), (3, 4, 1, 1), (1, 2, 3, 3), (7, 2, 3, 11)]
+SHAPES = [
+    (5, 6),
+    (4, 3, 1, 9),
+    (5, 4, 9),
+    (5, 3, 8, 6),
+    (4, 2, 5, 4, 6),
+    (3, 4, 1, 1),
+    (1, 2, 3, 3),
+    (7, 2, 3, 11),
+]
 
 
 CASES = [
     pytest.param(method, shape, id=f"{method}-{'x'.join(map(str, shape))}")
     for method in METHODS
     for shape in SHAPES
-    if len(shape) > 2 or not isinstance(method, CutMix)
+    if max(shape[2:], default=0) > 2 or not isinstance(method, CutMix)
 ]
 
 

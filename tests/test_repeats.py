@@ -116,6 +116,7 @@ def test_an_order_of_another_sampler_is_refused(monkeypatch):
     ("arguments", "message"),
     [
         ({"repeats": 0}, "repeats must be at least 1, got 0"),
+        ({"round_to": 0}, r"round_to must be in \[1, .*\], got 0: None rounds nothing"),
         ({"num_replicas": 2, "rank": 2}, r"rank must be in \[0, world\), got rank 2 of world 2"),
         (
             {"round_to": 256},

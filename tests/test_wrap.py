@@ -183,6 +183,11 @@ def test_resume_equals_an_uninterrupted_run(fw):
         assert np.array_equal(value, fw.state(second)[name]), name
     with pytest.raises(ValueError, match=r'\{"step": n\}'):
         mixer.load_state_dict({"epoch": 3})
+    for step in (True, 1.0, -1, "3"):
+        with pytest.raises(ValueError, match=r"state is \{\"step\": n\} with n >= 0, got"):
+            mixer.load_state_dict({"step": step})
+    mixer.load_state_dict({"step": np.int64(3)})
+    assert mixer.step == 3 and type(mixer.step) is int
 
 
 def test_global_random_states_do_not_move(fw):

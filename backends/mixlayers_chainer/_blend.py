@@ -10,8 +10,9 @@ import chainer.functions as F
 import numpy as np
 from chainer import FunctionNode, Variable, backend
 
+from mixlayers._exchanges import Permutation
 from mixlayers._lam import Lam
-from mixlayers._pairs import Permutation, inverse
+from mixlayers._pairs import inverse
 from mixlayers._plan import Blend
 from mixlayers._replace import Replace
 
@@ -31,6 +32,7 @@ class Partners:
     """A step's permutation and its inverse, moved to each device once."""
 
     def __init__(self, perm: Permutation) -> None:
+        self.perm = perm
         self._both = perm, inverse(perm)
         self._moved: dict[str, tuple[Array, Array]] = {}
 

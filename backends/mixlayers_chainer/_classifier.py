@@ -90,6 +90,10 @@ class Classifier(L.Classifier):
         return F.mean(loss) if loss.ndim else loss
 
     def _blended(self, f: Any, ours: Any, target: MixedTarget) -> Variable:
+        if (
+            f is F.softmax_cross_entropy and getattr(target.y, "ndim", 1) > 1
+        ):  # pixels may have to follow a mask
+            return cross_entropy(self.y, target) / target.loss_scale
         return f(self.y, target) if f is ours else target.blend(lambda labels: f(self.y, labels))
 
 

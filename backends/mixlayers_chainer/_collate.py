@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import chainer
-import numpy as np
 from chainer.dataset import Converter, concat_examples
 
 from mixlayers._arrays import COLLATED
@@ -15,7 +14,7 @@ from mixlayers._collate import BaseCollate
 class MixCollate(BaseCollate, Converter):
     """A converter that mixes: `StandardUpdater(iterator, optimizer, MixCollate(CutMix(), num_classes=10))`.
 
-    Batches come as `(x, soft_targets)` on the updater's device, with float32 targets of shape (N,
+    Batches of (x, label) come as `(x, soft_targets)` on the updater's device, with float32 targets of shape (N,
     num_classes), which `F.softmax_cross_entropy` takes as they are; for the accuracy pass `L.Classifier(...,
     accfun=mixlayers.chainer.accuracy)`. Any batch size will do. uint8 images are blended in float32 and
     rounded to the nearest; other integers are refused. Mixing is done by NumPy, before anything is sent to a
@@ -27,6 +26,14 @@ class MixCollate(BaseCollate, Converter):
         seed: The run's seed.
         rank: The process's number; give different ranks different numbers.
         smoothing: Label smoothing epsilon in [0, 1).
+        labels_getter: Where the labels are in a collated batch: a key ("label"), a position (2 for samples of
+            (index, x, y)), or, as torchvision's, a function of the batch. None: the second of (x, y), or the one
+            entry of a dict or named tuple that is called label, labels, target, targets, y, class, classes or
+            category.
+        labels: What whole-number labels are: class "indices", or "rows" of 0 and 1 for each class. "auto": rows where
+            they are bool, or have num_classes > 1 columns; else indices.
+        keep: Names of floating-point entries of a dict that are no features and stay as they are, such as an image's
+            scale.
     """
 
     framework = COLLATED
@@ -36,9 +43,8 @@ class MixCollate(BaseCollate, Converter):
         mixed = super().__call__(batch)
         return mixed if device is None else chainer.get_device(device).send(mixed)
 
-    def _collate(self, samples: list[Any]) -> tuple[Any, Any]:
-        x, labels = concat_examples(samples)
-        return x, np.asarray(labels)
+    def _collate(self, samples: list[Any]) -> Any:
+        return concat_examples([tuple(s) if isinstance(s, tuple | list) else s for s in samples])
 
     def _worker(self) -> None:
         return None

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from multiprocessing import current_process
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 import chainer
 import chainer.functions as F
@@ -15,20 +15,24 @@ from chainer import Link, Variable, backend
 from chainer.training.updaters import ParallelUpdater
 from chainer.training.updaters.multiprocess_parallel_updater import _Worker
 
-from mixlayers._framework import Framework, check_columns
+from mixlayers._exchanges import Permutation
+from mixlayers._framework import Framework
 from mixlayers._lam import Lam
-from mixlayers._pairs import Permutation
 from mixlayers._plan import Blend
 from mixlayers._replace import Replace
 from mixlayers_chainer._blend import Array, Partners, blend, device_of, replace, share_on
 
 _REPLICAS = ParallelUpdater.update_core.__code__
 
+IGNORED: Final = -1
+"""The number of labels that do not count, by default."""
+
 
 class Chainer(Framework):
     """Chainer's variables, the arrays that they hold, and links."""
 
     module = Link
+    ignored = IGNORED
 
     def is_tensor(self, x: object) -> bool:
         return isinstance(x, (Variable, *chainer.get_array_types()))
@@ -52,11 +56,22 @@ class Chainer(Framework):
     def to_numpy(self, x: Variable | Array) -> np.ndarray[Any, Any]:
         return backend.CpuDevice().send(chainer.as_array(x))
 
-    def one_hot(self, y: Variable | Array, num_classes: int) -> Variable | Array:
-        if self.is_float(y):
-            check_columns(y, num_classes)
-            return y
-        return one_hot(chainer.as_array(y), num_classes)
+    def is_bool(self, x: Variable | Array) -> bool:
+        return bool(x.dtype.kind == "b")
+
+    def to_float(self, x: Variable | Array) -> Array:
+        return chainer.as_array(x).astype(np.float32)
+
+    def top(self, scores: Array, k: int) -> Array:
+        return scores.argmax(axis=1)[:, None] if k == 1 else (-scores).argsort(axis=1)[:, :k]
+
+    def label(self, y: Variable | Array) -> Array:
+        return chainer.as_array(y)
+
+    def hot(self, y: Variable | Array, num_classes: int) -> Array:
+        array, device = chainer.as_array(y), device_of(y)
+        with chainer.using_device(device):
+            return (array[..., None] == device.send(np.arange(num_classes))).astype(np.float32)
 
     def partners(self, perm: Permutation) -> Partners:
         return Partners(perm)
@@ -69,6 +84,10 @@ class Chainer(Framework):
 
     def share(self, s: Lam, beside: Variable | Array) -> float | Array:
         return share_on(s, device_of(beside))
+
+    def worker(self) -> tuple[int, ...] | None:
+        """Of a MultiprocessIterator: its processes stay for all epochs, and so go on counting."""
+        return current_process()._identity or None
 
     def rank(self) -> int:
         """The process's under ChainerMN or a MultiprocessParallelUpdater; the replica's under a ParallelUpdater."""
@@ -85,13 +104,6 @@ class Chainer(Framework):
 
 
 CHAINER = Chainer()
-
-
-def one_hot(y: Array, num_classes: int, dtype: Any = np.float32) -> Array:
-    """Class indices as (..., K); the ignored label -1 gives a row of zeros."""
-    device = device_of(y)
-    with chainer.using_device(device):
-        return (y[..., None] == device.send(np.arange(num_classes))).astype(dtype)
 
 
 def _frames() -> list[FrameType]:

@@ -7,11 +7,12 @@ module-level classes, so that a copied or pickled model carries its own mixer.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import chainer.links as L
-from chainer import Chain, Link
+from chainer import Chain, ChainList, Link, Sequential
 from chainer.links.rnn.n_step_rnn import NStepRNNBase
 
 from mixlayers._errors import refuse
@@ -44,9 +45,15 @@ class Around(Hook):
     """On the model: draw the plan, take the target, mix the input; afterwards hand out the target."""
 
     def __init__(self, mixer: Mixer) -> None:
-        self.mixer = mixer
+        self.mixer, self._whole = mixer, True
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"mixer": self.mixer, "_whole": False}
 
     def before(self, link: Link, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        if not self._whole:
+            rejoin(link, self.mixer)
+            self._whole = True
         return self.mixer._enter(link, args, kwargs)
 
     def after(self, link: Link, output: Any) -> Any:
@@ -157,6 +164,19 @@ def _make_hooked(make: Any, arguments: tuple[Any, ...]) -> Any:
     return link
 
 
+def rejoin(model: Link, mixer: Mixer) -> None:
+    """Put a copied model's layers under its own mixer.
+
+    ChainerMN's create_mnbn_model copies the children one by one, each with a mixer of its own, and replaces some.
+    """
+    for name, link in named_layers(model):
+        places = [found for found in hooks_of(link) if isinstance(found, Place)]
+        for place in places:
+            place.mixer = mixer
+        if name in (mixer.places or ()) and not any(place.name == name for place in places):
+            hook(link, Place(mixer, name))
+
+
 def mixable(link: Link, output: Any) -> Any:
     """The output, unless it is an n-step RNN's: sequences of several lengths, and states with another axis first."""
     return () if isinstance(link, NStepRNNBase) else output
@@ -171,6 +191,30 @@ def named_layers(model: Link, prefix: str = "") -> Iterator[tuple[str, Link]]:
     for name, child in children:
         yield prefix + name, child
         yield from named_layers(child, f"{prefix}{name}.")
+
+
+def warn_of_position(model: Any, path: str) -> None:
+    """Warn where a name in a Sequential, in which Chainer counts links alone, is not the position it looks like."""
+    for name in path.split("."):
+        if isinstance(model, Sequential) and name.isdecimal():
+            children, own = list(model.children()), list(model)
+            if int(name) >= len(children):
+                return
+            child = children[int(name)]
+            if int(name) >= len(own) or own[int(name)] is not child:
+                at = next(index for index, one in enumerate(own) if one is child)
+                warnings.warn(
+                    f"layers={path!r}: Chainer counts the links of a Sequential alone, and no functions: {name!r} is "
+                    f"the {type(child).__name__} at position {at}. Name the link itself, layers=[model[{at}]], where "
+                    "that is meant.",
+                    stacklevel=3,
+                )
+        model = getattr(model, name, None) if not isinstance(model, ChainList) else _child(model, name)
+
+
+def _child(model: Any, name: str) -> Any:
+    children = list(model.children())
+    return children[int(name)] if name.isdecimal() and int(name) < len(children) else None
 
 
 def find_mixer(model: Link) -> Mixer | None:

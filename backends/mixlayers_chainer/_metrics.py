@@ -2,47 +2,46 @@
 
 from __future__ import annotations
 
-import chainer
+import numpy as np
 from chainer import Variable
 
 from mixlayers import MixedTarget
-from mixlayers._metrics import check_topk, mixed_calibration_error
+from mixlayers._metrics import mixed_accuracy, mixed_calibration_error
 from mixlayers_chainer._blend import Array
-from mixlayers_chainer._framework import CHAINER
+from mixlayers_chainer._framework import CHAINER, IGNORED
 
 
-def accuracy(output: Variable | Array, target: MixedTarget | Variable | Array, topk: int = 1) -> Variable:
+def accuracy(
+    output: Variable | Array,
+    target: MixedTarget | Variable | Array,
+    topk: int = 1,
+    ignore_index: int = IGNORED,
+) -> Variable:
     """Share of correct predictions; for a mixed target the share-weighted mean over both labels.
 
     Args:
-        output: Scores, (N, K).
-        target: A mixed target, class indices (N,), or soft labels (N, K), which count as their largest class.
+        output: Scores, (N, K) or (N, K, ...); or one logit a sample, (N,) or (N, 1), which says 1 above 0.
+        target: A mixed target: class indices (N, ...), or (N, 1); probabilities of the output's shape, which count as
+            their largest class; or 0 and 1 for each logit, whole numbers or bool of the output's shape, each a
+            prediction of its own.
         topk: A label among so many of the highest scores counts, 1 <= topk <= K.
+        ignore_index: Labels of this number do not count.
 
     Returns:
         A scalar Variable on the output's device.
 
     Raises:
-        ValueError: If topk is out of its range.
+        ValueError: If topk is out of its range; if the labels fit no such output, or hold a class that there is not.
     """
-    check_topk(topk, output.shape)
-    mixed = target if isinstance(target, MixedTarget) else MixedTarget(target)
-    scores = chainer.as_array(output)
-    used = mixed.used
-    predicted = scores.argmax(axis=1)[:, None] if topk == 1 else (-scores).argsort(axis=1)[:, :topk]
-
-    def each(y: Variable | Array) -> Array:
-        labels = chainer.as_array(y)
-        labels = labels.argmax(axis=1) if CHAINER.is_float(labels) else labels
-        return (predicted == labels[:, None]).any(axis=1).astype("float32")
-
-    hits = mixed.blend(each)
-    mixed.used = used  # a metric is no loss: one must still use the target
-    return Variable(hits.mean(keepdims=True).reshape(()), requires_grad=False)
+    hits = mixed_accuracy(CHAINER, output, target, topk, ignore_index)
+    return Variable(np.asarray(hits) if isinstance(hits, np.generic) else hits, requires_grad=False)
 
 
 def calibration_error(
-    output: Variable | Array, target: MixedTarget | Variable | Array, bins: int = 15
+    output: Variable | Array,
+    target: MixedTarget | Variable | Array,
+    bins: int = 15,
+    ignore_index: int = IGNORED,
 ) -> float:
     """Expected calibration error (Guo et al., ICML 2017), computed on the host; for validation, not for each step.
 
@@ -52,5 +51,6 @@ def calibration_error(
         output: Logits, (N, K).
         target: A mixed target, class indices (N,), or soft labels (N, K), which count as their largest class.
         bins: Number of equally wide bins of confidence.
+        ignore_index: Labels of this number do not count.
     """
-    return mixed_calibration_error(CHAINER, output, target, bins)
+    return mixed_calibration_error(CHAINER, output, target, bins, ignore_index)

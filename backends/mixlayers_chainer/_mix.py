@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from mixlayers import Method, MixedTarget
@@ -19,6 +20,7 @@ def mix(
     rank: int = 0,
     batch_dim: int = 0,
     channel_dim: int = 1,
+    keep: Collection[str] = (),
 ) -> tuple[Any, MixedTarget]:
     """Mix an input batch and its target; no model needed.
 
@@ -26,11 +28,13 @@ def mix(
         x: Floating-point array or Variable (N, ...), or a tuple, list, dict or dataclass holding some.
         target: Labels (N,), soft labels (N, K), or a container of arrays with N rows.
         method: For example CutMix(). A method for hidden layers does what it does at the input.
-        step: The step's number, for exact replay and resume. None: this process's next one, from 0.
+        step: The step's number, for exact replay and resume. None: this process's next one, from 0; a loader's
+            worker processes draw differently from each other, and in each epoch.
         seed: The run's seed.
         rank: The process's number; equal ranks draw equal plans.
         batch_dim: Axis of x that holds the batch.
         channel_dim: 1 or -1, where a masked feature's channels are, the batch axis being first.
+        keep: Names of entries of x that are no features and stay as they are, such as an image's scale.
 
     Returns:
         The mixed x, a new array or Variable, as it was given; and the mixed target.
@@ -48,4 +52,5 @@ def mix(
         rank=rank,
         batch_dim=batch_dim,
         channel_dim=channel_dim,
+        keep=keep,
     )

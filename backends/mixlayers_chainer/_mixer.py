@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import chainer
@@ -18,7 +18,7 @@ from mixlayers._trial import Trial
 from mixlayers_chainer._audit import put_on_trial
 from mixlayers_chainer._autograd import AUTOGRAD
 from mixlayers_chainer._framework import CHAINER
-from mixlayers_chainer._hooks import Around, Place, check_wrappable, hook, named_layers
+from mixlayers_chainer._hooks import Around, Place, check_wrappable, hook, named_layers, warn_of_position
 from mixlayers_chainer._stage import ChainerStage
 
 
@@ -42,16 +42,21 @@ class Mixer(BaseMixer[Link]):
         mask: Mask = None,
         share: Share = "features",
         trust: Trust = False,
+        keep: Collection[str] = (),
     ) -> None:
         if mask:
             raise ValueError(
                 f"mask={mask!r}: Chainer's links take no padding masks, so none can travel with the mixed features: "
                 "mix where sequences are features of one length, (N, ...), such as after pooling."
             )
+        layers = _dotted(layers)
+        for name in [layers] if isinstance(layers, str) else layers if isinstance(layers, Sequence) else []:
+            if isinstance(name, str):
+                warn_of_position(model, name)
         super().__init__(
             model,
             method,
-            _dotted(layers),
+            layers,
             example=example,
             seed=seed,
             rank=rank,
@@ -60,6 +65,7 @@ class Mixer(BaseMixer[Link]):
             mask=mask,
             share=share,
             trust=trust if isinstance(trust, bool) else _dotted(trust),
+            keep=keep,
         )
 
     @property

@@ -1,5 +1,7 @@
 """What only PaddlePaddle can do: hook a model, and carry a plan out on its tensors. Use `mixlayers.paddle`."""
 
+import mixlayers_paddle._needs  # noqa: F401, I001  # first: it says the way out where paddle is missing
+
 from mixlayers_paddle._audit import audit as audit
 from mixlayers_paddle._collate import MixCollate as MixCollate
 from mixlayers_paddle._convert import convert_iebn as convert_iebn

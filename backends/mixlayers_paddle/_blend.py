@@ -9,8 +9,9 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
+from mixlayers._exchanges import Permutation
 from mixlayers._lam import Lam
-from mixlayers._pairs import Permutation, inverse
+from mixlayers._pairs import inverse
 from mixlayers._plan import Blend
 from mixlayers._replace import Replace
 
@@ -19,6 +20,7 @@ class Partners:
     """A step's permutation and its inverse, moved to each place once."""
 
     def __init__(self, perm: Permutation) -> None:
+        self.perm = perm
         self._both = perm, inverse(perm)
         self._moved: dict[str, tuple[Tensor, Tensor]] = {}
 

@@ -17,7 +17,7 @@ from mixlayers._tree import tree_map
 class MixCollate(BaseCollate):
     """A `collate_fn` that mixes: `DataLoader(data, collate_fn=MixCollate(CutMix(), num_classes=10))`.
 
-    Batches come as `(x, soft_targets)`, NumPy arrays of which the DataLoader makes tensors, with float32
+    Batches of (x, label) come as `(x, soft_targets)`, NumPy arrays of which the DataLoader makes tensors, with float32
     targets of shape (N, num_classes) for `nn.CrossEntropyLoss(soft_label=True)`. Any batch size will do.
     uint8 images are blended in float32 and rounded to the nearest; other integers are refused. Worker
     processes draw differently, and differently in each epoch, from the seed that the DataLoader gives them
@@ -29,13 +29,20 @@ class MixCollate(BaseCollate):
         seed: The run's seed.
         rank: The process's number; give different ranks different numbers.
         smoothing: Label smoothing epsilon in [0, 1).
+        labels_getter: Where the labels are in a collated batch: a key ("label"), a position (2 for samples of
+            (index, x, y)), or, as torchvision's, a function of the batch. None: the second of (x, y), or the one
+            entry of a dict or named tuple that is called label, labels, target, targets, y, class, classes or
+            category.
+        labels: What whole-number labels are: class "indices", or "rows" of 0 and 1 for each class. "auto": rows where
+            they are bool, or have num_classes > 1 columns; else indices.
+        keep: Names of floating-point entries of a dict that are no features and stay as they are, such as an image's
+            scale.
     """
 
     framework = COLLATED  # Paddle's own operators can hang in a worker that was forked after they ran
 
-    def _collate(self, samples: list[Any]) -> tuple[Any, Any]:
-        x, labels = default_collate_fn(samples)
-        return tree_map(_array, x), _array(labels)
+    def _collate(self, samples: list[Any]) -> Any:
+        return tree_map(_array, default_collate_fn(samples))
 
     def _worker(self) -> tuple[int, ...] | None:
         worker = get_worker_info()
@@ -43,4 +50,4 @@ class MixCollate(BaseCollate):
 
 
 def _array(x: Any) -> Any:
-    return x.numpy() if isinstance(x, Tensor) else np.asarray(x)
+    return x.numpy() if isinstance(x, Tensor) else np.asarray(x) if isinstance(x, int | float) else x

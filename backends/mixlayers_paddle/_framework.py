@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
+from paddle.io import get_worker_info
 
 from mixlayers import MixingError
-from mixlayers._framework import Framework, check_columns
+from mixlayers._exchanges import Permutation
+from mixlayers._framework import Framework
 from mixlayers._lam import Lam
-from mixlayers._pairs import Permutation
 from mixlayers._plan import Blend
 from mixlayers._replace import Replace
 from mixlayers_paddle._blend import Partners, blend, replace, share_on
+
+IGNORED: Final = -100
+"""The number of labels that do not count, by default."""
 
 
 class Paddle(Framework):
     """PaddlePaddle's tensors and layers."""
 
     module = nn.Layer
+    ignored = IGNORED
 
     def is_tensor(self, x: object) -> bool:
         return isinstance(x, Tensor | paddle.pir.Value)
@@ -45,11 +50,23 @@ class Paddle(Framework):
     def to_numpy(self, x: Tensor) -> np.ndarray[Any, Any]:
         return x.detach().numpy()
 
-    def one_hot(self, y: Tensor, num_classes: int) -> Tensor:
-        if self.is_float(y):
-            check_columns(y, num_classes)
-            return y
-        return F.one_hot(class_labels(y), num_classes)
+    def is_bool(self, x: Tensor) -> bool:
+        return bool(x.dtype == paddle.bool)
+
+    def to_float(self, x: Tensor) -> Tensor:
+        return x.astype("float32")
+
+    def top(self, scores: Tensor, k: int) -> Tensor:
+        return paddle.topk(scores, k, axis=1)[1]
+
+    def zeroed(self, y: Tensor, kept: Tensor) -> Tensor:
+        return y * kept.astype(y.dtype)
+
+    def checks(self, y: Tensor) -> bool:
+        return bool(paddle.in_dynamic_mode() and y.place.is_cpu_place())
+
+    def hot(self, y: Tensor, num_classes: int) -> Tensor:
+        return F.one_hot(y.astype("int64"), num_classes)
 
     def partners(self, perm: Permutation) -> Partners:
         return Partners(perm)
@@ -66,6 +83,10 @@ class Paddle(Framework):
     def rank(self) -> int:
         return paddle.distributed.get_rank()
 
+    def worker(self) -> tuple[int, ...] | None:
+        worker = get_worker_info()
+        return None if worker is None else (worker.seed, worker.id)
+
     def check_mixing(self) -> None:
         if not paddle.in_dynamic_mode():
             raise MixingError(
@@ -75,8 +96,3 @@ class Paddle(Framework):
 
 
 PADDLE = Paddle()
-
-
-def class_labels(y: Tensor) -> Tensor:
-    """Class indices as (N, ...): Paddle's data sets and losses have them as (N, 1) too."""
-    return y.squeeze(-1) if y.ndim > 1 and y.shape[-1] == 1 else y

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from types import FrameType
 from typing import Any
 
+import paddle
 from paddle import nn
 
 from mixlayers._mixer import BaseMixer
@@ -29,7 +32,7 @@ class Mixer(BaseMixer[nn.Layer]):
         return dict(model.named_sublayers())
 
     def _training(self, model: nn.Layer) -> bool:
-        return model.training
+        return model.training and not (not paddle.in_dynamic_mode() and _is_saved())
 
     def _hook_model(self, model: nn.Layer) -> None:
         Enter(model, self)
@@ -48,3 +51,13 @@ class Mixer(BaseMixer[nn.Layer]):
 
     def _stage(self, model: nn.Layer) -> PaddleStage:
         return PaddleStage(model)
+
+
+def _is_saved() -> bool:
+    """Whether paddle.jit.save traces the model (as `Model.save(training=False)` does, in train mode): for inference."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name == "save" and frame.f_globals.get("__name__") == "paddle.jit.api":
+            return True
+        frame = frame.f_back
+    return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 from paddle import nn
@@ -30,6 +31,7 @@ def wrap(
     mask: Mask = None,
     share: Share = "features",
     trust: Trust = False,
+    keep: Collection[str] = (),
 ) -> Model:
     """Make a model mix: afterwards `output, target = model(images, target=labels)`.
 
@@ -48,6 +50,7 @@ def wrap(
         mask=mask,
         share=share,
         trust=trust,
+        keep=keep,
     )
     return model
 

@@ -1,5 +1,7 @@
 """Image augmentation by Pillow; `mixlayers.augment` is its face."""
 
+import mixlayers_pillow._needs  # noqa: F401, I001  # first: it says the way out where PIL is missing
+
 from mixlayers._erasing import Erase as Erase
 from mixlayers._operations import Operation as Operation
 from mixlayers._rectangles import Crop as Crop

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mixlayers._erasing import Erase
+from mixlayers._erasing import Erase, channels_last
 from mixlayers._operations import Operation
 from mixlayers._policies import Normalize
 from mixlayers._policy import Size, Step
@@ -62,7 +62,13 @@ def size_of(image: Picture) -> Size:
     if isinstance(image, Image.Image):
         if image.mode not in MODES:
             raise ValueError(
-                f"a PIL image must be of mode 'L' or 'RGB', got {image.mode!r}: use image.convert('RGB')."
+                f"a PIL image must be of mode 'L' or 'RGB', got {image.mode!r}: "
+                + (
+                    "convert() would cut off its range; scale it, Image.fromarray((np.asarray(image) / 256).astype("
+                    "np.uint8)) where it goes to 65535."
+                    if image.mode[0] in "IF"
+                    else "use image.convert('RGB')."
+                )
             )
         width, height = image.size
     elif not isinstance(image, np.ndarray):
@@ -73,10 +79,17 @@ def size_of(image: Picture) -> Size:
     elif np.issubdtype(image.dtype, np.floating):
         if image.ndim != 3:
             raise ValueError(f"a floating image must be of shape (C, H, W), got {image.shape}.")
-        height, width = image.shape[1:]
+        height, width = image.shape[:2] if channels_last(image.shape) else image.shape[1:]
     elif image.dtype != np.uint8:
         raise ValueError(
-            f"an array must be uint8, or floating after Normalize, got {image.dtype}: scale it to 0 to 255 first."
+            f"an array must be uint8, or floating after Normalize, got {image.dtype}: "
+            + (
+                "16-bit images keep their range as floats, image.astype(np.float32) / 65535, which erasing takes; "
+                "the other policies have 8-bit images alone, (image >> 8).astype(np.uint8) where the range is full."
+                if image.dtype == np.uint16
+                else "convert it by its own range, which whole numbers do not tell; pixels from 0 to 255 "
+                "by .astype(np.uint8)."
+            )
         )
     elif image.ndim not in (2, 3) or image.shape[2:] not in ((), (1,), (3,)):
         raise ValueError(

@@ -23,7 +23,7 @@ class Transform(Policy):
 
         Args:
             image: A PIL image, mode "L" or "RGB", or a uint8 array (H, W), (H, W, 1) or (H, W, 3); for erasing
-                also a floating array (C, H, W).
+                also a floating array (C, H, W), or with 1, 3 or 4 channels last, (H, W, C).
             index: What tells the image from others of the epoch, >= 0.
             epoch, seed: The epoch's number and the run's seed, >= 0.
 

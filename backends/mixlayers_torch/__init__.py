@@ -1,5 +1,8 @@
 """What only PyTorch can do: hook a model, and carry a plan out on its tensors. Use `mixlayers.torch`."""
 
+import mixlayers_torch._needs  # noqa: F401, I001  # first: it says the way out where torch is missing
+
+from mixlayers_torch import _asked as _asked  # so that PyTorch's own losses take mixed targets
 from mixlayers_torch._audit import audit as audit
 from mixlayers_torch._collate import MixCollate as MixCollate
 from mixlayers_torch._convert import convert_iebn as convert_iebn

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mixlayers._exchanges import Permutation
 from mixlayers._lam import Lam
 from mixlayers._masks import Mask
-from mixlayers._pairs import Permutation, inverse
+from mixlayers._pairs import inverse
 from mixlayers._plan import Blend
 from mixlayers._replace import Replace
 
@@ -26,6 +27,7 @@ class Partners:
     """A step's permutation and its inverse, moved to each device once."""
 
     def __init__(self, perm: Permutation) -> None:
+        self.perm = perm
         self._both = np.stack((perm, inverse(perm)))
         self._moved: dict[torch.device, tuple[Tensor, Tensor]] = {}
 

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import get_worker_info
 
-from mixlayers._framework import Framework, check_columns
+from mixlayers._exchanges import Permutation
+from mixlayers._framework import Framework
 from mixlayers._lam import Lam
-from mixlayers._pairs import Permutation
 from mixlayers._plan import Blend
 from mixlayers._replace import Replace
 from mixlayers_torch._blend import Partners, blend, replace, share_on
+
+IGNORED: Final = -100
+"""The number of labels that do not count, by default."""
 
 
 class Torch(Framework):
     """PyTorch's tensors and modules."""
 
     module = nn.Module
+    ignored = IGNORED
 
     def is_tensor(self, x: object) -> bool:
         return isinstance(x, Tensor)
@@ -43,11 +48,21 @@ class Torch(Framework):
     def to_numpy(self, x: Tensor) -> np.ndarray[Any, Any]:
         return x.detach().cpu().numpy()
 
-    def one_hot(self, y: Tensor, num_classes: int) -> Tensor:
-        if y.is_floating_point():
-            check_columns(y, num_classes)
-            return y
-        return torch.zeros(*y.shape, num_classes, device=y.device).scatter_(-1, y.unsqueeze(-1), 1.0)
+    def is_bool(self, x: Tensor) -> bool:
+        return x.dtype is torch.bool
+
+    def to_float(self, x: Tensor) -> Tensor:
+        return x.float()
+
+    def top(self, scores: Tensor, k: int) -> Tensor:
+        return scores.topk(k, 1).indices
+
+    def checks(self, y: Tensor) -> bool:
+        return type(y) is Tensor and y.device.type == "cpu" and not torch.compiler.is_compiling()
+
+    def hot(self, y: Tensor, num_classes: int) -> Tensor:
+        hot = torch.zeros(*y.shape, num_classes, device=y.device)
+        return hot.scatter_(-1, y.long().unsqueeze(-1), 1.0)
 
     def partners(self, perm: Permutation) -> Partners:
         return Partners(perm)
@@ -64,6 +79,10 @@ class Torch(Framework):
     def rank(self) -> int:
         ready = torch.distributed.is_available() and torch.distributed.is_initialized()
         return torch.distributed.get_rank() if ready else 0
+
+    def worker(self) -> tuple[int, ...] | None:
+        worker = get_worker_info()
+        return None if worker is None else (worker.seed,)
 
     def check_forward(self, model: nn.Module) -> None:
         if getattr(model, "_is_replica", False):

@@ -5,38 +5,42 @@ from __future__ import annotations
 from torch import Tensor
 
 from mixlayers import MixedTarget
-from mixlayers._metrics import check_topk, mixed_calibration_error
-from mixlayers_torch._framework import TORCH
+from mixlayers._metrics import mixed_accuracy, mixed_calibration_error
+from mixlayers_torch._framework import IGNORED, TORCH
 
 
-def accuracy(output: Tensor, target: MixedTarget | Tensor, topk: int = 1) -> Tensor:
+def accuracy(
+    output: Tensor,
+    target: MixedTarget | Tensor,
+    topk: int = 1,
+    ignore_index: int = IGNORED,
+) -> Tensor:
     """Share of correct predictions; for a mixed target the share-weighted mean over both labels.
 
     Args:
-        output: Scores, (N, K).
-        target: A mixed target, class indices (N,), or soft labels (N, K), which count as their largest class.
+        output: Scores, (N, K) or (N, K, ...); or one logit a sample, (N,) or (N, 1), which says 1 above 0.
+        target: A mixed target: class indices (N, ...), or (N, 1); probabilities of the output's shape, which count as
+            their largest class; or 0 and 1 for each logit, whole numbers or bool of the output's shape, each a
+            prediction of its own.
         topk: A label among so many of the highest scores counts, 1 <= topk <= K.
+        ignore_index: Labels of this number do not count.
 
     Returns:
         A scalar tensor on the output's device.
 
     Raises:
-        ValueError: If topk is out of its range.
+        ValueError: If topk is out of its range; if the labels fit no such output, or hold a class that there is not.
     """
-    check_topk(topk, output.shape)
-    mixed = target if isinstance(target, MixedTarget) else MixedTarget(target)
-    used, predicted = mixed.used, output.topk(topk, 1).indices
-
-    def each(y: Tensor) -> Tensor:
-        labels = y.argmax(1) if y.ndim > 1 else y
-        return (predicted == labels[:, None]).any(1).float()
-
-    hits: Tensor = mixed.blend(each)
-    mixed.used = used  # a metric is no loss: one must still use the target
-    return hits.mean()
+    hits: Tensor = mixed_accuracy(TORCH, output, target, topk, ignore_index)
+    return hits
 
 
-def calibration_error(output: Tensor, target: MixedTarget | Tensor, bins: int = 15) -> float:
+def calibration_error(
+    output: Tensor,
+    target: MixedTarget | Tensor,
+    bins: int = 15,
+    ignore_index: int = IGNORED,
+) -> float:
     """Expected calibration error (Guo et al., ICML 2017), computed on the host; for validation, not for each step.
 
     Under mixing a prediction is right by the share of the label that it names.
@@ -45,5 +49,6 @@ def calibration_error(output: Tensor, target: MixedTarget | Tensor, bins: int = 
         output: Logits, (N, K).
         target: A mixed target, class indices (N,), or soft labels (N, K), which count as their largest class.
         bins: Number of equally wide bins of confidence.
+        ignore_index: Labels of this number do not count.
     """
-    return mixed_calibration_error(TORCH, output, target, bins)
+    return mixed_calibration_error(TORCH, output, target, bins, ignore_index)

@@ -8,7 +8,9 @@ from __future__ import annotations
 import sys
 from io import TextIOWrapper
 
-EXTRA = "pip install 'mixlayers[demo]'"
+from mixlayers._install import extra
+
+EXTRA = extra("demo")
 """What brings the packages of the command line."""
 
 

@@ -24,7 +24,7 @@ def run_audit(name: str, shape: str | None) -> None:
     """
     wanted = None if shape is None else parse_shape(shape)
     if find_spec("torch") is None:
-        raise Stop("The audit needs torch, which is not installed: pip install 'mixlayers[torch]'")
+        raise Stop("The audit needs torch, which is not installed: pip install torch")
     import torch
 
     from mixlayers.torch import audit

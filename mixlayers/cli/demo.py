@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from mixlayers._install import extra
 from mixlayers.cli.data import SOURCES, DataSet, Split, load, split
 from mixlayers.cli.methods import METHODS, chosen_methods
 from mixlayers.cli.progress import Watcher
@@ -62,9 +63,7 @@ class Choices:
             raise Stop(f"--data knows {', '.join(SOURCES)}; got {data!r}.", WRONG_USE)
         names = chosen_methods(methods)
         if find_spec(framework) is None:
-            raise Stop(
-                f"The demo trains with {framework}, which is not installed: pip install 'mixlayers[{framework}]'"
-            )
+            raise Stop(f"The demo trains with {framework}, which is not installed: {extra(framework)}")
         return cls(
             data,
             labels_per_class,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch._compile import _disable_dynamo
 from torch.overrides import TorchFunctionMode
 
+from mixlayers import MixedTarget
 from mixlayers._errors import refuse
 from mixlayers.torch import Mixer
 
@@ -69,7 +70,8 @@ class LabelLosses(TorchFunctionMode):
             return func(*args, **kwargs)
         given = LABEL_LOSSES[func].bind(*args, **kwargs).arguments
         output, target = given.pop("input"), given.pop("target")
-        if target.requires_grad or not output.requires_grad:  # no label; a metric
+        if isinstance(target, MixedTarget) or target.requires_grad or not output.requires_grad:
+            # mixed already; no label; a metric
             return func(output, target, **given)
         return self._blended(func, output, target, given)
 

@@ -9,8 +9,8 @@ from chainer import Variable
 from chainer.serializers import load_npz, save_npz
 from chainer_networks import LAYERS, Net, batch, classifier
 
-from mixlayers import ManifoldMixup, Mixup, PatchUp
-from mixlayers.chainer import ManifoldMixupClassifier, cross_entropy, mix
+from mixlayers import CutMix, ManifoldMixup, Mixup, PatchUp
+from mixlayers.chainer import Classifier, ManifoldMixupClassifier, cross_entropy, mix
 
 
 def get_copy(model):
@@ -92,6 +92,71 @@ def test_ignored_labels_count_as_chainers():
     np.testing.assert_allclose(ours.array, theirs.array, rtol=1e-12)
     assert cross_entropy(output, y).array == F.softmax_cross_entropy(output, y).array
     np.testing.assert_array_equal(target.soft(4)[[2, 4]].sum(1) < 1, True)
+
+
+class Segmenter(chainer.Chain):
+    def __init__(self):
+        super().__init__()
+        with self.init_scope():
+            self.first, self.last = L.Convolution2D(3, 6, 3, pad=1), L.Convolution2D(6, 4, 3, pad=1)
+
+    def forward(self, x):
+        return self.last(F.relu(self.first(x)))
+
+
+@pytest.mark.parametrize("method", [ManifoldMixup(), CutMix(), PatchUp("soft", block_size=2)], ids=repr)
+def test_segmentation(method):
+    """As `L.Classifier` takes it: labels (N, H, W), -1 for pixels that do not count; pixels follow a mask."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(4, 3, 8, 8)).astype("f"), rng.integers(-1, 4, size=(4, 8, 8)).astype("i")
+    net = Segmenter()
+    model = Classifier(net, method, **({"layers": "first"} if method.hidden else {}))
+    with chainer.using_config("train", False):
+        loss, found = observed(model, x, y)
+        expected, wanted = observed(L.Classifier(net), x, y)
+    np.testing.assert_allclose(loss.array, expected.array, rtol=1e-6)
+    valid = y != -1  # Chainer's own accuracy counts all pixels, unless it is told of ignored ones
+    right = (model.y.array.argmax(1) == y)[valid].mean()
+    np.testing.assert_allclose(found["main/accuracy"].array, right, rtol=1e-6)
+    assert wanted.keys() == found.keys()
+    loss, found = observed(model, x, y)
+    loss.backward()
+    plan, shape = model.mixer.last, (4, 6, 8, 8) if method.hidden else x.shape
+    share = np.broadcast_to(plan.share_map(shape, (8, 8)), y.shape)
+    logs = F.log_softmax(model.y).array
+    each = [
+        np.where(t == -1, 0, -np.take_along_axis(logs, np.maximum(t, 0)[:, None], 1)[:, 0])
+        for t in (y, y[plan.perm])
+    ]
+    counts = (1 - share) * (y != -1) + share * (y[plan.perm] != -1)
+    blended = ((1 - share) * each[0] + share * each[1]).sum() / counts.sum()
+    np.testing.assert_allclose(loss.array, blended, rtol=1e-5)
+    model.lossfun = F.softmax_cross_entropy
+    model.mixer.load_state_dict({"step": 0})
+    np.testing.assert_allclose(model(x, y).array, blended, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(6, 1), (6, 2)])
+def test_regression(shape):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(6, 3)).astype("f"), rng.normal(size=shape).astype("f")
+    net = L.Linear(3, shape[1])
+    model, theirs = (
+        Classifier(net, Mixup(), lossfun=F.mean_squared_error),
+        L.Classifier(net, F.mean_squared_error),
+    )
+    for train in (True, False):
+        with (
+            chainer.using_config("train", train),
+            pytest.raises(ValueError, match="for regression report an error"),
+        ):
+            model(x, y)
+    model.compute_accuracy = theirs.compute_accuracy = False
+    with chainer.using_config("train", False):
+        assert model(x, y).array == theirs(x, y).array
+    loss, plan = model(x, y), model.mixer.last
+    sides = [F.mean_squared_error(model.y, t).array for t in (y, y[plan.perm])]
+    np.testing.assert_allclose(loss.array, plan.lam * sides[0] + (1 - plan.lam) * sides[1], rtol=1e-5)
 
 
 def test_checkpoints_are_chainers_classifiers(tmp_path):

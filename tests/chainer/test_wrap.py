@@ -6,6 +6,7 @@ import pickle
 import chainer
 import chainer.functions as F
 import chainer.links as L
+import chainermn
 import numpy as np
 import pytest
 from chainer import Chain, ChainList
@@ -173,3 +174,55 @@ def test_mixed16_features_are_mixed_in_their_own_dtype(method):
 def test_a_classifier_is_refused_with_the_way_out():
     with pytest.raises(TypeError, match=r"wrap\(model.predictor\)"):
         wrap(L.Classifier(Net()), Mixup())
+
+
+def test_a_sequential_counts_links_alone():
+    """The name "1" looks like a position, and is not where functions stand in between: a warning says so."""
+    net = chainer.Sequential(L.Linear(4, 5), F.relu, L.Linear(5, 3))
+    with pytest.warns(
+        UserWarning, match=r"layers='1': .*'1' is the Linear at position 2.*layers=\[model\[2\]\]"
+    ):
+        wrap(net, layers=["1"])
+    assert get_mixer(net).places == ("1",)
+    unwrap(net)
+    wrap(net, layers=[net[2]])
+    assert get_mixer(net).places == ("1",)
+    wrap(chainer.Sequential(L.Linear(4, 5), L.Linear(5, 3)), layers=["1"])
+    inner = chainer.Sequential(chainer.Sequential(F.relu, L.Linear(4, 4)), L.Linear(4, 3))
+    with pytest.warns(UserWarning, match="'0' is the Linear at position 1"):
+        wrap(inner, layers=["0.0"])
+
+
+@pytest.mark.filterwarnings(
+    "ignore:chainermn.links.MultiNodeBatchNormalization is experimental:FutureWarning"
+)
+@pytest.mark.parametrize("layer", ["first", "norm"])
+def test_a_model_that_was_copied_part_by_part_mixes_on(layer):
+    """ChainerMN's create_mnbn_model copies each child by itself, and makes new norms."""
+
+    class Norms(chainer.Chain):
+        def __init__(self):
+            super().__init__()
+            with self.init_scope():
+                self.first, self.norm, self.last = L.Linear(4, 5), L.BatchNormalization(5), L.Linear(5, 3)
+
+        def forward(self, x):
+            self.seen = self.first(x)
+            self.normed = self.norm(self.seen)
+            return self.last(self.normed)
+
+    net = wrap(Norms(), layers=[layer])
+    copied = chainermn.links.create_mnbn_model(net, chainermn.create_communicator("naive"))
+    assert type(copied.norm).__name__ == "MultiNodeBatchNormalization"
+    x, y = np.random.default_rng(0).normal(size=(6, 4)).astype("f"), np.arange(6) % 3
+    _, target = copied(x, target=y)
+    plan = get_mixer(copied).last
+    assert get_mixer(copied) is not get_mixer(net) and get_mixer(net).step == 0 and target.layer == layer
+    plain = copied.first.W.array @ x.T
+    if layer == "first":
+        by_hand = plan.lam * plain.T + (1 - plan.lam) * plain.T[plan.perm] + copied.first.b.array
+        np.testing.assert_allclose(copied.seen.array, by_hand, rtol=1e-4, atol=1e-5)
+    else:
+        clean = (plain.T - plain.T.mean(0)) / np.sqrt(plain.T.var(0) + 2e-5)
+        by_hand = plan.lam * clean + (1 - plan.lam) * clean[plan.perm]
+        np.testing.assert_allclose(copied.normed.array, by_hand, rtol=1e-3, atol=1e-4)

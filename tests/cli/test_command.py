@@ -40,7 +40,9 @@ def test_version() -> None:
 def test_without_typer_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "mixlayers.cli.app")
     monkeypatch.setitem(sys.modules, "typer", None)
-    with pytest.raises(SystemExit, match=r"typer, which is not installed: pip install 'mixlayers\[demo\]'"):
+    with pytest.raises(
+        SystemExit, match=r"typer, which is not installed: pip install '.\[demo\]' in a checkout"
+    ):
         main()
 
 

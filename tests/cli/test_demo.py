@@ -190,7 +190,7 @@ def test_without_the_framework_the_way_out_is_named(
     monkeypatch.setitem(sys.modules, framework, None)
     result = demo(tmp_path, "--framework", framework)
     assert result.exit_code == 1
-    assert f"pip install 'mixlayers[{framework}]'" in result.stderr
+    assert f"pip install '.[{framework}]' in a checkout of mixlayers" in result.stderr
 
 
 @pytest.mark.usefixtures("fewer_attacks")

@@ -136,6 +136,19 @@ def test_noise_is_normal_after_normalisation_and_uniform_before():
     assert not np.array_equal(grey, Erase(0, 0, 100, 100, "pixel", seed=6).on(grey))
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_floating_images_may_have_their_channels_last(channels):
+    """Where it can be told: 1, 3 or 4 last, and another number first."""
+    image = np.random.default_rng(0).normal(size=(12, 10, channels)).astype(np.float32)
+    for value in ((7.0,), "pixel", "rand"):
+        step = Erase(2, 3, 4, 5, value, seed=1)
+        last, first = step.on(image), step.on(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        assert np.array_equal(last, first.transpose(1, 2, 0))
+        assert (last[2:6, 3:8] != image[2:6, 3:8]).all() and np.array_equal(last[6:], image[6:])
+    same = np.zeros((3, 8, 3), np.float32)  # (C, H, W), as documented, where both may be
+    assert Erase(0, 0, 8, 1, (1.0,)).on(same)[:, :, 0].all()
+
+
 def test_erasing_outside_or_in_other_units_is_an_error():
     image = np.zeros((8, 8, 3), np.uint8)
     with pytest.raises(ValueError, match=r"inside the image of size \(8, 8\)"):

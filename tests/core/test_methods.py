@@ -1,9 +1,13 @@
 """Methods: validated, readable, and drawing what they say."""
 
+import json
+
 import numpy as np
 import pytest
 
-from mixlayers import CutMix, ManifoldMixup, Mixup, OneOf, PatchUp, Scheduled
+from mixlayers import Apart, CutMix, ManifoldMixup, Mixup, Near, OneOf, PatchUp, Scheduled
+from mixlayers._random import stream
+from mixlayers.augment import RandAugment
 from mixlayers.presets import PRESETS
 
 METHODS = [
@@ -48,12 +52,85 @@ def test_repr_is_the_method(method):
         (lambda: Scheduled(Mixup(), start=4, stop=4), r"stop must be after start"),
         (lambda: Scheduled(Mixup(), start=-1), r"start and warmup must be >= 0"),
         (lambda: Mixup().plan(step=0, batch_size=0), r"batch_size must be at least 1, got 0"),
+        (lambda: Scheduled(Mixup(), start=-1, stop=3), r"start and warmup must be >= 0"),
+        (lambda: Mixup(1e308), r"alpha must be > 0 and finite, got 1e\+308"),
+        (lambda: Mixup().plan(step=2**64, batch_size=2), r"step must be in .*, got 18446744073709551616"),
         (lambda: Mixup().plan(step=-1, batch_size=2), r"step must be in .*, got -1"),
     ],
 )
 def test_wrong_arguments_say_the_rule_and_the_value(make, says):
     with pytest.raises(ValueError, match=says):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Scheduled(Mixup(), stop=0.9), "stop must be an integer, got 0.9"),
+        (lambda: Scheduled(Mixup(), start=1.5), "start must be an integer, got 1.5"),
+        (lambda: Scheduled(Mixup(), warmup=1.5), "warmup must be an integer, got 1.5"),
+        (lambda: Mixup().plan(step=1.0, batch_size=2), "step must be an integer, got 1.0"),
+        (lambda: Mixup().plan(step=0, seed=0.5, batch_size=2), "seed must be an integer, got 0.5"),
+        (lambda: Mixup().plan(step=0, rank=True, batch_size=2), "rank must be an integer, got True"),
+        (lambda: Mixup().plan(step=0, batch_size=2.5), "batch_size must be an integer, got 2.5"),
+        (lambda: OneOf(Mixup()), r"a list of methods, got Mixup"),
+        (lambda: OneOf(3), "a list of methods, got 3"),
+        (lambda: stream(0, 0, 1.5), "step must be an integer, got 1.5"),
+    ],
+)
+def test_numbers_that_are_no_integers_are_type_errors(make, says):
+    with pytest.raises(TypeError, match=says):
+        make()
+
+
+def test_numpys_numbers_are_pythons():
+    """So that plans are JSON and reprs evaluate; a whole float is a whole number."""
+    for method in (
+        PatchUp(block_size=5.0),
+        PatchUp(gamma=np.float32(0.5), block_size=np.int64(3)),
+        Mixup(np.float64(0.5), prob=np.float32(0.25), pairs=Apart(np.int64(1))),
+        Mixup(pairs=Near("label", np.float32(0.5))),
+        Scheduled(Mixup(), start=np.int64(0), stop=np.int32(9)),
+        OneOf({Mixup(): np.float32(0.5), CutMix(): np.int64(1)}, prob=np.float64(0.5)),
+    ):
+        assert eval(repr(method)) == method, repr(method)
+        near = {"label": np.arange(6)}
+        plan = method.plan(
+            step=np.int64(3), batch_size=np.int64(6), seed=np.uint8(1), rank=np.int32(0), near=near
+        )
+        json.dumps(plan.to_dict())
+        assert type(plan.step) is int
+        plan.blend((6, 3, 8, 8))
+
+
+def test_a_list_of_methods_weighs_them_alike():
+    assert OneOf([Mixup(), CutMix()]) == OneOf({Mixup(): 1, CutMix(): 1})
+    assert OneOf([Mixup(), CutMix(), Mixup()]) == OneOf({Mixup(): 2, CutMix(): 1})
+    with pytest.raises(ValueError, match="at least one method"):
+        OneOf([])
+
+
+def test_the_order_of_methods_is_a_part_of_oneof():
+    """Which draws by it: two that are equal draw the same methods."""
+    one, other = OneOf({Mixup(): 1, CutMix(): 1}), OneOf({CutMix(): 1, Mixup(): 1})
+    assert one != other
+    assert [plan.method for plan in plans(one, 20)] != [plan.method for plan in plans(other, 20)]
+
+
+def test_streams_of_large_numbers_are_their_own():
+    """A step, rank or image index of 2**63 and more once made the counter float64: 2**11 neighbours were one."""
+    large = 2**63
+    for name in ("step", "rank", "seed"):
+        at = {"seed": 0, "rank": 0, "step": 0}
+        drawn = [stream(**{**at, name: large + k}).random() for k in (0, 1, 2, 500, 2**63 - 1)]
+        assert len(set(drawn)) == 5
+    policy = RandAugment(4)
+    first, second = (policy.plan((64, 64), index=large + k, epoch=0) for k in (1, 500))
+    assert first != second
+    assert (
+        stream(1, 2, 3).random()
+        == np.random.Generator(np.random.Philox(key=1, counter=[0, 0, 3, 2])).random()
+    )
 
 
 @pytest.mark.parametrize("make", [lambda: OneOf({"mixup": 1.0}), lambda: Scheduled("mixup")])

@@ -1,5 +1,8 @@
 """Every pair policy is a permutation that keeps its promise."""
 
+from collections import Counter
+from itertools import permutations
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -58,6 +61,64 @@ def test_same_class_keeps_the_label(size, seed, classes):
     labels = rng(seed).integers(classes, size=size)
     perm = draw_pairs(rng(seed), size, "same_class", labels)
     assert (labels[perm] == labels).all()
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [0, 0, 1, 1, 2, 2],
+        [0, 1, 2],
+        [0, 1, 2, 3, 4],
+        [0, 0, 0, 1, 1, 2],
+        [0, 0, 0, 0, 1, 2],
+        [0, 0, 0, 1, 1, 1],
+    ],
+    ids=str,
+)
+def test_different_class_pairs_are_uniform(labels):
+    """All permutations with the fewest pairs of one class, which are counted; the last but one has a surplus."""
+    labels, size = np.array(labels), len(labels)
+    alike = {perm: (labels[list(perm)] == labels).sum() for perm in permutations(range(size))}
+    fewest = [perm for perm, number in alike.items() if number == min(alike.values())]
+    drawn = Counter(
+        tuple(draw_pairs(rng(seed), size, "different_class", labels).tolist())
+        for seed in range(30 * len(fewest))
+    )
+    assert set(drawn) <= set(fewest)
+    assert stats.chisquare([drawn[perm] for perm in fewest]).pvalue > 1e-3
+
+
+def test_classes_of_unequal_sizes_meet_as_often_as_under_the_uniform_law():
+    """Against a long chain of exchanges of two and of three, one at a time."""
+    labels = np.repeat(np.arange(5), [20, 12, 8, 6, 2])
+    generator, perm = rng(5), draw_pairs(rng(0), 48, "different_class", labels)
+    met, expected = np.zeros((5, 5)), np.zeros((5, 5))
+    for turn in range(80000):
+        some = generator.choice(48, 2 + turn % 2, replace=False)
+        moved = np.roll(perm[some], 1)
+        if (labels[some] != labels[moved]).all():
+            perm[some] = moved
+        if turn % 40 == 0:
+            np.add.at(expected, (labels, labels[perm]), 1 / 2000)
+    for seed in range(600):
+        np.add.at(met, (labels, labels[draw_pairs(rng(seed), 48, "different_class", labels)]), 1 / 600)
+    off = ~np.eye(5, dtype=bool)
+    assert np.abs(met - expected)[off].max() < 0.25
+    assert (np.abs(met - expected) / np.maximum(expected, 1e-9))[off & (expected > 0.5)].max() < 0.15
+
+
+def test_same_class_pairs_are_uniform():
+    labels = np.array([3, 1, 3, 1, 3])
+    drawn = Counter(tuple(draw_pairs(rng(s), 5, "same_class", labels).tolist()) for s in range(600))
+    assert len(drawn) == 12 and stats.chisquare(list(drawn.values())).pvalue > 1e-3
+
+
+def test_a_batch_whose_samples_are_far_from_each_other_says_that_it_is_not_mixed():
+    values = rng(0).normal(size=(256, 8))
+    with pytest.warns(UserWarning, match=r"left \d+ of 256 samples with themselves.*Raise the bandwidth"):
+        draw_pairs(rng(0), 256, Near("label", 0.5), near={"label": values})
+    with pytest.warns(UserWarning, match="hardly any two are within a bandwidth"):
+        draw_pairs(rng(0), 256, Near("length", 0.01), near={"length": np.arange(256)})
 
 
 def test_random_pairs_are_uniform():

@@ -30,7 +30,8 @@ shapes = st.lists(st.integers(1, 9), min_size=2, max_size=5).map(tuple)
 @given(methods, shapes, st.integers(0, 1000), st.sampled_from([1, -1]), st.sampled_from(["input", "layer"]))
 def test_the_share_is_the_masks_real_share(method, shape, step, channel_dim, place):
     plan = method.plan(step=step, batch_size=shape[0], places=(place,))
-    if len(shape) == 2 and type(plan.recipe).__name__ == "Box":
+    spatial = shape[2:] if channel_dim == 1 else shape[1:-1]
+    if type(plan.recipe).__name__ == "Box" and max(spatial, default=0) <= 2:
         with pytest.raises(ValueError, match="at least one spatial axis"):
             plan.blend(shape, channel_dim)
         return
@@ -43,7 +44,7 @@ def test_the_share_is_the_masks_real_share(method, shape, step, channel_dim, pla
         assert np.array_equal(inside, np.broadcast_to(how.mask, shape))
 
 
-@given(methods, shapes.filter(lambda shape: len(shape) > 2), st.integers(0, 1000))
+@given(methods, shapes.filter(lambda shape: max(shape[2:], default=0) > 2), st.integers(0, 1000))
 def test_json_replays_the_step(method, shape, step):
     plan = method.plan(step=step, batch_size=shape[0], places=("a", "b"), seed=7, rank=3)
     again = MixPlan.from_dict(json.loads(json.dumps(plan.to_dict())))
@@ -81,6 +82,21 @@ def test_nominal_share_on_request():
         ({"format": FORMAT}, "not a whole plan"),
         ({**Mixup().plan(step=0, batch_size=2).to_dict(), "perm": [0, 0]}, "perm must be a permutation"),
         ({**Mixup().plan(step=0, batch_size=2).to_dict(), "recipe": {"kind": "Cloud"}}, "not a whole plan"),
+        *(
+            ({**Mixup().plan(step=0, batch_size=2).to_dict(), **wrong}, says)
+            for wrong, says in (
+                ({"lam": "a"}, "not a whole plan.*lam must be a number"),
+                ({"lam": None}, "not a whole plan"),
+                ({"lam": float("nan")}, r"lam must be in \[0, 1\], got nan"),
+                ({"lam": 5.0}, r"lam must be in \[0, 1\], got 5.0"),
+                ({"lam": [0.5, 0.5, 0.5]}, r"one for each of 2 samples, got shape \(3,\)"),
+                ({"step": -1}, "step must be in .*, got -1"),
+                ({"step": 1.5}, "step must be an integer, got 1.5"),
+                ({"perm": [0.2, 1]}, "perm must be an integer, got 0.2"),
+                ({"loss_scale": 0.0}, "loss_scale must be > 0"),
+                ({"recipe": {"kind": "Box", "lam": -0.5}}, r"lam must be in \[0, 1\], got -0.5"),
+            )
+        ),
     ],
 )
 def test_a_foreign_dict_is_refused_with_the_reason(data, says):
@@ -101,3 +117,19 @@ def test_the_shape_must_fit_the_plan():
 def test_several_features_share_by_their_elements():
     assert joint_share([(0.5, (2, 3)), (0.1, (2, 1))]) == pytest.approx(0.4)
     assert joint_share([(0.3, 7)]) == 0.3
+    assert joint_share([(0.5, (2, 0)), (0.1, (2, 0))]) == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("spatial", [(8, 8), (4, 4), (32, 32), (3, 5), (12, 20), (1, 1)])
+@pytest.mark.parametrize("method", [CutMix(), CutMix(lam_per="sample"), PatchUp("soft", block_size=3)])
+def test_labels_have_the_mean_of_the_mask_over_their_part_of_the_feature(method, spatial):
+    """By counting on a grid that both resolutions divide."""
+    plan = method.plan(step=4, batch_size=3, places=("a",))
+    how, (rows, columns) = plan.blend((3, 2, 8, 8)), spatial
+    w = (how.mask * (1.0 - plan.lam)).mean(1)
+    fine = w.repeat(rows, 1).repeat(columns, 2)
+    expected = fine.reshape(len(w), rows, 8, columns, 8).mean((2, 4))
+    found = plan.share_map((3, 2, 8, 8), spatial)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(found.mean((1, 2)), how.s, atol=1e-6)

@@ -1,0 +1,179 @@
+"""Samples and loaders as people have them: dicts, indices, lists of boxes, scales beside images, worker processes."""
+
+from collections import namedtuple
+
+import mixlayers.chainer  # isort: skip  # before chainer, which it helps to be imported
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+import mixlayers.paddle
+import mixlayers.torch
+from mixlayers import CutMix, ManifoldMixup, Mixup
+
+FACES = [mixlayers.torch, mixlayers.paddle, mixlayers.chainer]
+RNG = np.random.default_rng(0)
+IMAGES = RNG.normal(size=(5, 3, 6, 6)).astype(np.float32)
+Y = np.arange(5) % 4
+Sample = namedtuple("Sample", ["image", "target", "number"])
+
+KINDS = {
+    "dict": lambda x, y, i: {"image": x, "label": y, "index": i},
+    "named tuple": lambda x, y, i: Sample(x, y, i),
+    "index first": lambda x, y, i: (i, x, y),
+    "several inputs": lambda x, y, i: ((x, x * 2), y),
+}
+
+
+@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("getter", ["default", "where", "function"])
+def test_samples_of_any_kind_are_collated_and_mixed(face, kind, getter):
+    """As the same samples in the form (x, y), and what is no feature stays."""
+    samples = [KINDS[kind](x.copy(), int(y), i) for i, (x, y) in enumerate(zip(IMAGES, Y, strict=True))]
+    where = {"dict": "label", "named tuple": "target", "index first": 2, "several inputs": 1}[kind]
+    options = {
+        "where": {"labels_getter": where},
+        "function": {"labels_getter": lambda batch: take(batch, where)},
+    }
+    if kind == "several inputs" and face is mixlayers.chainer:
+        return  # whose concat_examples stacks them
+    if getter == "default" and kind == "index first":
+        with pytest.raises(
+            ValueError, match=r"cannot be told .*a tuple of 3: give labels_getter=.*\(index, x, y\)"
+        ):
+            face.MixCollate(Mixup(), 4)(samples)
+        return
+    batch = face.MixCollate(Mixup(), 4, seed=3, **options.get(getter, {}))(samples)
+    x, soft = face.MixCollate(Mixup(), 4, seed=3)(
+        [(x.copy(), int(y)) for x, y in zip(IMAGES, Y, strict=True)]
+    )
+    np.testing.assert_allclose(np.asarray(take(batch, where)), np.asarray(soft))
+    image = {"dict": "image", "named tuple": "image", "index first": 1}.get(kind)
+    found = batch[0][0] if image is None else take(batch, image)
+    np.testing.assert_allclose(np.asarray(found), np.asarray(x))
+    if kind == "several inputs":
+        np.testing.assert_allclose(np.asarray(batch[0][1]), 2 * np.asarray(x), rtol=1e-6)
+    else:
+        index = take(batch, {"dict": "index", "named tuple": "number", "index first": 0}[kind])
+        assert np.asarray(index).tolist() == [0, 1, 2, 3, 4]
+    if kind == "named tuple":
+        assert isinstance(batch, Sample)
+
+
+def take(batch, where):
+    return getattr(batch, where) if hasattr(batch, "_fields") else batch[where]
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_where_the_labels_are_must_be_told(face):
+    samples = [{"image": x, "truth": int(y)} for x, y in zip(IMAGES, Y, strict=True)]
+    with pytest.raises(ValueError, match=r"a dict of \['image', 'truth'\]: give labels_getter="):
+        face.MixCollate(Mixup(), 4)(samples)
+    with pytest.raises(ValueError, match=r"labels_getter='label' is not in the batch, a dict of"):
+        face.MixCollate(Mixup(), 4, labels_getter="label")(samples)
+    with pytest.raises(ValueError, match="must return the labels as they stand in the batch"):
+        face.MixCollate(Mixup(), 4, labels_getter=lambda batch: np.zeros(5))(samples)
+    face.MixCollate(Mixup(), 4, labels_getter="truth")(samples)
+
+
+def plan_of(fw, inputs, target, step, **options):
+    return fw.face.mix(inputs, target, Mixup(pairs="derangement"), step=step, **options)
+
+
+def test_a_list_of_boxes_is_paired_by_samples(fw):
+    boxes = [{"boxes": fw.tensor(RNG.random((2, 4)).astype(np.float32)), "id": i} for i in range(2)]
+    x = fw.tensor(RNG.normal(size=(2, 5)).astype(np.float32))
+    _, target = plan_of(fw, x, boxes, 0)
+    assert [item["id"] for item in target.partner] == target.plan.perm.tolist() == [1, 0]
+    np.testing.assert_array_equal(fw.numpy(target.partner[0]["boxes"]), fw.numpy(boxes[1]["boxes"]))
+    ragged = [fw.tensor(np.zeros((count, 4), np.float32)) for count in (3, 0)]
+    _, target = plan_of(fw, x, {"boxes": ragged, "y": fw.tensor(np.arange(2))}, 0)
+    assert [len(b) for b in target.partner["boxes"]] == [0, 3]
+    assert fw.numpy(target.partner["y"]).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("way", ["mix", "wrap"])
+def test_a_list_of_images_is_refused_where_its_rows_would_be_mixed(fw, way):
+    """Three images of three channels: a list of samples, or three inputs of three samples."""
+    images = [fw.tensor(image) for image in IMAGES[:3]]
+    labels = fw.tensor(np.arange(3))
+    model = fw.face.wrap(fw.sequential(fw.function(lambda x: x)), Mixup())
+    with pytest.raises(
+        ValueError, match=r"a list of 3 inputs of 3 rows each may have one for each sample.*stack"
+    ):
+        fw.face.mix(images, labels, Mixup()) if way == "mix" else model(images, target=labels)
+    with pytest.raises(
+        ValueError, match=r"the input has 3 samples, but the target has shape \(2,\).*stacked"
+    ):
+        fw.face.mix(images[:2], fw.tensor(np.arange(2)), Mixup())
+    with pytest.raises(ValueError, match=r"a list of 3 labels of 3 rows each may have one for each sample"):
+        fw.face.mix(fw.tensor(IMAGES[:3]), [fw.tensor(np.zeros((3, 4), np.float32))] * 3, Mixup())
+    mixed, _ = fw.face.mix(tuple(images), labels, Mixup(), step=0)
+    assert len(mixed) == 3, "a tuple is several inputs"
+
+
+def test_scales_beside_images_are_kept_or_warned_of(fw):
+    def inputs():
+        return {
+            "image": fw.tensor(IMAGES),
+            "scale_factor": fw.tensor(np.arange(10, dtype=np.float32).reshape(5, 2)),
+            "tabular": fw.tensor(np.ones((5, 2), np.float32)),
+        }
+
+    labels = fw.tensor(Y)
+    with pytest.warns(
+        UserWarning, match=r"entry 'scale_factor', \(5, 2\), is mixed like a feature.*keep=\['scale"
+    ):
+        plan_of(fw, inputs(), labels, 0)
+    mixed, target = plan_of(fw, inputs(), labels, 0, keep=["scale_factor"])
+    np.testing.assert_array_equal(fw.numpy(mixed["scale_factor"]).ravel(), np.arange(10))
+    lam, perm = target.plan.lam, target.plan.perm
+    np.testing.assert_allclose(fw.numpy(mixed["image"]), lam * IMAGES + (1 - lam) * IMAGES[perm], atol=1e-5)
+    got = []
+    model = fw.sequential(fw.function(lambda x: got.append(x) or x["image"]))
+    fw.face.wrap(model, Mixup(pairs="derangement"), keep=["scale_factor"])
+    model(inputs(), target=labels)
+    np.testing.assert_array_equal(fw.numpy(got[-1]["scale_factor"]).ravel(), np.arange(10))
+    assert not np.allclose(fw.numpy(got[-1]["image"]), IMAGES)
+
+
+class MixesItself(Dataset):
+    """A data set that mixes batches in its worker, without a step."""
+
+    def __getitem__(self, index):
+        _, target = mixlayers.torch.mix(torch.arange(4.0)[:, None], torch.arange(4), Mixup())
+        return target.lam
+
+    def __len__(self):
+        return 8
+
+
+def test_workers_and_epochs_draw_differently():
+    torch.manual_seed(0)
+    loader = DataLoader(MixesItself(), batch_size=1, num_workers=2)
+    lams = [[float(lam) for lam in loader] for _ in range(2)]
+    assert len({lam for epoch in lams for lam in epoch}) == 16
+    torch.manual_seed(0)
+    again = [[float(lam) for lam in loader] for _ in range(2)]
+    assert lams == again, "torch.manual_seed decides it"
+
+
+def test_the_main_process_counts_steps():
+    x, y = torch.arange(4.0)[:, None], torch.arange(4)
+    steps = [mixlayers.torch.mix(x, y, Mixup())[1].plan.step for _ in range(3)]
+    assert steps == [steps[0], steps[0] + 1, steps[0] + 2]
+    assert mixlayers.torch.mix(x, y, Mixup(), step=7)[1].plan.seed == 0
+
+
+def test_a_method_without_parentheses_is_refused(fw):
+    with pytest.raises(TypeError, match=r"method must be a method such as Mixup\(\), got <class"):
+        fw.face.mix(fw.tensor(IMAGES), fw.tensor(Y), Mixup)
+
+
+def test_hidden_methods_and_masks_take_dicts_too(fw):
+    mixed, target = fw.face.mix({"image": fw.tensor(IMAGES)}, fw.tensor(Y), CutMix(), step=1)
+    assert set(mixed) == {"image"} and target.mixed
+    assert fw.face.mix((fw.tensor(IMAGES),), fw.tensor(Y), ManifoldMixup(), step=1)[1].mixed
