@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+import re
+from collections.abc import Hashable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,6 +13,12 @@ from mixlayers._proof import Proof
 UNSEEN: Final = "computed without gradients (a re-entrant checkpoint, no_grad): cannot be audited"
 """The reason that is no verdict: autograd has not seen the layer."""
 
+
+_REPEATED: Final = 3
+"""From so many equal layers on a long table shows one."""
+
+_LONG: Final = 40
+"""More rows than that are a long table."""
 
 PARTIAL: Final = "part of the features goes round it (residual or parallel branch)"
 UNREACHED: Final = "does not reach the output"
@@ -68,7 +75,7 @@ class Reach:
 
 @dataclass(frozen=True)
 class Audit:
-    """Every layer's verdict, in the order in which the layers finish; `print` shows the table.
+    """Every layer's verdict, in the order in which the layers finish; `print` shows the table, repeated blocks folded.
 
     Attributes:
         points: The layers.
@@ -97,15 +104,50 @@ class Audit:
         return iter(self.points)
 
     def __str__(self) -> str:
+        return self.table()
+
+    def table(self, *, folded: bool = True) -> str:
+        """The verdicts as text, and the places that auto picks as they are given to `wrap`.
+
+        Args:
+            folded: Whether, among more than 40 layers, those of repeated blocks with equal verdicts share a row, as
+                encoder.layer.*.output (12).
+        """
         rows = [("layer", "type", "feature", "graph", "swap", "mixes everything?")]
-        rows += [self._row(point) for point in self.points]
+        rows += [
+            (name, *self._row(point)[1:])
+            for name, point in (
+                self._folded()
+                if folded and len(self.points) > _LONG
+                else ((each.name, each) for each in self.points)
+            )
+        ]
         widths = [max(len(row[column]) for row in rows) for column in range(5)]
         lines = [
             "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]])
             for row in rows
         ]
         lines.insert(1, "-" * max(map(len, lines)))
-        return "\n".join([*lines, f"{len(self.true)} of {len(self.points)} layers are true mixing points."])
+        lines.append(f"{len(self.true)} of {len(self.points)} layers are true mixing points.")
+        if self.chosen:
+            lines.append(f"layers=[{', '.join(map(_quoted, self.chosen))}]")
+        return "\n".join(lines)
+
+    def _folded(self) -> list[tuple[str, Point]]:
+        """The layers with their names; of repeated blocks the first, named for all."""
+        groups: dict[tuple[Hashable, ...], list[Point]] = {}
+        for point in self.points:
+            name = re.sub("[0-9]+", "*", point.name)
+            many = name.strip("*.") and point.name not in self.chosen
+            groups.setdefault((name if many else point.name, *self._row(point)[1:]), []).append(point)
+        rows = []
+        for (pattern, *_), points in groups.items():
+            if len(points) < _REPEATED:
+                rows += [(point.name, point) for point in points]
+            else:
+                rows.append((f"{pattern} ({len(points)})", points[0]))
+        order = {point.name: at for at, point in enumerate(self.points)}
+        return sorted(rows, key=lambda row: order[row[1].name])
 
     def _row(self, point: Point) -> tuple[str, str, str, str, str, str]:
         shape = "x".join(map(str, point.shape)) if point.shape else "-"
@@ -113,3 +155,7 @@ class Audit:
         graph = "yes" if point.true or point.swap is not None else "no"
         swap = "-" if point.swap is None else point.swap.verdict
         return point.name, point.kind, shape, graph, swap, f"yes{chosen}" if point.true else point.reason
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'

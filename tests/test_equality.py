@@ -119,7 +119,7 @@ def test_the_same_names_for_mixing(frameworks):
         "calibration_error", "cross_entropy", "get_mixer", "mix", "mix_detection", "unwrap", "wrap",
     }  # fmt: skip
     idioms = {
-        "Classifier", "ManifoldMixupClassifier", "from_official_state_dict", "to_official_state_dict",
+        "Classifier", "ManifoldMixupClassifier", "from_official_state_dict", "to_official_state_dict", "update_bn",
     }  # fmt: skip
     for fw in frameworks:
         assert mixing <= set(fw.face.__all__)

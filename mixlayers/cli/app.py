@@ -109,9 +109,12 @@ def audit(
             show_default=False,
         ),
     ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Show each layer of repeated blocks in a row of its own.")
+    ] = False,
 ) -> None:
     """Show at which layers of a model all of it can be mixed."""
     from mixlayers.cli.audit import run_audit
 
     with one_line():
-        run_audit(model, shape)
+        run_audit(model, shape, folded=not every)

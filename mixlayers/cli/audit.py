@@ -16,7 +16,7 @@ from mixlayers.cli.stop import WRONG_USE, Stop, cause
 DEFAULT_SHAPE: Final = (3, 224, 224)
 
 
-def run_audit(name: str, shape: str | None) -> None:
+def run_audit(name: str, shape: str | None, *, folded: bool = True) -> None:
     """Print the audit of a model.
 
     Raises:
@@ -44,7 +44,7 @@ def run_audit(name: str, shape: str | None) -> None:
             f"{name} cannot be audited on an input of shape (2, {_listed(size)}): {cause(error)}{given}"
         ) from error
     typer.echo(f"{name}, input of shape (2, {_listed(size)})\n")
-    typer.echo(str(report))
+    typer.echo(report.table(folded=folded))
 
 
 def parse_shape(text: str) -> tuple[int, ...]:
