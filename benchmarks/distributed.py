@@ -63,7 +63,7 @@ def own_part(scale: Scale, batch: int, width: int, method: Method) -> list[float
     feature = torch.randn(batch, width, scale.size, scale.size, requires_grad=True)
     images, labels = torch.randn(batch, 3, scale.size, scale.size), torch.randint(CLASSES, (batch,))
     logits, gradient = torch.randn(batch, CLASSES, requires_grad=True), torch.randn(feature.shape)
-    bare, mixed = Stub(feature), wrap(Stub(feature), method, layers="layer1")
+    bare, mixed = Stub(feature), wrap(Stub(feature), method, layers="layer1", trust=True)
 
     def plain() -> None:
         output = bare(images)

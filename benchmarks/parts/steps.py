@@ -68,7 +68,7 @@ def step_rows(scale: Scale) -> list[Row]:
 
     def ours(method: Method, place: str) -> Callable[[], None]:
         feature = features[place]
-        model = wrap(Stub(feature), method, layers=place)
+        model = wrap(Stub(feature), method, layers=place, trust=True)
         gradient = None if feature is None else torch.randn(feature.shape)
 
         def run() -> None:
@@ -144,7 +144,7 @@ def _plain_step(scale: Scale, images: Tensor, labels: Tensor) -> Callable[[], No
 def small_rows(scale: Scale) -> list[Row]:
     """Idle hooks, the audit, and the drawing of plans; on one thread."""
     model, images = ResNet18(scale.width, CLASSES), torch.randn(1, 3, scale.size, scale.size)
-    plain, wrapped = Stub(), wrap(Stub(), ManifoldMixup(), layers=["input", "layer1", "layer2"])
+    plain, wrapped = Stub(), wrap(Stub(), ManifoldMixup(), layers=["input", "layer1", "layer2"], trust=True)
     model.eval()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # two that wait for each other on a busy machine would time the waiting
