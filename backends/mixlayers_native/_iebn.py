@@ -60,11 +60,14 @@ class Layout:
     def room(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[Any]]:
         """Room for a call: the sums that processes may join, mean, squares, average and slope (4, C); for passes."""
         n, channels, _ = self.shape
-        return np.empty((4, channels)), np.empty(2 * n * channels + 2 * channels, self.real)
+        return np.empty((4, channels)), np.empty(3 * n * channels + 2 * channels, self.real)
 
 
 class Forward:
-    """One forward, and what its backward needs: two numbers a sample and channel, three a channel.
+    """One forward, and what its backward needs: a number a sample and channel, three a channel.
+
+    Attributes:
+        kept: These numbers.
 
     Args:
         layout: Of x.
@@ -93,12 +96,12 @@ class Forward:
         self.layout, self.batch, self.eps = layout, batch, eps
         n, channels, length = layout.shape
         self.count = float(n * length)
-        self._kept = np.empty(2 * n * channels + 3 * channels, layout.real)
+        self.kept = np.empty(n * channels + 3 * channels, layout.real)
         sums, room = layout.room()
         call = _Call(
             *(*layout.shape, layout.rows, layout.threads, batch, x, 0, y, *parameters, *running),
             *(
-                self._kept.ctypes.data,
+                self.kept.ctypes.data,
                 room.ctypes.data,
                 sums.ctypes.data,
                 0,
@@ -139,7 +142,7 @@ class Forward:
         call = _Call(
             *(*layout.shape, layout.rows, layout.threads, self.batch, x, g, dx or 0, *parameters, 0, 0),
             *(
-                self._kept.ctypes.data,
+                self.kept.ctypes.data,
                 room.ctypes.data,
                 sums.ctypes.data,
                 *learned,
@@ -157,7 +160,7 @@ class Forward:
 
     def statistics(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """The mean and the biased variance that normalise, (C,) each."""
-        about, off, rstd = self._kept[-3 * self.layout.shape[1] :].reshape(3, -1)
+        about, off, rstd = self.kept[-3 * self.layout.shape[1] :].reshape(3, -1)
         return about + off, rstd**-2.0 - self.eps
 
 
@@ -166,7 +169,7 @@ def infer(
 ) -> None:
     """The output with the running statistics, for nobody to differentiate; arguments as `Forward` has them."""
     n, channels, _ = layout.shape
-    kept, (sums, room) = np.empty(2 * n * channels + 3 * channels, layout.real), layout.room()
+    kept, (sums, room) = np.empty(n * channels + 3 * channels, layout.real), layout.room()
     call = _Call(
         *(*layout.shape, layout.rows, layout.threads, False, x, 0, y, *parameters, *running),
         *(kept.ctypes.data, room.ctypes.data, sums.ctypes.data, 0, 0, 0, 0, 0.0, eps, 0.0),

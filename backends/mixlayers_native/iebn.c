@@ -13,6 +13,10 @@
 /* So many are added in REAL, which is exact to a few roundings; sums of more are added up in double. */
 #define EXACT 512
 
+/* Planes of up to so many elements are added up side by side, WIDE at a time; two inputs at once would gain nothing. */
+#define SHORT 32
+#define WIDE 64
+
 /* Passes over fewer elements are not worth a second thread. */
 #define SMALL 16384
 
@@ -63,8 +67,8 @@ struct iebn_call {
     void *y;                                                     /* elements of T: the output, or x's gradient */
     const void *weight, *bias, *weight_readjust, *bias_readjust; /* (c), REAL; weight and bias may be 0 */
     const void *running_mean, *running_var;                      /* (c), REAL, written to in the forward; or 0 */
-    void *kept;                                                  /* 2 (n, c) and 3 (c), REAL: for the backward */
-    void *room;                                                  /* 2 (n, c) and 2 (c), REAL */
+    void *kept;                                                  /* (n, c) and 3 (c), REAL: for the backward */
+    void *room;                                                  /* 3 (n, c) and 2 (c), REAL */
     double *sums;                                                /* (4, c): to be joined with other processes' */
     void *on_weight, *on_bias, *on_weight_readjust, *on_bias_readjust; /* (c), REAL: the parameters' gradients */
     double count, eps, factor; /* count: of values a channel, of all processes' once they are joined */
@@ -91,7 +95,8 @@ static inline float exp_float(float z) {
     z = z > 88.0f ? 88.0f : z; /* a NaN is neither and stays */
     z = z < -87.0f ? -87.0f : z;
     float n = rintf(z * 1.44269504f), r = z - n * 0.693359375f + n * 2.12194440e-4f;
-    float p = 1.0f + r * (1.0f + r * (0.5f + r * (1.66666667e-1f + r * (4.16666667e-2f + r * (8.33333333e-3f + r * 1.38888889e-3f)))));
+    float p = 4.16666667e-2f + r * (8.33333333e-3f + r * 1.38888889e-3f); /* Taylor's, r being at most ln(2) / 2 */
+    p = 1.0f + r * (1.0f + r * (0.5f + r * (1.66666667e-1f + r * p)));
     union { int32_t bits; float value; } power = {((int32_t)n + 127) << 23};
     return p * power.value;
 }

@@ -6,9 +6,9 @@ static struct iebn OF_TYPE(named)(const struct iebn_call *call) {
     double *sums = call->sums;
     return (struct iebn){
         .call = *call, .n = call->n, .c = c, .l = call->l, .rows = call->rows, .threads = call->threads,
-        .gap = kept, .gate = kept + planes, .about = kept + 2 * planes, .off = kept + 2 * planes + c,
-        .rstd = kept + 2 * planes + 2 * c, .first = room, .second = room + planes, .on_x = room + 2 * planes,
-        .constant = room + 2 * planes + c, .mean = sums, .squares = sums + c, .average = sums + 2 * c,
+        .gap = kept, .about = kept + planes, .off = kept + planes + c, .rstd = kept + planes + 2 * c,
+        .first = room, .second = room + planes, .gate = room + 2 * planes, .on_x = room + 3 * planes,
+        .constant = room + 3 * planes + c, .mean = sums, .squares = sums + c, .average = sums + 2 * c,
         .slope = sums + 3 * c,
     };
 }
@@ -20,6 +20,26 @@ static inline __attribute__((always_inline)) void OF_TYPE(add)(const struct iebn
     const REAL *restrict about = s->about;
     REAL *restrict first = s->first, *restrict second = s->second;
     long c = s->c, l = s->l;
+    if (!s->rows && l <= SHORT && of != PRODUCTS) {
+        for (long p = from; p < to; p += WIDE) {
+            long width = to - p < WIDE ? to - p : WIDE;
+            REAL u[WIDE] = {0}, v[WIDE] = {0}, centre[WIDE];
+            for (long k = 0; k < width; k++)
+                centre[k] = about[(p + k) % c];
+            for (long i = 0; i < l; i++) {
+                _Pragma("omp simd")
+                for (long k = 0; k < width; k++) {
+                    REAL d = LOAD(x[(p + k) * l + i]) - centre[k];
+                    u[k] += d;
+                    v[k] += of == MEANS ? 0 : d * d;
+                }
+            }
+            memcpy(first + p, u, width * sizeof(REAL));
+            if (of != MEANS)
+                memcpy(second + p, v, width * sizeof(REAL));
+        }
+        return;
+    }
     if (!s->rows) {
         for (long p = from; p < to; p++) {
             REAL centre = about[p % c];
@@ -148,6 +168,8 @@ CLONED static void OF_TYPE(join)(const void *data, long from, long to) {
 CLONED static void OF_TYPE(learn)(const void *data, long from, long to) {
     const struct iebn *s = data;
     const REAL *restrict off = s->off, *restrict rstd = s->rstd, *restrict weight = s->call.weight;
+    const REAL *restrict readjust = (REAL *)s->call.weight_readjust + from;
+    const REAL *restrict start = (REAL *)s->call.bias_readjust + from;
     REAL *restrict on_weight = s->call.on_weight, *restrict on_bias = s->call.on_bias;
     REAL *restrict on_by = s->call.on_weight_readjust, *restrict on_plus = s->call.on_bias_readjust;
     double *restrict average = s->average, *restrict slope = s->slope;
@@ -155,16 +177,18 @@ CLONED static void OF_TYPE(learn)(const void *data, long from, long to) {
     double *total = malloc(5 * width * (sizeof(double) + sizeof(REAL)));
     REAL *part = (REAL *)(total + 5 * width);
     memset(total, 0, 5 * width * sizeof(double));
-    for (long start = 0; start < s->n; start += EXACT) {
+    for (long block = 0; block < s->n; block += EXACT) {
         REAL *restrict slopes = part, *restrict by = part + width, *restrict plus = part + 2 * width;
         REAL *restrict averages = part + 3 * width, *restrict all = part + 4 * width;
         memset(part, 0, 5 * width * sizeof(REAL));
-        for (long n = start; n < s->n && n < start + EXACT; n++) {
-            const REAL *restrict first = (REAL *)s->first + n * s->c + from, *restrict gap = (REAL *)s->gap + n * s->c + from;
-            const REAL *restrict gate = (REAL *)s->gate + n * s->c + from, *restrict offs = off + from;
-            REAL *restrict second = (REAL *)s->second + n * s->c + from;
+        for (long n = block; n < s->n && n < block + EXACT; n++) {
+            long at = n * s->c + from;
+            const REAL *restrict first = (REAL *)s->first + at, *restrict gap = (REAL *)s->gap + at;
+            const REAL *restrict offs = off + from;
+            REAL *restrict gate = (REAL *)s->gate + at, *restrict second = (REAL *)s->second + at;
             _Pragma("omp simd")
             for (long k = 0; k < width; k++) {
+                gate[k] = 1 / (1 + EXP(-(readjust[k] * gap[k] + start[k])));
                 REAL product = (second[k] - offs[k] * first[k]) * gate[k], on_gate = product * (1 - gate[k]);
                 second[k] = on_gate;
                 slopes[k] += product;

@@ -71,7 +71,7 @@ def is_rows(x: Tensor) -> bool:
 
 
 class _Native(torch.autograd.Function):
-    """Keeps x, two numbers a sample and channel, and three a channel."""
+    """Keeps x, a number a sample and channel, and three a channel."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, *given: Any) -> Tensor:
