@@ -7,9 +7,10 @@ from types import SimpleNamespace
 @contextmanager
 def awake(net):
     """Training mode, inside of eval mode."""
+    before = net.training  # where the code around runs again in backward, it may be in training mode
     net.train()
     yield
-    net.eval()
+    net.train() if before else net.eval()
 
 
 def torch_parts(fw):
