@@ -77,14 +77,13 @@ class _Native(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, *given: Any) -> Tensor:
         *parameters, statistics = given
         y, running = torch.empty_like(x), (statistics.mean, statistics.var)
-        ctx.join = None if statistics.group is None else _join_moments(statistics.group)
         ctx.found = Forward(
             _layout(x),
             *(x.data_ptr(), y.data_ptr(), _addresses(*parameters), _addresses(*running)),
             batch=statistics.batch,
             factor=statistics.factor,
             eps=statistics.eps,
-            join=ctx.join,
+            join=None if statistics.group is None else _join_moments(statistics.group),
         )
         if statistics.batch and statistics.mean is not None:
             torch.autograd.graph.increment_version(running)
