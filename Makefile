@@ -70,7 +70,6 @@ race: $(READY) $(VISION)/.peers    ## check and time other libraries' mixing; PA
 		$$python benchmarks/conformance.py --out docs/peers.json --page docs/peers.md >/dev/null; done
 	$(VISION)/bin/python benchmarks/race.py $(RACE) >/dev/null
 	$(RUN) benchmarks/race.py --parts paddle $(RACE)
-	$(RUN) benchmarks/stale.py --write
 
 # A .venv whose set-up was broken off, or whose Python no longer runs, is made anew; any other is brought up to date.
 ifneq ($(shell { $(RUN) -c 'print("runs")'; } 2>/dev/null),runs)
