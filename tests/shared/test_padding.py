@@ -5,15 +5,15 @@ from importlib import import_module
 
 import numpy as np
 import pytest
-from padded import DERANGED, KINDS, REAL, SIZE, batch, network
 
 from mixlayers import CutMix, ManifoldMixup, MixingError, Mixup, Near, OneOf, PatchUp
 from mixlayers._core.batch.token_masks import mask_meanings, union
+from tests.support.padded import DERANGED, KINDS, REAL, SIZE, batch, network
 
 
 @pytest.fixture(params=["torch", "paddle"])  # Chainer's links take no masks, see below
 def fw(request):
-    return getattr(import_module(f"fw_{request.param}"), request.param.title())()
+    return getattr(import_module(f"tests.support.fw_{request.param}"), request.param.title())()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -187,7 +187,7 @@ def test_meanings():
 
 def test_chainer_refuses_masks():
     face = import_module("mixlayers.chainer")  # before chainer, which it helps to be imported
-    from chainer_networks import Net
+    from tests.chainer.chainer_networks import Net
 
     with pytest.raises(ValueError, match="Chainer's links take no padding masks"):
         face.wrap(Net(), mask="attention_mask")

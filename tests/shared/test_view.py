@@ -3,11 +3,11 @@
 import matplotlib as mpl
 import numpy as np
 import pytest
-import reference
 from matplotlib.figure import Figure
 
 from mixlayers import CutMix, History, ManifoldMixup, MixedTarget, Mixup, OneOf, PatchUp, Scheduled, view
 from mixlayers._core.audit.report import Audit, Point
+from tests.support import reference
 
 
 @pytest.fixture(autouse=True)

@@ -5,12 +5,12 @@ from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
-from fw_base import Base
-from networks import Net
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import mixlayers.torch
+from tests.support.fw_base import Base
+from tests.torch.networks import Net
 
 
 class Checkpointed:

@@ -10,7 +10,7 @@ import pytest
 
 import mixlayers
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "examples"))
 
 from evidence import Study, check, collect, read_options, settings_of, spread  # noqa: E402

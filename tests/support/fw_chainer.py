@@ -7,10 +7,10 @@ import chainer.functions as F
 import chainer.links as L
 import numpy as np
 from chainer.backends.cuda import to_cpu
-from chainer_networks import Criterion, Function, Net, ScaledCriterion
-from fw_base import Base
 
 import mixlayers.chainer
+from tests.chainer.chainer_networks import Criterion, Function, Net, ScaledCriterion
+from tests.support.fw_base import Base
 
 
 class Forgetful:

@@ -3,9 +3,9 @@
 import threading
 
 import pytest
-from passing import blended, by_hand, implicit
 
 from mixlayers import MixingError
+from tests.support.passing import blended, by_hand, implicit
 
 
 class Stashes:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FACES = {
     "mixlayers_torch": "torch",
     "mixlayers_paddle": "paddle",
@@ -23,7 +23,8 @@ SOURCES = sorted(path for folder in ("mixlayers", "backends") for path in (ROOT 
 CORE = [
     path
     for path in SOURCES
-    if path.parent.name == "mixlayers" and path.stem not in {*FACES.values(), "__main__"}
+    if path.is_relative_to(ROOT / "mixlayers" / "_core")
+    or (path.parent.name == "mixlayers" and path.stem not in {*FACES.values(), "__main__"})
 ]
 
 IMPORT_PROBE = """

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 OLD_NUMPY = Path(sys.prefix) / "numpy-1.26"
 
 

@@ -1,9 +1,9 @@
 """Forwards that run again in backward get the plans that they had, in every framework."""
 
 import pytest
-from passing import blended, by_hand, implicit
 
 from mixlayers import ManifoldMixup, MixingError
+from tests.support.passing import blended, by_hand, implicit
 
 
 def test_two_forwards_in_one_recomputed_segment_keep_their_plans(fw):

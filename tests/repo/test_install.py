@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import tomllib
-import try_install
 
-ROOT = Path(__file__).parent.parent
+from tests.install import try_install
+
+ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 FACES = {"torch": "torch", "paddle": "paddle", "chainer": "chainer", "view": "matplotlib", "augment": "PIL"}
 

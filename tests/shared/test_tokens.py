@@ -4,15 +4,15 @@ from importlib import import_module
 
 import numpy as np
 import pytest
-import reference
-from padded import DERANGED, KINDS, LENGTHS, SIZE, STEPS, batch, network
 
 from mixlayers import ManifoldMixup
+from tests.support import reference
+from tests.support.padded import DERANGED, KINDS, LENGTHS, SIZE, STEPS, batch, network
 
 
 @pytest.fixture(params=["torch", "paddle"])  # Chainer's links take no masks, see test_padding.py
 def fw(request):
-    return getattr(import_module(f"fw_{request.param}"), request.param.title())()
+    return getattr(import_module(f"tests.support.fw_{request.param}"), request.param.title())()
 
 
 @pytest.mark.parametrize("kind", ["bool", "int", "ignored bool", "ignored int", "lengths"])

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-import reference_iebn as reference
-from rounding import limits
+
+from tests.support import reference_iebn as reference
+from tests.support.rounding import limits
 
 LAYERS = {"torch": "IEBN2d", "paddle": "IEBN2D", "chainer": "IEBN"}
 EPS = {"torch": 1e-5, "paddle": 1e-5, "chainer": 2e-5}  # each framework's default

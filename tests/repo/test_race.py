@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import conformance  # noqa: E402
 import race  # noqa: E402
@@ -39,7 +39,9 @@ def test_the_tables_of_the_page_are_those_of_the_files():
 def test_every_part_says_what_it_ran_on():
     assert list(RACE) == list(race.PARTS)
     for part in RACE.values():
-        assert part["versions"].keys() >= {"mixlayers", "torch", "numpy"} and part["command"] and part["commit"]
+        assert (
+            part["versions"].keys() >= {"mixlayers", "torch", "numpy"} and part["command"] and part["commit"]
+        )
 
 
 def test_every_peer_has_a_row_and_every_failure_its_meaning():

@@ -3,9 +3,9 @@
 import threading
 
 import pytest
-from passing import LAYERS, blended, by_hand, implicit, wrapped_and_audited
 
 from mixlayers import MixingError
+from tests.support.passing import LAYERS, blended, by_hand, implicit, wrapped_and_audited
 
 
 class Calls:

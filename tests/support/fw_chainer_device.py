@@ -11,7 +11,8 @@ import chainer.functions as F
 import numpy as np
 from chainer import FunctionNode, backend
 from chainer._backend import Device
-from fw_chainer import Chainer
+
+from tests.support.fw_chainer import Chainer
 
 CHAINERS_OWN = re.compile(
     r"/chainer/(utils|optimizers|serializers|functions/(connection|normalization|loss|pooling|rnn))/"

@@ -6,10 +6,10 @@ import random
 
 import numpy as np
 import pytest
-import reference
 
 from mixlayers import CutMix, ManifoldMixup, MixedTarget, Mixup, OneOf, PatchUp, Scheduled
 from mixlayers.presets import PRESETS
+from tests.support import reference
 
 LAYERS = ["layer1", "layer2"]
 

@@ -6,12 +6,12 @@ from contextlib import contextmanager
 import numpy as np
 import paddle
 import paddle.nn.functional as F
-from fw_base import Base
 from paddle import nn
 from paddle.distributed.fleet.utils import recompute
-from paddle_networks import Net
 
 import mixlayers.paddle
+from tests.paddle.paddle_networks import Net
+from tests.support.fw_base import Base
 
 
 class Recomputed:

@@ -4,9 +4,9 @@ import copy
 
 import numpy as np
 import pytest
-from passing import LAYERS, blended, by_hand, implicit, rows
 
 from mixlayers import MixingError, Mixup
+from tests.support.passing import LAYERS, blended, by_hand, implicit, rows
 
 
 def test_late_losses_get_the_plan_of_their_own_forward(fw):
