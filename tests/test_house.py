@@ -23,7 +23,8 @@ SOURCES = sorted(path for folder in ("mixlayers", "backends") for path in (ROOT 
 CORE = [
     path
     for path in SOURCES
-    if path.parent.name == "mixlayers" and path.stem not in {*FACES.values(), "__main__"}
+    if ("_core" in path.parts or path.parent.name == "mixlayers")
+    and path.stem not in {*FACES.values(), "__main__"}
 ]
 
 IMPORT_PROBE = """
