@@ -57,7 +57,7 @@ lint: $(READY)    ## check style, types and who imports whom
 	$(RUN) -m mypy
 	$(VENV)/bin/lint-imports --no-logo
 
-EXTRAS := core chainer
+EXTRAS := core chainer augment view
 
 test-install: $(READY)    ## install EXTRAS by the README's lines into empty environments, without pip's cache
 	@$(RUN) tests/install/try_install.py $(EXTRAS)
