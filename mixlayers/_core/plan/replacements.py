@@ -58,6 +58,9 @@ class DroppedBlocks:
         couple_channels: Whether all channels of a sample drop the same blocks.
     """
 
+    masked: ClassVar[bool] = True
+    labels_stay: ClassVar[bool] = True
+
     drop: float
     block_size: int
     couple_channels: bool = False
@@ -90,6 +93,9 @@ class ErasedBoxes:
         p, scale, ratio, value, count: As of RandomErasing.
         size: The side of Cutout's squares, instead of scale and ratio.
     """
+
+    masked: ClassVar[bool] = True
+    labels_stay: ClassVar[bool] = True
 
     p: float
     scale: tuple[float, float]
