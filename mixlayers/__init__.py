@@ -5,6 +5,9 @@
 
 import sys
 
+from mixlayers._core.audit.report import Audit as Audit
+from mixlayers._core.audit.report import Point as Point
+from mixlayers._core.batch.detection import MixedBoxes as MixedBoxes
 from mixlayers._core.errors import MixingError as MixingError
 from mixlayers._core.labels.target import MixedTarget as MixedTarget
 from mixlayers._core.methods.around import Beside as Beside
@@ -42,6 +45,7 @@ __all__ = [
     "Beside",
     "Remix",
     "Apart",
+    "Audit",
     "CutMix",
     "DropBlock",
     "Erasing",
@@ -50,12 +54,14 @@ __all__ = [
     "Method",
     "MixPlan",
     "MixRecord",
+    "MixedBoxes",
     "MixedTarget",
     "MixingError",
     "Mixup",
     "Near",
     "OneOf",
     "PatchUp",
+    "Point",
     "Scheduled",
 ]
 

@@ -19,7 +19,7 @@ from mixlayers._core.plan.relabel import Lopsided
 from mixlayers._core.plan.replacements import DroppedBlocks, ErasedBoxes, Replace
 from mixlayers._core.plan.resized import Paste
 from mixlayers._core.plan.streams import MASK, stream
-from mixlayers._core.plan.written import Masks, from_json, recipe_from_dict, recipe_to_dict, to_json
+from mixlayers._core.plan.written import Acts, from_json, recipe_from_dict, recipe_to_dict, to_json
 from mixlayers._core.plan.written import Recipe as Recipe
 
 INPUT: Final = "input"
@@ -73,17 +73,17 @@ class MixPlan:
     @property
     def mixes(self) -> bool:
         """Whether the step mixes samples; a clean one does not, nor one that drops or erases."""
-        return self.place is not None and (self.recipe is None or not self.recipe.labels_stay)
+        return self.place is not None and not getattr(self.recipe, "labels_stay", False)
 
     @property
     def blends(self) -> bool:
         """Whether it blends, everywhere or under a mask, and does nothing else: what a compiled graph can hold."""
-        return self.recipe is None or isinstance(self.recipe, Masks)
+        return not isinstance(self.recipe, Acts | DroppedBlocks | ErasedBoxes)
 
     @property
     def masked(self) -> bool:
         """Whether the partner's share differs from point to point of the feature."""
-        return self.recipe is not None and self.recipe.masked
+        return self.recipe is not None and getattr(self.recipe, "masked", True)
 
     def label_share(self, shares: Shares) -> Lam:
         """The partner's share of the label: a float, or float32 (N,).
@@ -122,7 +122,7 @@ class MixPlan:
         if isinstance(self.recipe, DroppedBlocks | ErasedBoxes):
             replaced = self.recipe.draw(rng, shape[0], channels, spatial)
             return replaced.channels_last() if last else replaced
-        if not isinstance(self.recipe, Masks):
+        if isinstance(self.recipe, Acts):
             how = self.recipe.draw(rng, self.perm, self.lam, channels, spatial)
             return how.channels_last() if last else how
         mask, box = self.recipe.draw(rng, channels, spatial)

@@ -13,13 +13,10 @@ from mixlayers._core.plan.replacements import DroppedBlocks, ErasedBoxes
 from mixlayers._core.plan.resized import ResizedBox
 from mixlayers._core.plan.weights import Bell, FourierField, HollowBox, SoftField
 
-Masks = Box | Blocks | Bands | FourierField
-"""Recipes that draw a mask."""
+Acts = HollowBox | Bell | SoftField | ResizedBox
+"""Recipes that draw, of partners and lam, what is to be done; the others draw a mask, or what is replaced."""
 
-Weights = HollowBox | Bell | SoftField
-"""Recipes that draw a weight at each point."""
-
-Recipe = Masks | BoxAlong | Weights | ResizedBox | DroppedBlocks | ErasedBoxes
+Recipe = Box | BoxAlong | Blocks | Bands | FourierField | Acts | DroppedBlocks | ErasedBoxes
 """What a plan draws once a feature's shape is known. Each says whether it is `masked`, so that the partner's share
 differs from point to point, and whether the labels stay as they are."""
 
