@@ -21,6 +21,7 @@ class ReplacingMethod(MixingMethod):
 
     hidden_layers: ClassVar[bool] = True
     has_partners: ClassVar[bool] = False
+    labels_mix: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

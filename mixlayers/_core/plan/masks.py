@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,9 @@ class Box:
             around a uniform centre and is clipped at the border, so its real share is larger.
     """
 
+    masked: ClassVar[bool] = True
+    labels_stay: ClassVar[bool] = False
+
     lam: Lam
 
     def __eq__(self, other: object) -> bool:
@@ -45,7 +48,7 @@ class Box:
         self, rng: np.random.Generator, channels: int, spatial: Sequence[int]
     ) -> tuple[Mask, Span | None]:
         """Draw the mask, `(1 or N, 1, *spatial)`, and the same as slices if the whole batch has one box."""
-        cut = [size > 2 for size in spatial]
+        cut = self._cut(spatial)
         if not any(cut):
             raise ValueError(
                 f"CutMix needs at least one spatial axis longer than 2, got {tuple(spatial)} after (N, C): use Mixup "
@@ -66,6 +69,31 @@ class Box:
             span.append(slice(int(start[0]), int(stop[0])))
         return mask, None if isinstance(self.lam, np.ndarray) else (slice(None), slice(None), *span)
 
+    def _cut(self, spatial: Sequence[int]) -> list[bool]:
+        """Which axes are cut; the others are left whole."""
+        return [size > 2 for size in spatial]
+
+
+@dataclass(frozen=True, eq=False)
+class BoxAlong(Box):
+    """CutMix along some of the axes, whole along the others.
+
+    Attributes:
+        axes: Which, counted among the spatial ones; -1 is the last.
+    """
+
+    axes: tuple[int, ...]
+
+    def _cut(self, spatial: Sequence[int]) -> list[bool]:
+        count = len(spatial)
+        if not all(-count <= axis < count for axis in self.axes):
+            raise ValueError(
+                f"axes are counted among the {count} spatial ones, got axes={self.axes}: of spectrograms (N, C, F, T) "
+                "0 is frequency and 1, or -1, is time."
+            )
+        chosen = {axis % count for axis in self.axes}
+        return [size > 2 and axis in chosen for axis, size in enumerate(spatial)]
+
 
 def centred(
     rng: np.random.Generator, half: npt.NDArray[np.int64], size: int
@@ -85,6 +113,9 @@ class Blocks:
         block_size: Side of a block; clipped to the map.
         portion: Expected share of replaced features, in (0, 1); the seeds' rate is solved for it.
     """
+
+    masked: ClassVar[bool] = True
+    labels_stay: ClassVar[bool] = False
 
     gamma: float | None
     block_size: int
