@@ -15,7 +15,7 @@ from chainer import Parameter
 from mixlayers._convert import report, warn_of_left
 from mixlayers._layers import Layers, select_layers
 from mixlayers_chainer._hooks import Hooked, _hooked, _plain, named_layers
-from mixlayers_chainer._iebn import ATTENTION, IEBN, checked_axis
+from mixlayers_chainer._iebn.layer import ATTENTION, IEBN, checked_axis
 
 Model = TypeVar("Model", bound=chainer.Link)
 
