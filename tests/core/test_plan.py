@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixlayers import CutMix, ManifoldMixup, MixPlan, Mixup, PatchUp
-from mixlayers._plan import FORMAT, joint_share
-from mixlayers._reference import partner_share
+from mixlayers._core.plan.plan import FORMAT, joint_share
+from tests.support.reference import partner_share
 
 methods = st.sampled_from(
     [

@@ -4,11 +4,11 @@ import numpy as np
 import paddle
 import pytest
 from paddle import nn
-from rounding import limits
 
-from mixlayers._reference_iebn import iebn, iebn_backward
 from mixlayers_native._library import library
 from mixlayers_paddle._iebn.layer import IEBN1D, IEBN2D, IEBN3D
+from tests.support.reference_iebn import iebn, iebn_backward
+from tests.support.rounding import limits
 
 LAYERS = {2: IEBN1D, 3: IEBN1D, 4: IEBN2D, 5: IEBN3D}
 NAMES = ("weight", "bias", "weight_readjust", "bias_readjust")

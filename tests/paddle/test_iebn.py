@@ -4,12 +4,24 @@ import numpy as np
 import paddle
 import pytest
 import torch
-from iebn_parts import LAYERS, NAMES, STATISTICS, allowed, array, close, layer, random, reference, run, set_
-from iebn_parts import compiled as compiled
 from paddle import nn
 
 import mixlayers.torch
-from mixlayers._reference_iebn import running_statistics
+from tests.paddle.iebn_parts import (
+    LAYERS,
+    NAMES,
+    STATISTICS,
+    allowed,
+    array,
+    close,
+    layer,
+    random,
+    reference,
+    run,
+    set_,
+)
+from tests.paddle.iebn_parts import compiled as compiled
+from tests.support.reference_iebn import running_statistics
 
 SMALL = [(6, 5), (6, 5, 7), (4, 3, 5, 6), (3, 4, 2, 3, 5)]
 LARGE = [(32, 16, 160), (16, 24, 16, 16), (3, 5, 80, 70), (40, 32, 4, 4), (9, 12, 5, 12, 14)]

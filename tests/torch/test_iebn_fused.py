@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from mixlayers._reference_iebn import iebn, iebn_backward, running_statistics
 from mixlayers.torch import IEBN2d
 from mixlayers_torch._iebn.given import Parameters, Statistics
 from mixlayers_torch._iebn.inductor import fused
+from tests.support.reference_iebn import iebn, iebn_backward, running_statistics
 
 SHAPES = [(6, 5, 7), (4, 3, 5, 6), (32, 24, 16, 16), (3, 4, 2, 3, 5)]
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from mixlayers import CutMix
-from mixlayers import _reference as reference
 from mixlayers.torch import mix
 from mixlayers_torch import _blend
+from tests.support import reference
 
 
 @pytest.mark.parametrize(
