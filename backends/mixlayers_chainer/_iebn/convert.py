@@ -15,7 +15,7 @@ from chainer import Parameter
 from mixlayers._core.audit.places import Layers, select_layers
 from mixlayers._core.iebn import report, warn_of_left
 from mixlayers_chainer._hooks import Hooked, _hooked, _plain, named_layers
-from mixlayers_chainer._iebn import ATTENTION, IEBN, checked_axis
+from mixlayers_chainer._iebn.layer import ATTENTION, IEBN, checked_axis
 
 Model = TypeVar("Model", bound=chainer.Link)
 

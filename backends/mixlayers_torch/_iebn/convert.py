@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from mixlayers._core.audit.places import Layers
 from mixlayers._core.iebn import norms_to_convert, norms_to_revert, report
-from mixlayers_torch._convert_order import warn_of_holders
-from mixlayers_torch._iebn import ATTENTION, IEBN1d, IEBN2d, IEBN3d, in_place_of
-from mixlayers_torch._iebn_act import IEBNAct2d, is_batchnorm_act
-from mixlayers_torch._iebn_sync import SyncIEBN
+from mixlayers_torch._iebn.act import IEBNAct2d, is_batchnorm_act
+from mixlayers_torch._iebn.holders import warn_of_holders
+from mixlayers_torch._iebn.layer import ATTENTION, IEBN1d, IEBN2d, IEBN3d, in_place_of
+from mixlayers_torch._iebn.sync import SyncIEBN
 
 Model = TypeVar("Model", bound=nn.Module)
 IEBN = IEBN1d | IEBN2d | IEBN3d | SyncIEBN

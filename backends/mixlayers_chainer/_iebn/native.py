@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mixlayers_chainer._iebn_kernels import Array, Layout
-from mixlayers_chainer._iebn_statistics import Statistics, joint_moments, joint_sum
+from mixlayers_chainer._iebn.given import Statistics
+from mixlayers_chainer._iebn.join import joint_moments, joint_sum
+from mixlayers_chainer._iebn.passes import Array, Layout
 from mixlayers_native import _iebn as passes
 from mixlayers_native._library import library
 

@@ -9,8 +9,8 @@ import paddle
 from paddle import ParamAttr, Tensor, nn
 from paddle.nn.initializer import Constant
 
-from mixlayers_paddle._iebn_op import iebn
-from mixlayers_paddle._iebn_statistics import Statistics
+from mixlayers_paddle._iebn.choose import iebn
+from mixlayers_paddle._iebn.given import Parameters, Statistics
 
 ATTENTION = {"weight_readjust": 0.0, "bias_readjust": -1.0}
 """The parameters that BatchNorm has not, and their values at first."""
@@ -56,10 +56,6 @@ class _IEBN(nn.Layer):
 
     host: ClassVar[Any]
     """The layer that this one stands in for."""
-
-    fused: bool = True
-    """Whether large tensors on CPU may take a way of less than half the time. Its graph cannot be differentiated twice
-    (create_graph=True), which raises an error; for that set `IEBN2D.fused = False`, or that of one layer."""
 
     axes: ClassVar[tuple[int, ...]] = ()
     """How many axes an input may have; () for 2 and more."""
@@ -123,8 +119,10 @@ class _IEBN(nn.Layer):
         return self._apply_iebn(input, statistics)
 
     def _apply_iebn(self, x: Tensor, statistics: Statistics) -> Tensor:
-        parameters = self.weight, self.bias, self.weight_readjust, self.bias_readjust
-        return iebn(x, *parameters, statistics, self.fused)
+        return iebn(x, self._given(), statistics)
+
+    def _given(self) -> Parameters:
+        return Parameters(self.weight, self.bias, self.weight_readjust, self.bias_readjust)
 
     @classmethod
     def from_batchnorm(cls, norm: Any) -> Any:

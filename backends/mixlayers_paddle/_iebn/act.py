@@ -7,7 +7,7 @@ from typing import Any
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
-from mixlayers_paddle._iebn import _IEBN, take_over
+from mixlayers_paddle._iebn.layer import _IEBN, take_over
 
 
 class IEBNAct(_IEBN):

@@ -8,9 +8,9 @@ import paddle
 import paddle.distributed as dist
 from paddle import Tensor, nn
 
-from mixlayers_paddle._iebn import _IEBN
-from mixlayers_paddle._iebn_op import gated
-from mixlayers_paddle._iebn_statistics import Statistics
+from mixlayers_paddle._iebn.given import Statistics
+from mixlayers_paddle._iebn.layer import _IEBN
+from mixlayers_paddle._iebn.plain import gated
 
 
 class SyncIEBN(_IEBN):
@@ -36,8 +36,7 @@ class SyncIEBN(_IEBN):
             )
         wide = x.astype(statistics.mean.dtype)
         xhat = _normalised(wide, statistics)
-        parameters = self.weight, self.bias, self.weight_readjust, self.bias_readjust
-        return gated(wide, xhat, *parameters).astype(x.dtype)
+        return gated(wide, xhat, self._given()).astype(x.dtype)
 
     @classmethod
     def convert_sync_iebn(cls, model: Any) -> Any:
@@ -77,7 +76,7 @@ def _normalised(x: Tensor, statistics: Statistics) -> Tensor:
 
 
 def _all_sum(x: Tensor) -> Tensor:
-    """The sum over all processes, and so is its gradient. Not a PyLayer: see `_iebn_kernels`."""
+    """The sum over all processes, and so is its gradient. Not a PyLayer: see `native`."""
     total = x.clone()
     if not total.stop_gradient:
         total.register_hook(_reduced)

@@ -7,30 +7,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mixlayers_torch._iebn_statistics import HALF, Statistics, joint_moments
+from mixlayers_torch._iebn.given import HALF, Parameters, Statistics
+from mixlayers_torch._iebn.join import joint_moments
 
 
-def plain(
-    x: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    weight_readjust: Tensor,
-    bias_readjust: Tensor,
-    statistics: Statistics,
-) -> Tensor:
+def plain(x: Tensor, parameters: Parameters, statistics: Statistics) -> Tensor:
     """`iebn`, in fewer operations than the authors' code has: the norm applies the weight."""
     if statistics.group is None:
         options = (statistics.batch, statistics.factor, statistics.eps, torch.backends.cudnn.enabled)
-        scaled = torch.batch_norm(x, weight, None, statistics.mean, statistics.var, *options)
+        scaled = torch.batch_norm(x, parameters.weight, None, statistics.mean, statistics.var, *options)
     else:
-        scaled = _jointly_scaled(x, weight, statistics)
-    return gated(x, scaled, bias, weight_readjust, bias_readjust)
+        scaled = _jointly_scaled(x, parameters.weight, statistics)
+    return gated(x, scaled, parameters)
 
 
-def gated(
-    x: Tensor, scaled: Tensor, bias: Tensor | None, weight_readjust: Tensor, bias_readjust: Tensor
-) -> Tensor:
+def gated(x: Tensor, scaled: Tensor, parameters: Parameters) -> Tensor:
     """`scaled * a + bias`; addcmul would be slower to differentiate."""
+    _, bias, weight_readjust, bias_readjust = parameters
     space, wide = tuple(range(2, x.ndim)), (-1,) + (1,) * (x.ndim - 2)
     kind = (
         weight_readjust.dtype if x.dtype in HALF else None

@@ -10,8 +10,8 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
-from mixlayers_torch._iebn_op import iebn
-from mixlayers_torch._iebn_statistics import Statistics
+from mixlayers_torch._iebn.choose import iebn
+from mixlayers_torch._iebn.given import Parameters, Statistics
 
 _PROXY: Any = torch.fx.Proxy
 
@@ -121,7 +121,8 @@ class _IEBN(nn.Module):
         mean, var = (self.running_mean, self.running_var) if kept else (None, None)
         batch = self.training or (mean is None and var is None)
         statistics = Statistics(mean, var, batch, factor, self.eps, self._group() if batch else None)
-        return iebn(input, self.weight, self.bias, self.weight_readjust, self.bias_readjust, statistics)
+        parameters = Parameters(self.weight, self.bias, self.weight_readjust, self.bias_readjust)
+        return iebn(input, parameters, statistics)
 
     @classmethod
     def from_batchnorm(cls, norm: Any) -> Any:

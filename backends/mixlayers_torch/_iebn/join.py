@@ -1,41 +1,12 @@
-"""What IEBN normalises with: mean and variance of the batch, of all processes' batches, or of the past."""
+"""Statistics and sums of several processes, joined."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-
-HALF = (torch.bfloat16, torch.float16)
-
-
-@dataclass
-class Statistics:
-    """What to normalise with.
-
-    Attributes:
-        mean, var: Running statistics (C,), updated in place where `batch`; None: there are none.
-        batch: Whether the batch's own statistics are used, as in training, or the running ones.
-        factor: Share of the new batch in the running statistics.
-        eps: Added to the variance.
-        group: The processes whose batches are taken together; None: this process alone.
-    """
-
-    mean: Tensor | None
-    var: Tensor | None
-    batch: bool
-    factor: float
-    eps: float
-    group: Any = None
-
-    def update(self, mean: Tensor, var: Tensor) -> None:
-        """Let a batch's mean and unbiased variance into the running statistics."""
-        if self.mean is not None and self.var is not None:
-            self.mean.lerp_(mean.to(self.mean.dtype), self.factor)
-            self.var.lerp_(var.to(self.var.dtype), self.factor)
 
 
 def joint_moments(own: Tensor, group: Any) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,42 +1,35 @@
-"""IEBN as a function of tensors: by the compiled passes on the CPU, else in PyTorch's own operations."""
+"""IEBN as a function of tensors, and which way it goes: passes of ours, or PyTorch's operations."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from mixlayers_torch._iebn_fused import fused
-from mixlayers_torch._iebn_native import native, takes
-from mixlayers_torch._iebn_plain import plain
-from mixlayers_torch._iebn_statistics import Statistics
+from mixlayers_torch._iebn import native
+from mixlayers_torch._iebn.given import Parameters, Statistics
+from mixlayers_torch._iebn.inductor import fused
+from mixlayers_torch._iebn.passes import by_passes, unseen
+from mixlayers_torch._iebn.plain import plain
 
 
-def iebn(
-    x: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    weight_readjust: Tensor,
-    bias_readjust: Tensor,
-    statistics: Statistics,
-) -> Tensor:
+def iebn(x: Tensor, parameters: Parameters, statistics: Statistics) -> Tensor:
     """`y = xhat * (weight * a) + bias`, `a = sigmoid(weight_readjust * mean_over_space(x) + bias_readjust)`.
 
     Args:
         x: (N, C, ...).
-        weight, bias: (C,), or None for 1 and 0.
-        weight_readjust, bias_readjust: (C,).
+        parameters: Those of the formula.
         statistics: What makes xhat from x.
 
     Returns:
         Of x's shape, dtype and memory format.
     """
-    parameters = (weight, bias, weight_readjust, bias_readjust)
     if statistics.group is None and statistics.batch and x.numel() == x.shape[1] > 0:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {x.shape}")
     if statistics.group is None and x.ndim > 2 and _compiling():
-        return fused(x, *parameters, statistics)
-    way = native if takes(x, parameters, statistics) else plain
-    return way(x, *parameters, statistics)
+        return fused(x, parameters, statistics)
+    if unseen(x, statistics) and native.takes(x, parameters, statistics):
+        return by_passes(native.Native, x, parameters, statistics)
+    return plain(x, parameters, statistics)
 
 
 def _compiling() -> bool:

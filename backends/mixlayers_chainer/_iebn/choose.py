@@ -1,4 +1,4 @@
-"""IEBN as a function of variables, in as few passes over memory as its formula allows."""
+"""IEBN as a function of variables, and which way it goes: the compiled passes on the CPU, else NumPy's or CuPy's."""
 
 from __future__ import annotations
 
@@ -6,52 +6,30 @@ import warnings
 from typing import Any
 
 import chainer
-import chainer.functions as F
-import numpy as np
 from chainer import Variable, backend
 from chainer.utils import type_check
 
-from mixlayers_chainer._iebn_kernels import Array, Layout, affine, combine, products
-from mixlayers_chainer._iebn_native import backward, forward, takes
-from mixlayers_chainer._iebn_statistics import Statistics, joint_sum, measure
+from mixlayers_chainer._iebn.given import Parameters, Statistics
+from mixlayers_chainer._iebn.join import joint_sum
+from mixlayers_chainer._iebn.measure import measure
+from mixlayers_chainer._iebn.native import backward, forward, takes
+from mixlayers_chainer._iebn.passes import Array, Layout, affine, combine, products
+from mixlayers_chainer._iebn.plain import computed, plain
 
 
-def iebn(
-    x: Any, gamma: Any, beta: Any, weight_readjust: Any, bias_readjust: Any, statistics: Statistics
-) -> Variable:
+def iebn(x: Any, parameters: Parameters, statistics: Statistics) -> Variable:
     """`y = xhat * (gamma * a) + beta`, `a = sigmoid(weight_readjust * mean_over_space(x) + bias_readjust)`.
 
     Args:
         x: Variable or array. Its axes in `statistics.axis` are instances (0) and space, the others channels.
-        gamma, beta, weight_readjust, bias_readjust: Of the shape of the channels.
+        parameters: Those of the formula.
         statistics: What makes xhat from x.
 
     Returns:
         Of x's shape and dtype.
     """
-    (y,) = _IEBN(statistics).apply((x, gamma, beta, weight_readjust, bias_readjust))
+    (y,) = _IEBN(statistics).apply((x, *parameters))
     return y
-
-
-def published(
-    x: Variable, gamma: Any, beta: Any, weight_readjust: Any, bias_readjust: Any, statistics: Statistics
-) -> Variable:
-    """The same as the authors write it, every step a function of Chainer's own; updates no running statistics."""
-    axis, keep = statistics.axis, tuple(1 if i in statistics.axis else size for i, size in enumerate(x.shape))
-    kind = _kind(x.dtype, gamma.dtype)
-    high = F.cast(x, kind)
-    gamma, beta, weight_readjust, bias_readjust = (
-        F.reshape(F.cast(each, kind), keep) for each in (gamma, beta, weight_readjust, bias_readjust)
-    )
-    if statistics.batch:
-        centred = high - F.mean(high, axis, keepdims=True)
-        var = F.mean(F.square(centred), axis, keepdims=True)
-    else:
-        mean, var = (each.reshape(keep).astype(kind) for each in (statistics.mean, statistics.var))
-        centred, var = high - mean, chainer.as_variable(var)
-    gap = F.mean(high, axis[1:], keepdims=True) if axis[1:] else high
-    a = F.sigmoid(gap * weight_readjust + bias_readjust)
-    return F.cast(centred / F.sqrt(var + statistics.eps) * (a * gamma) + beta, x.dtype)
 
 
 class _IEBN(chainer.FunctionNode):
@@ -74,7 +52,7 @@ class _IEBN(chainer.FunctionNode):
     def forward(self, inputs: tuple[Array, ...]) -> tuple[Array]:
         self.retain_inputs((0, 1, 2, 3, 4))
         x, *parameters = inputs
-        kind = _kind(x.dtype, parameters[0].dtype)
+        kind = computed(x.dtype, parameters[0].dtype)
         self.layout = Layout.of(x.shape, self.statistics.axis)
         if self.statistics.batch and self.layout.count == 1 and self.statistics.comm is None:
             warnings.warn(
@@ -154,15 +132,10 @@ class _IEBN(chainer.FunctionNode):
             raise NotImplementedError(
                 "MultiNodeIEBN has no second derivative: use IEBN in one process for enable_double_backprop=True."
             )
-        x, gamma, beta, weight_readjust, bias_readjust = variables
-        y = published(x, gamma, beta, weight_readjust, bias_readjust, self.statistics)
+        x, *parameters = variables
+        y = plain(x, Parameters(*parameters), self.statistics)
         wanted = [variables[i] for i in indexes]
         return tuple(chainer.grad([y], wanted, [gradient], enable_double_backprop=True))
-
-
-def _kind(x: Any, parameter: Any) -> Any:
-    """The dtype to compute in: float32 at least."""
-    return np.promote_types(np.promote_types(x, parameter), np.float32)
 
 
 def _vector(parameter: Array, kind: Any) -> Array:

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import chainer
 
-from mixlayers_chainer._convert import become
-from mixlayers_chainer._iebn import IEBN
+from mixlayers_chainer._iebn.convert import become
+from mixlayers_chainer._iebn.layer import IEBN
 
 Model = TypeVar("Model", bound=chainer.Link)
 

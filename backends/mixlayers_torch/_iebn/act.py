@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mixlayers_torch._iebn import IEBN2d
+from mixlayers_torch._iebn.layer import IEBN2d
 
 
 def is_batchnorm_act(kind: type[Any]) -> bool:

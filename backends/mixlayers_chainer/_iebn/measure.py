@@ -1,4 +1,4 @@
-"""What IEBN normalises with: mean and variance of the batch, of all ranks' batches, or of the past."""
+"""Means over space, the batch's mean and deviation, in NumPy or CuPy."""
 
 from __future__ import annotations
 
@@ -8,29 +8,9 @@ from typing import Any
 import numpy as np
 from chainer import backend
 
-from mixlayers_chainer._iebn_kernels import Array, Layout, moments, sums
-
-
-@dataclass
-class Statistics:
-    """What to normalise with.
-
-    Attributes:
-        mean, var: Running statistics, of the parameters' shape, updated in place where `batch`; None: none are kept.
-        batch: Whether the batch's own statistics are used, as in training, or the running ones.
-        decay: Share of the old value in the running statistics.
-        eps: Added to the variance.
-        axis: What is normalised over: 0, and the space.
-        comm: A ChainerMN communicator whose ranks' batches are taken together; None: this process alone.
-    """
-
-    mean: Array
-    var: Array
-    batch: bool
-    decay: float
-    eps: float
-    axis: tuple[int, ...]
-    comm: Any = None
+from mixlayers_chainer._iebn.given import Statistics
+from mixlayers_chainer._iebn.join import joint_moments
+from mixlayers_chainer._iebn.passes import Array, Layout, moments, sums
 
 
 @dataclass
@@ -98,22 +78,3 @@ def _update(statistics: Statistics, mean: Array, var: Array, count: float) -> No
     running_mean += (1 - decay) * mean
     running_var *= decay
     running_var += (1 - decay) * adjust * var
-
-
-def joint_moments(mean: Array, squares: Array, count: float, comm: Any) -> tuple[Array, Array, float]:
-    """Mean, squares about it and count of all ranks' values, from each one's own (float64)."""
-    device = backend.get_device_from_array(mean)
-    host = backend.CpuDevice()
-    gathered = comm.allreduce_obj([(host.send(mean), host.send(squares), count)])  # lists add up to one list
-    whole = sum(each[2] for each in gathered)
-    means, all_squares = (np.stack([each[i] for each in gathered]) for i in (0, 1))
-    counts = np.array([[each[2]] for each in gathered], np.float64)
-    joint = (means * counts).sum(0) / max(whole, 1)
-    both = (all_squares + counts * (means - joint) ** 2).sum(0)
-    return device.send(joint), device.send(both), whole
-
-
-def joint_sum(array: Array, comm: Any) -> Array:
-    """The sum of an array over all ranks."""
-    total = comm.allreduce_obj(backend.CpuDevice().send(array))
-    return backend.get_device_from_array(array).send(total)

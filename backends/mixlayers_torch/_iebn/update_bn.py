@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mixlayers_torch._iebn import _IEBN
+from mixlayers_torch._iebn.layer import _IEBN
 
 
 @torch.no_grad()

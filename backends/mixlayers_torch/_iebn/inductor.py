@@ -7,21 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mixlayers_torch._iebn_statistics import HALF, Statistics
+from mixlayers_torch._iebn.given import HALF, Parameters, Statistics
 
 
-def fused(
-    x: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    weight_readjust: Tensor,
-    bias_readjust: Tensor,
-    statistics: Statistics,
-) -> Tensor:
+def fused(x: Tensor, parameters: Parameters, statistics: Statistics) -> Tensor:
     """IEBN of x (N, C, ...), in operations that can be differentiated; its gradient takes two passes as well.
 
     The sums of each plane serve the attention and, taken together, the batch's mean and variance.
     """
+    weight, bias, weight_readjust, bias_readjust = parameters
     wide = (..., *(None for _ in x.shape[2:]))
     space = tuple(range(2, x.ndim))
     exact = x.float() if x.dtype in HALF else x

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from mixlayers_torch._iebn import _IEBN, in_place_of
+from mixlayers_torch._iebn.layer import _IEBN, in_place_of
 
 
 class SyncIEBN(_IEBN):

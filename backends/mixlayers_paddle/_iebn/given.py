@@ -1,10 +1,24 @@
-"""What IEBN normalises with."""
+"""What IEBN is given beside x: what it learns, and what it normalises with."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from paddle import Tensor
+
+
+class Parameters(NamedTuple):
+    """What is learned, (C,) each.
+
+    Attributes:
+        weight, bias: BatchNorm's; None for 1 and 0.
+        weight_readjust, bias_readjust: The attention's.
+    """
+
+    weight: Tensor | None
+    bias: Tensor | None
+    weight_readjust: Tensor
+    bias_readjust: Tensor
 
 
 class Statistics(NamedTuple):

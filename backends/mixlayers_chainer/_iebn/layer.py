@@ -10,8 +10,8 @@ import chainer
 import numpy as np
 from chainer import Parameter, Variable, initializers
 
-from mixlayers_chainer._iebn_op import iebn
-from mixlayers_chainer._iebn_statistics import Statistics
+from mixlayers_chainer._iebn.choose import iebn
+from mixlayers_chainer._iebn.given import Parameters, Statistics
 
 ATTENTION = ("weight_readjust", "bias_readjust")
 """The names of the parameters that BatchNormalization has not."""
@@ -141,7 +141,7 @@ class IEBN(chainer.Link):
         with chainer.using_device(self.device):
             gamma = self.xp.ones_like(like) if self.gamma is None else self.gamma
             beta = self.xp.zeros_like(like) if self.beta is None else self.beta
-        return iebn(x, gamma, beta, self.weight_readjust, self.bias_readjust, statistics)
+        return iebn(x, Parameters(gamma, beta, self.weight_readjust, self.bias_readjust), statistics)
 
     def start_finetuning(self) -> None:
         """Forget the batches that fine-tuning has seen; needed before all but the first time."""
