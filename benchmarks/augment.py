@@ -21,7 +21,7 @@ from PIL import Image
 from torch.utils.data import default_collate
 
 from mixlayers import CutMix, Mixup
-from mixlayers._policy_tables import RAND_AUGMENT, SIGNED
+from mixlayers._core.augment.policy_tables import RAND_AUGMENT, SIGNED
 from mixlayers.augment import Compose, Normalize, RandAugment, RandomHorizontalFlip, RandomResizedCrop, apply
 from mixlayers.torch import MixCollate
 

@@ -5,22 +5,22 @@
 
 import sys
 
-from mixlayers._compose import OneOf as OneOf
-from mixlayers._compose import Scheduled as Scheduled
-from mixlayers._cutmix import CutMix as CutMix
-from mixlayers._dropblock import DropBlock as DropBlock
-from mixlayers._dropblock import Erasing as Erasing
-from mixlayers._errors import MixingError as MixingError
-from mixlayers._history import History as History
-from mixlayers._history import MixRecord as MixRecord
-from mixlayers._method import Method as Method
-from mixlayers._mixup import ManifoldMixup as ManifoldMixup
-from mixlayers._mixup import Mixup as Mixup
-from mixlayers._pairs import Apart as Apart
-from mixlayers._pairs import Near as Near
-from mixlayers._patchup import PatchUp as PatchUp
-from mixlayers._plan import MixPlan as MixPlan
-from mixlayers._target import MixedTarget as MixedTarget
+from mixlayers._core.errors import MixingError as MixingError
+from mixlayers._core.labels.target import MixedTarget as MixedTarget
+from mixlayers._core.methods.combined import OneOf as OneOf
+from mixlayers._core.methods.combined import Scheduled as Scheduled
+from mixlayers._core.methods.cutmix import CutMix as CutMix
+from mixlayers._core.methods.dropblock import DropBlock as DropBlock
+from mixlayers._core.methods.dropblock import Erasing as Erasing
+from mixlayers._core.methods.method import Method as Method
+from mixlayers._core.methods.mixup import ManifoldMixup as ManifoldMixup
+from mixlayers._core.methods.mixup import Mixup as Mixup
+from mixlayers._core.methods.patchup import PatchUp as PatchUp
+from mixlayers._core.model.history import History as History
+from mixlayers._core.model.history import MixRecord as MixRecord
+from mixlayers._core.plan.pairs import Apart as Apart
+from mixlayers._core.plan.pairs import Near as Near
+from mixlayers._core.plan.plan import MixPlan as MixPlan
 
 __all__ = [
     "Apart",

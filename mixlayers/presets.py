@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from mixlayers._cutmix import CutMix
-from mixlayers._method import Method
-from mixlayers._mixup import ManifoldMixup, Mixup
-from mixlayers._patchup import PatchUp
+from mixlayers._core.methods.cutmix import CutMix
+from mixlayers._core.methods.method import Method
+from mixlayers._core.methods.mixup import ManifoldMixup, Mixup
+from mixlayers._core.methods.patchup import PatchUp
 
 
 @dataclass(frozen=True)

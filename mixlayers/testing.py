@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mixlayers._target import MixedTarget
+from mixlayers._core.labels.target import MixedTarget
 
 Array = npt.NDArray[Any]
 Augmentation = Callable[[Any, Any], Any]

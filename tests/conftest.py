@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 FRAMEWORKS = ("torch", "paddle", "chainer")
 
 sys.path[:0] = [
-    str(HERE / folder) for folder in ("frameworks", "trainers", "programs", "install", *FRAMEWORKS)
+    str(HERE / folder) for folder in ("support", "frameworks", "trainers", "programs", "install", *FRAMEWORKS)
 ]
 
 

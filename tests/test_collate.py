@@ -4,14 +4,14 @@ import mixlayers.chainer  # isort: skip  # before chainer, which it helps to be 
 
 import numpy as np
 import pytest
+import reference
 from hypothesis import given
 from hypothesis import strategies as st
 
 import mixlayers.paddle
 import mixlayers.torch
 from mixlayers import CutMix, ManifoldMixup, Mixup, PatchUp
-from mixlayers import _reference as reference
-from mixlayers._arrays import blend
+from mixlayers._core.framework.numpy_arrays import blend
 
 FACES = [mixlayers.torch, mixlayers.paddle, mixlayers.chainer]
 METHODS = [Mixup(), Mixup(lam_per="sample"), CutMix(), CutMix(lam_per="sample"), Mixup(prob=0.5)]

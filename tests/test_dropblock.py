@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+import reference
 
 from mixlayers import DropBlock, Erasing, ManifoldMixup, Mixup, OneOf, view
-from mixlayers import _reference as reference
 
 BLOCKS = [DropBlock(0.3, 3), DropBlock(0.2, 4, couple_channels=True)]
 BOXES = [Erasing(1.0, value="pixel"), Erasing(1.0, value=(1.0, -2.0, 3.0)), Erasing(1.0, size=4)]

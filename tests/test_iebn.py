@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
+import reference_iebn as reference
 from rounding import limits
-
-from mixlayers import _reference_iebn as reference
 
 LAYERS = {"torch": "IEBN2d", "paddle": "IEBN2D", "chainer": "IEBN"}
 EPS = {"torch": 1e-5, "paddle": 1e-5, "chainer": 2e-5}  # each framework's default

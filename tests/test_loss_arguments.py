@@ -321,7 +321,7 @@ def test_accuracy_of_pixels_and_of_labels_that_do_not_count(fw):
     flat, y = logits[:, :, 0, 0], np.array([1, ignored, 2])
     confidence = scipy.special.softmax(flat.astype(np.float64), axis=1).max(1)[[0, 2]]
     right = (flat.argmax(1) == y)[[0, 2]]
-    expected = import_module("mixlayers._metrics").calibration_error(confidence, right)
+    expected = import_module("mixlayers._core.labels.metrics").calibration_error(confidence, right)
     assert fw.face.calibration_error(fw.tensor(flat), fw.tensor(y)) == pytest.approx(expected, abs=1e-6)
 
 

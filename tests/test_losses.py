@@ -5,7 +5,7 @@ import pytest
 import scipy.special
 
 from mixlayers import CutMix, Mixup
-from mixlayers._metrics import calibration_error
+from mixlayers._core.labels.metrics import calibration_error
 
 METHODS = [Mixup(), Mixup(lam_per="sample"), CutMix()]
 

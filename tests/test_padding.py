@@ -8,7 +8,7 @@ import pytest
 from padded import DERANGED, KINDS, REAL, SIZE, batch, network
 
 from mixlayers import CutMix, ManifoldMixup, MixingError, Mixup, Near, OneOf, PatchUp
-from mixlayers._token_masks import mask_meanings, union
+from mixlayers._core.batch.token_masks import mask_meanings, union
 
 
 @pytest.fixture(params=["torch", "paddle"])  # Chainer's links take no masks, see below
@@ -195,7 +195,7 @@ def test_chainer_refuses_masks():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_union_is_either_samples_in_numpy_too(kind):
-    from mixlayers._arrays import NUMPY
+    from mixlayers._core.framework.numpy_arrays import NUMPY
 
     mask, meaning, real = KINDS[kind]
     perm = np.array([1, 2, 3, 4, 0])

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+import reference
 
 from mixlayers import CutMix, ManifoldMixup, MixedTarget, Mixup, PatchUp
-from mixlayers import _reference as reference
 
 METHODS = [
     Mixup(),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import mixlayers.paddle
 import mixlayers.torch
-from mixlayers._repeats import repeat_order
+from mixlayers._core.batch.sampler import repeat_order
 
 FACES = [mixlayers.torch, mixlayers.paddle, mixlayers.chainer]
 

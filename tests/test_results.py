@@ -97,8 +97,8 @@ def test_what_a_benchmark_runs_is_found_by_its_imports() -> None:
     mixing = code_of([ROOT / "benchmarks" / "parts" / "steps.py"])
     names = {"mixlayers_torch/_blend.py", "mixlayers_torch/_hooks.py"}
     assert mixing.keys() >= {
-        "mixlayers/_session.py",
-        "mixlayers/_patchup.py",
+        "mixlayers/_core/model/session.py",
+        "mixlayers/_core/methods/patchup.py",
         *(f"backends/{name}" for name in names),
     }
     iebn = code_of([ROOT / "benchmarks" / "iebn.py"])

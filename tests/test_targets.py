@@ -4,9 +4,9 @@ from importlib import import_module
 
 import numpy as np
 import pytest
+import reference
 
 from mixlayers import CutMix, ManifoldMixup, MixedTarget, Mixup, Near, PatchUp
-from mixlayers import _reference as reference
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(6, 4)).astype(np.float32)

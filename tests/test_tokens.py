@@ -4,10 +4,10 @@ from importlib import import_module
 
 import numpy as np
 import pytest
+import reference
 from padded import DERANGED, KINDS, LENGTHS, SIZE, STEPS, batch, network
 
 from mixlayers import ManifoldMixup
-from mixlayers import _reference as reference
 
 
 @pytest.fixture(params=["torch", "paddle"])  # Chainer's links take no masks, see test_padding.py

@@ -3,11 +3,11 @@
 import matplotlib as mpl
 import numpy as np
 import pytest
+import reference
 from matplotlib.figure import Figure
 
 from mixlayers import CutMix, History, ManifoldMixup, MixedTarget, Mixup, OneOf, PatchUp, Scheduled, view
-from mixlayers import _reference as reference
-from mixlayers._audit import Audit, Point
+from mixlayers._core.audit.report import Audit, Point
 
 
 @pytest.fixture(autouse=True)

@@ -6,9 +6,9 @@ import random
 
 import numpy as np
 import pytest
+import reference
 
 from mixlayers import CutMix, ManifoldMixup, MixedTarget, Mixup, OneOf, PatchUp, Scheduled
-from mixlayers import _reference as reference
 from mixlayers.presets import PRESETS
 
 LAYERS = ["layer1", "layer2"]

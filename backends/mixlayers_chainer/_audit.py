@@ -13,14 +13,14 @@ from chainer.functions.array.get_item import GetItem
 from chainer.functions.connection.embed_id import EmbedIDFunction
 from chainer.variable import VariableNode
 
-from mixlayers._audit import Audit
-from mixlayers._batch import can_mix
-from mixlayers._experiment import Experiment
-from mixlayers._mixer import call_of
-from mixlayers._stage import Few, ModelRaised, arrays_of, is_batched
-from mixlayers._tree import leaves, tree_map
-from mixlayers._trial import Trial
-from mixlayers._verdicts import Call, Layer, beside_output, output_tensors, read_graph, report
+from mixlayers._core.audit.experiment import Experiment
+from mixlayers._core.audit.report import Audit
+from mixlayers._core.audit.stage import Few, ModelRaised, arrays_of, is_batched
+from mixlayers._core.audit.trial import Trial
+from mixlayers._core.audit.verdicts import Call, Layer, beside_output, output_tensors, read_graph, report
+from mixlayers._core.batch.mix import can_mix
+from mixlayers._core.framework.tree import leaves, tree_map
+from mixlayers._core.model.mixer import call_of
 from mixlayers_chainer._blend import Array, device_of
 from mixlayers_chainer._framework import CHAINER
 from mixlayers_chainer._hooks import Hook, hook, mixable, unhook

@@ -14,9 +14,9 @@ import chainer
 from chainer import FunctionHook, Link, Variable, _backprop
 from chainer.functions.util.forget import Forget
 
-from mixlayers._autograd import Arriving, Autograd, Backward, Segment, walk
-from mixlayers._pass import Pass
-from mixlayers._recompute import Replayed
+from mixlayers._core.model.autograd import Arriving, Autograd, Backward, Segment, walk
+from mixlayers._core.model.passes import Pass
+from mixlayers._core.model.recompute import Replayed
 
 KEY = "_mixlayers"
 """Where a node keeps what mixers leave with it."""

@@ -10,11 +10,11 @@ import chainer.functions as F
 import numpy as np
 from chainer import FunctionNode, Variable, backend
 
-from mixlayers._exchanges import Permutation
-from mixlayers._lam import Lam
-from mixlayers._pairs import inverse
-from mixlayers._plan import Blend
-from mixlayers._replace import Replace
+from mixlayers._core.plan.exchanges import Permutation
+from mixlayers._core.plan.lam import Lam
+from mixlayers._core.plan.pairs import inverse
+from mixlayers._core.plan.plan import Blend
+from mixlayers._core.plan.replacements import Replace
 
 Array = Any
 """A NumPy, CuPy or ChainerX array."""

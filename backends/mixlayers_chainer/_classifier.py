@@ -11,7 +11,8 @@ import chainer.links as L
 from chainer import Link, Variable
 
 from mixlayers import ManifoldMixup, Method, MixedTarget, Mixup
-from mixlayers._layers import INPUT, Layers, auto_layers
+from mixlayers._core.audit.places import Layers, auto_layers
+from mixlayers._core.plan.plan import INPUT
 from mixlayers_chainer._audit import audit
 from mixlayers_chainer._autograd import AUTOGRAD
 from mixlayers_chainer._loss import cross_entropy

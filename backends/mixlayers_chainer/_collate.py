@@ -7,8 +7,8 @@ from typing import Any
 import chainer
 from chainer.dataset import Converter, concat_examples
 
-from mixlayers._arrays import COLLATED
-from mixlayers._collate import BaseCollate
+from mixlayers._core.batch.collate import BaseCollate
+from mixlayers._core.framework.numpy_arrays import COLLATED
 
 
 class MixCollate(BaseCollate, Converter):

@@ -12,8 +12,8 @@ import chainer.functions as F
 import chainer.links as L
 from chainer import Parameter
 
-from mixlayers._convert import report, warn_of_left
-from mixlayers._layers import Layers, select_layers
+from mixlayers._core.audit.places import Layers, select_layers
+from mixlayers._core.iebn import report, warn_of_left
 from mixlayers_chainer._hooks import Hooked, _hooked, _plain, named_layers
 from mixlayers_chainer._iebn import ATTENTION, IEBN, checked_axis
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mixlayers import Method
-from mixlayers._detection import MixedBoxes, mix_boxes
+from mixlayers._core.batch.detection import MixedBoxes, mix_boxes
 from mixlayers_chainer._blend import Array
 from mixlayers_chainer._framework import CHAINER
 

@@ -15,11 +15,11 @@ from chainer import Link, Variable, backend
 from chainer.training.updaters import ParallelUpdater
 from chainer.training.updaters.multiprocess_parallel_updater import _Worker
 
-from mixlayers._exchanges import Permutation
-from mixlayers._framework import Framework
-from mixlayers._lam import Lam
-from mixlayers._plan import Blend
-from mixlayers._replace import Replace
+from mixlayers._core.framework.framework import Framework
+from mixlayers._core.plan.exchanges import Permutation
+from mixlayers._core.plan.lam import Lam
+from mixlayers._core.plan.plan import Blend
+from mixlayers._core.plan.replacements import Replace
 from mixlayers_chainer._blend import Array, Partners, blend, device_of, replace, share_on
 
 _REPLICAS = ParallelUpdater.update_core.__code__

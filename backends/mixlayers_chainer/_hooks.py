@@ -15,8 +15,8 @@ import chainer.links as L
 from chainer import Chain, ChainList, Link, Sequential
 from chainer.links.rnn.n_step_rnn import NStepRNNBase
 
-from mixlayers._errors import refuse
-from mixlayers._mixer import check_signature, check_unwrapped
+from mixlayers._core.errors import refuse
+from mixlayers._core.model.mixer import check_signature, check_unwrapped
 
 if TYPE_CHECKING:
     from mixlayers_chainer._mixer import Mixer

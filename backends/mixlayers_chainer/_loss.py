@@ -10,9 +10,9 @@ import numpy as np
 from chainer import Variable, backend
 
 from mixlayers import MixedTarget
-from mixlayers._binary import binary_points
-from mixlayers._outputs import check_soft, class_labels
-from mixlayers._reduce import blended, check_reduction, check_smoothing, counted, scale_of
+from mixlayers._core.labels.binary import binary_points
+from mixlayers._core.labels.outputs import check_soft, class_labels
+from mixlayers._core.labels.reduce import blended, check_reduction, check_smoothing, counted, scale_of
 from mixlayers_chainer._blend import Array
 from mixlayers_chainer._framework import CHAINER, IGNORED
 

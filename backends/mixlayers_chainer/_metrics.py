@@ -6,7 +6,7 @@ import numpy as np
 from chainer import Variable
 
 from mixlayers import MixedTarget
-from mixlayers._metrics import mixed_accuracy, mixed_calibration_error
+from mixlayers._core.labels.metrics import mixed_accuracy, mixed_calibration_error
 from mixlayers_chainer._blend import Array
 from mixlayers_chainer._framework import CHAINER, IGNORED
 

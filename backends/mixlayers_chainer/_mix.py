@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 from mixlayers import Method, MixedTarget
-from mixlayers._batch import mix_batch
+from mixlayers._core.batch.mix import mix_batch
 from mixlayers_chainer._framework import CHAINER
 
 

@@ -10,11 +10,11 @@ from chainer import Link
 from chainer.training import Extension
 
 from mixlayers import Method
-from mixlayers._judge import Trust
-from mixlayers._layers import Layers
-from mixlayers._mixer import BaseMixer
-from mixlayers._token_masks import Mask, Share
-from mixlayers._trial import Trial
+from mixlayers._core.audit.places import Layers
+from mixlayers._core.audit.trial import Trial
+from mixlayers._core.batch.token_masks import Mask, Share
+from mixlayers._core.model.judge import Trust
+from mixlayers._core.model.mixer import BaseMixer
 from mixlayers_chainer._audit import put_on_trial
 from mixlayers_chainer._autograd import AUTOGRAD
 from mixlayers_chainer._framework import CHAINER

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from chainer.iterators import OrderSampler
 
-from mixlayers._repeats import BaseSampler
+from mixlayers._core.batch.sampler import BaseSampler
 
 _EPOCHS: Final = 10_000
 """How far to look for the epoch of a snapshot's order."""

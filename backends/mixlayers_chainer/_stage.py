@@ -12,9 +12,9 @@ import numpy.typing as npt
 from chainer import Link, Parameter, Variable
 from chainer.functions.noise.dropout import Dropout
 
-from mixlayers._attributes import kept_attributes, put_back
-from mixlayers._host_chance import host_chance
-from mixlayers._stage import After, Hooks, Stage, auditing
+from mixlayers._core.audit.attributes import kept_attributes, put_back
+from mixlayers._core.audit.host_chance import host_chance
+from mixlayers._core.audit.stage import After, Hooks, Stage, auditing
 from mixlayers_chainer._blend import Array, device_of
 from mixlayers_chainer._framework import CHAINER
 from mixlayers_chainer._hooks import Hook, hook, mixable, named_layers, unhook

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 from chainer import Link
 
 from mixlayers import Method
-from mixlayers._judge import Trust
-from mixlayers._layers import Layers
-from mixlayers._mixer import attached
-from mixlayers._token_masks import Mask, Share
+from mixlayers._core.audit.places import Layers
+from mixlayers._core.batch.token_masks import Mask, Share
+from mixlayers._core.model.judge import Trust
+from mixlayers._core.model.mixer import attached
 from mixlayers_chainer._hooks import find_mixer, remove_hooks
 from mixlayers_chainer._mixer import Mixer
 

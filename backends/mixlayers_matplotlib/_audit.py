@@ -8,7 +8,7 @@ from typing import Final
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from mixlayers._audit import Audit, Point
+from mixlayers._core.audit.report import Audit, Point
 
 _CHOSEN, _TRUE, _UNTRUE = "chosen by auto", "true mixing point", "not one"
 _COLOURS: Final = {_CHOSEN: "#0072B2", _TRUE: "#56B4E9", _UNTRUE: "#999999"}

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mixlayers import MixedTarget, MixPlan
-from mixlayers._replace import Replace
+from mixlayers._core.plan.replacements import Replace
 from mixlayers_matplotlib._values import Array, as_features, as_numpy, limits, show_sample, title_of
 
 

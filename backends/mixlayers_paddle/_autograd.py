@@ -18,11 +18,11 @@ from weakref import WeakValueDictionary, ref
 import paddle
 from paddle import Tensor, nn
 
-from mixlayers._autograd import Arriving, Autograd, Backward, Segment, walk
-from mixlayers._errors import MixingError, refuse
-from mixlayers._pass import Pass
-from mixlayers._session import leave_untagged
-from mixlayers._tree import leaves
+from mixlayers._core.errors import MixingError, refuse
+from mixlayers._core.framework.tree import leaves
+from mixlayers._core.model.autograd import Arriving, Autograd, Backward, Segment, walk
+from mixlayers._core.model.passes import Pass
+from mixlayers._core.model.session import leave_untagged
 
 KEY = "mixlayers"
 """Where a tensor without gradients or a segment keeps what mixers leave with it."""

@@ -9,11 +9,11 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
-from mixlayers._exchanges import Permutation
-from mixlayers._lam import Lam
-from mixlayers._pairs import inverse
-from mixlayers._plan import Blend
-from mixlayers._replace import Replace
+from mixlayers._core.plan.exchanges import Permutation
+from mixlayers._core.plan.lam import Lam
+from mixlayers._core.plan.pairs import inverse
+from mixlayers._core.plan.plan import Blend
+from mixlayers._core.plan.replacements import Replace
 
 
 class Partners:

@@ -9,9 +9,9 @@ from paddle import Tensor
 from paddle.io import get_worker_info
 from paddle.io.dataloader.collate import default_collate_fn
 
-from mixlayers._arrays import COLLATED
-from mixlayers._collate import BaseCollate
-from mixlayers._tree import tree_map
+from mixlayers._core.batch.collate import BaseCollate
+from mixlayers._core.framework.numpy_arrays import COLLATED
+from mixlayers._core.framework.tree import tree_map
 
 
 class MixCollate(BaseCollate):

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import paddle
 from paddle import nn
 
-from mixlayers._convert import norms_to_convert, norms_to_revert, report
-from mixlayers._layers import Layers
+from mixlayers._core.audit.places import Layers
+from mixlayers._core.iebn import norms_to_convert, norms_to_revert, report
 from mixlayers_paddle._iebn import _IEBN, ATTENTION, IEBN1D, IEBN2D, IEBN3D
 from mixlayers_paddle._iebn_act import IEBNAct
 from mixlayers_paddle._iebn_sync import SyncIEBN

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from paddle import Tensor
 
 from mixlayers import Method
-from mixlayers._detection import MixedBoxes, mix_boxes
+from mixlayers._core.batch.detection import MixedBoxes, mix_boxes
 from mixlayers_paddle._framework import PADDLE
 
 

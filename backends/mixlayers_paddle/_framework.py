@@ -12,11 +12,11 @@ from paddle import Tensor, nn
 from paddle.io import get_worker_info
 
 from mixlayers import MixingError
-from mixlayers._exchanges import Permutation
-from mixlayers._framework import Framework
-from mixlayers._lam import Lam
-from mixlayers._plan import Blend
-from mixlayers._replace import Replace
+from mixlayers._core.framework.framework import Framework
+from mixlayers._core.plan.exchanges import Permutation
+from mixlayers._core.plan.lam import Lam
+from mixlayers._core.plan.plan import Blend
+from mixlayers._core.plan.replacements import Replace
 from mixlayers_paddle._blend import Partners, blend, replace, share_on
 
 IGNORED: Final = -100

@@ -13,7 +13,7 @@ import paddle
 from paddle import nn
 from paddle.nn.layer.layers import HookRemoveHelper
 
-from mixlayers._mixer import check_signature, check_unwrapped
+from mixlayers._core.model.mixer import check_signature, check_unwrapped
 
 if TYPE_CHECKING:
     from mixlayers_paddle._mixer import Mixer

@@ -9,9 +9,9 @@ import paddle.nn.functional as F
 from paddle import Tensor
 
 from mixlayers import MixedTarget
-from mixlayers._binary import binary_points
-from mixlayers._outputs import check_soft, class_labels
-from mixlayers._reduce import blended, check_reduction, check_smoothing, counted, scale_of
+from mixlayers._core.labels.binary import binary_points
+from mixlayers._core.labels.outputs import check_soft, class_labels
+from mixlayers._core.labels.reduce import blended, check_reduction, check_smoothing, counted, scale_of
 from mixlayers_paddle._framework import IGNORED, PADDLE
 
 _HALF = (paddle.float16, paddle.bfloat16)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from paddle import Tensor
 
 from mixlayers import MixedTarget
-from mixlayers._metrics import mixed_accuracy, mixed_calibration_error
+from mixlayers._core.labels.metrics import mixed_accuracy, mixed_calibration_error
 from mixlayers_paddle._framework import IGNORED, PADDLE
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import paddle
 from paddle import nn
 
-from mixlayers._mixer import BaseMixer
-from mixlayers._trial import Trial
+from mixlayers._core.audit.trial import Trial
+from mixlayers._core.model.mixer import BaseMixer
 from mixlayers_paddle._audit import put_on_trial
 from mixlayers_paddle._autograd import AUTOGRAD
 from mixlayers_paddle._framework import PADDLE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import paddle
 from paddle.io import Sampler
 
-from mixlayers._repeats import BaseSampler
+from mixlayers._core.batch.sampler import BaseSampler
 from mixlayers_paddle._framework import PADDLE
 
 

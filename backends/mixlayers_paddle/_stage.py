@@ -12,9 +12,9 @@ import numpy.typing as npt
 import paddle
 from paddle import Tensor, nn
 
-from mixlayers._attributes import kept_attributes, put_back
-from mixlayers._host_chance import host_chance
-from mixlayers._stage import After, Before, Hooks, Stage, auditing
+from mixlayers._core.audit.attributes import kept_attributes, put_back
+from mixlayers._core.audit.host_chance import host_chance
+from mixlayers._core.audit.stage import After, Before, Hooks, Stage, auditing
 from mixlayers_paddle._framework import PADDLE
 from mixlayers_paddle._hooks import joined, parts_of
 from mixlayers_paddle._neutral import Neutral

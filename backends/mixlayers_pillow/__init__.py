@@ -2,9 +2,9 @@
 
 import mixlayers_pillow._needs  # noqa: F401, I001  # first: it says the way out where PIL is missing
 
-from mixlayers._erasing import Erase as Erase
-from mixlayers._operations import Operation as Operation
-from mixlayers._rectangles import Crop as Crop
+from mixlayers._core.augment.erasing import Erase as Erase
+from mixlayers._core.augment.operations import Operation as Operation
+from mixlayers._core.augment.crop import Crop as Crop
 from mixlayers_pillow._apply import apply as apply
 from mixlayers_pillow._transforms import AutoAugment as AutoAugment
 from mixlayers_pillow._transforms import Compose as Compose

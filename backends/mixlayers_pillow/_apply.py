@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mixlayers._erasing import Erase, channels_last
-from mixlayers._operations import Operation
-from mixlayers._policies import Normalize
-from mixlayers._policy import Size, Step
-from mixlayers._rectangles import Crop
+from mixlayers._core.augment.crop import Crop
+from mixlayers._core.augment.erasing import Erase, channels_last
+from mixlayers._core.augment.operations import Operation
+from mixlayers._core.augment.policies import Normalize
+from mixlayers._core.augment.policy import Size, Step
 from mixlayers_pillow._operations import OPERATIONS, crop
 
 Picture = Image.Image | npt.NDArray[Any]

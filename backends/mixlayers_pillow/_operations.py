@@ -8,8 +8,8 @@ from types import MappingProxyType
 
 from PIL import Image, ImageEnhance, ImageOps
 
-from mixlayers._operations import Operation
-from mixlayers._rectangles import Crop
+from mixlayers._core.augment.crop import Crop
+from mixlayers._core.augment.operations import Operation
 
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from mixlayers import _erasing, _policies, _rectangles
-from mixlayers._policy import Policy
+from mixlayers._core.augment import crop, erasing, policies
+from mixlayers._core.augment.policy import Policy
 from mixlayers_pillow._apply import Picture, apply, size_of
 
 
@@ -46,37 +46,37 @@ class Transform(Policy):
         return apply(image, self.draw(np.random.default_rng(), size))
 
 
-class AutoAugment(_policies.AutoAugment, Transform):
-    __doc__ = _policies.AutoAugment.__doc__
+class AutoAugment(policies.AutoAugment, Transform):
+    __doc__ = policies.AutoAugment.__doc__
 
 
-class RandAugment(_policies.RandAugment, Transform):
-    __doc__ = _policies.RandAugment.__doc__
+class RandAugment(policies.RandAugment, Transform):
+    __doc__ = policies.RandAugment.__doc__
 
 
-class TrivialAugmentWide(_policies.TrivialAugmentWide, Transform):
-    __doc__ = _policies.TrivialAugmentWide.__doc__
+class TrivialAugmentWide(policies.TrivialAugmentWide, Transform):
+    __doc__ = policies.TrivialAugmentWide.__doc__
 
 
-class RandomHorizontalFlip(_policies.RandomHorizontalFlip, Transform):
-    __doc__ = _policies.RandomHorizontalFlip.__doc__
+class RandomHorizontalFlip(policies.RandomHorizontalFlip, Transform):
+    __doc__ = policies.RandomHorizontalFlip.__doc__
 
 
-class Normalize(_policies.Normalize, Transform):
-    __doc__ = _policies.Normalize.__doc__
+class Normalize(policies.Normalize, Transform):
+    __doc__ = policies.Normalize.__doc__
 
 
-class Compose(_policies.Compose, Transform):
-    __doc__ = _policies.Compose.__doc__
+class Compose(policies.Compose, Transform):
+    __doc__ = policies.Compose.__doc__
 
 
-class RandomResizedCrop(_rectangles.RandomResizedCrop, Transform):
-    __doc__ = _rectangles.RandomResizedCrop.__doc__
+class RandomResizedCrop(crop.RandomResizedCrop, Transform):
+    __doc__ = crop.RandomResizedCrop.__doc__
 
 
-class RandomErasing(_erasing.RandomErasing, Transform):
-    __doc__ = _erasing.RandomErasing.__doc__
+class RandomErasing(erasing.RandomErasing, Transform):
+    __doc__ = erasing.RandomErasing.__doc__
 
 
-class Cutout(_erasing.Cutout, Transform):
-    __doc__ = _erasing.Cutout.__doc__
+class Cutout(erasing.Cutout, Transform):
+    __doc__ = erasing.Cutout.__doc__

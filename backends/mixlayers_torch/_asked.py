@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mixlayers import MixedTarget
-from mixlayers._target import WAY_OUT
+from mixlayers._core.labels.target import WAY_OUT
 from mixlayers_torch._framework import TORCH
 from mixlayers_torch._loss import cross_entropy, negative_log_likelihood
 

@@ -10,14 +10,22 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import is_fake
 
-from mixlayers._audit import Audit
-from mixlayers._batch import can_mix
-from mixlayers._experiment import Experiment
-from mixlayers._mixer import call_of
-from mixlayers._stage import Few, ModelRaised, arrays_of
-from mixlayers._tree import leaves, tree_map
-from mixlayers._trial import Trial
-from mixlayers._verdicts import Call, Graph, Layer, beside_output, output_tensors, read_graph, report
+from mixlayers._core.audit.experiment import Experiment
+from mixlayers._core.audit.report import Audit
+from mixlayers._core.audit.stage import Few, ModelRaised, arrays_of
+from mixlayers._core.audit.trial import Trial
+from mixlayers._core.audit.verdicts import (
+    Call,
+    Graph,
+    Layer,
+    beside_output,
+    output_tensors,
+    read_graph,
+    report,
+)
+from mixlayers._core.batch.mix import can_mix
+from mixlayers._core.framework.tree import leaves, tree_map
+from mixlayers._core.model.mixer import call_of
 from mixlayers_torch._framework import TORCH
 from mixlayers_torch._hooks import joined, original, parts_of
 from mixlayers_torch._stage import TorchStage, unseen

@@ -19,10 +19,10 @@ from torch.autograd import graph
 from torch.autograd.function import FunctionCtx
 from torch.utils.checkpoint import CheckpointFunction
 
-from mixlayers._autograd import Arriving, Autograd, Backward, Segment, walk
-from mixlayers._errors import MixingError
-from mixlayers._pass import Pass
-from mixlayers._recompute import Replayed
+from mixlayers._core.errors import MixingError
+from mixlayers._core.model.autograd import Arriving, Autograd, Backward, Segment, walk
+from mixlayers._core.model.passes import Pass
+from mixlayers._core.model.recompute import Replayed
 
 KEY = "mixlayers"
 """Where a node's metadata, a storage or a segment keeps what mixers leave with it."""

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mixlayers._exchanges import Permutation
-from mixlayers._lam import Lam
-from mixlayers._masks import Mask
-from mixlayers._pairs import inverse
-from mixlayers._plan import Blend
-from mixlayers._replace import Replace
+from mixlayers._core.plan.exchanges import Permutation
+from mixlayers._core.plan.lam import Lam
+from mixlayers._core.plan.masks import Mask
+from mixlayers._core.plan.pairs import inverse
+from mixlayers._core.plan.plan import Blend
+from mixlayers._core.plan.replacements import Replace
 
 Span = tuple[slice, ...]
 _LARGE = 2**14

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate, get_worker_info
 
-from mixlayers._collate import BaseCollate
+from mixlayers._core.batch.collate import BaseCollate
 from mixlayers_torch._framework import TORCH
 
 

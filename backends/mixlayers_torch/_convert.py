@@ -9,8 +9,8 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from mixlayers._convert import norms_to_convert, norms_to_revert, report
-from mixlayers._layers import Layers
+from mixlayers._core.audit.places import Layers
+from mixlayers._core.iebn import norms_to_convert, norms_to_revert, report
 from mixlayers_torch._convert_order import warn_of_holders
 from mixlayers_torch._iebn import ATTENTION, IEBN1d, IEBN2d, IEBN3d, in_place_of
 from mixlayers_torch._iebn_act import IEBNAct2d, is_batchnorm_act

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import get_worker_info
 
-from mixlayers._exchanges import Permutation
-from mixlayers._framework import Framework
-from mixlayers._lam import Lam
-from mixlayers._plan import Blend
-from mixlayers._replace import Replace
+from mixlayers._core.framework.framework import Framework
+from mixlayers._core.plan.exchanges import Permutation
+from mixlayers._core.plan.lam import Lam
+from mixlayers._core.plan.plan import Blend
+from mixlayers._core.plan.replacements import Replace
 from mixlayers_torch._blend import Partners, blend, replace, share_on
 
 IGNORED: Final = -100

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch._compile import _disable_dynamo
 from torch.nn.utils.rnn import PackedSequence
 
-from mixlayers._mixer import check_signature, check_unwrapped
+from mixlayers._core.model.mixer import check_signature, check_unwrapped
 from mixlayers_torch._traced import mix_traced
 
 if TYPE_CHECKING:

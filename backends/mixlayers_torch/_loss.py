@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mixlayers import MixedTarget
-from mixlayers._binary import binary_points
-from mixlayers._outputs import check_soft, class_labels
-from mixlayers._reduce import blended, check_reduction, check_smoothing, counted, scale_of
+from mixlayers._core.labels.binary import binary_points
+from mixlayers._core.labels.outputs import check_soft, class_labels
+from mixlayers._core.labels.reduce import blended, check_reduction, check_smoothing, counted, scale_of
 from mixlayers_torch._framework import IGNORED, TORCH
 
 _HALF = (torch.float16, torch.bfloat16)

@@ -9,12 +9,12 @@ from typing import Any, NoReturn
 import torch
 from torch import nn
 
-from mixlayers._errors import refuse
-from mixlayers._mixer import BaseMixer
-from mixlayers._pass import Pass, running
-from mixlayers._stage import Stage
-from mixlayers._target import MixedTarget
-from mixlayers._trial import Trial
+from mixlayers._core.audit.stage import Stage
+from mixlayers._core.audit.trial import Trial
+from mixlayers._core.errors import refuse
+from mixlayers._core.labels.target import MixedTarget
+from mixlayers._core.model.mixer import BaseMixer
+from mixlayers._core.model.passes import Pass, running
 from mixlayers_torch._agree import largest_over_processes
 from mixlayers_torch._audit import put_on_trial
 from mixlayers_torch._autograd import AUTOGRAD

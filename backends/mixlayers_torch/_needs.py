@@ -1,5 +1,5 @@
 """Says the way out where torch is not installed."""
 
-from mixlayers._install import check_installed
+from mixlayers._core.install import check_installed
 
 check_installed("torch", "mixlayers.torch", "'torch>=2.7'")

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mixlayers._tree import leaves
+from mixlayers._core.framework.tree import leaves
 
 _RANDOM: Final = torch.Tag.nondeterministic_seeded
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.utils.data import DistributedSampler
 
-from mixlayers._repeats import BaseSampler
+from mixlayers._core.batch.sampler import BaseSampler
 from mixlayers_torch._framework import TORCH
 
 

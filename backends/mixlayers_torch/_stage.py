@@ -14,12 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import is_fake
 
-from mixlayers._host_chance import host_chance
-from mixlayers._layer_hooks import AUDITING
-from mixlayers._proof import NotOnce
-from mixlayers._stage import After, Before, Hooks, Stage, Weigh, auditing
-from mixlayers._tree import leaves
-from mixlayers._verdicts import output_tensors
+from mixlayers._core.audit.host_chance import host_chance
+from mixlayers._core.audit.proof import NotOnce
+from mixlayers._core.audit.stage import AUDITING, After, Before, Hooks, Stage, Weigh, auditing
+from mixlayers._core.audit.verdicts import output_tensors
+from mixlayers._core.framework.tree import leaves
 from mixlayers_torch._framework import TORCH
 from mixlayers_torch._hooks import holds_packed, joined, parts_of
 from mixlayers_torch._neutral import Neutral

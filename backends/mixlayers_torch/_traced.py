@@ -17,10 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch._compile import _disable_dynamo
 
-from mixlayers._errors import MixingError
-from mixlayers._layers import INPUT
-from mixlayers._plan import MixPlan
-from mixlayers._replace import Replace
+from mixlayers._core.errors import MixingError
+from mixlayers._core.plan.plan import INPUT, MixPlan
+from mixlayers._core.plan.replacements import Replace
 from mixlayers_torch._blend import to_device
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import is_fake
 from torch.nn.parameter import is_lazy
 
-from mixlayers._attributes import kept_attributes, put_back
-from mixlayers._tree import leaves
+from mixlayers._core.audit.attributes import kept_attributes, put_back
+from mixlayers._core.framework.tree import leaves
 
 _TINY: Final = 1e-3
 

@@ -14,7 +14,7 @@ from parts.timing import Row, Scale, interleave, ratio
 from torch import Tensor
 
 from mixlayers import CutMix, ManifoldMixup, PatchUp
-from mixlayers._masks import Blocks
+from mixlayers._core.plan.masks import Blocks
 from mixlayers_torch._blend import Partners, blend
 
 BLEND_LIMIT = 1.6

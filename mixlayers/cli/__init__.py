@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from io import TextIOWrapper
 
-from mixlayers._install import extra
+from mixlayers._core.install import extra
 
 EXTRA = extra("demo")
 """What brings the packages of the command line."""

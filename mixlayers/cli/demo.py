@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from mixlayers._install import extra
+from mixlayers._core.install import extra
 from mixlayers.cli.data import SOURCES, DataSet, Split, load, split
 from mixlayers.cli.methods import METHODS, chosen_methods
 from mixlayers.cli.progress import Watcher

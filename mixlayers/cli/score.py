@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from mixlayers._metrics import calibration_error
+from mixlayers._core.labels.metrics import calibration_error
 from mixlayers.cli.data import Images, Labels
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from torch._compile import _disable_dynamo
 from torch.overrides import TorchFunctionMode
 
 from mixlayers import MixedTarget
-from mixlayers._errors import refuse
+from mixlayers._core.errors import refuse
 from mixlayers.torch import Mixer
 
 LABEL_LOSSES: Final = {

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from mixlayers._method import check_fraction
+from mixlayers._core.methods.method import check_fraction
 
 Mode = Literal["batch", "pair", "elem"]
 """One draw for the batch, for every two partners, or for every sample."""

@@ -9,7 +9,7 @@ from typing import Any
 from fastai.callback.core import Callback
 
 from mixlayers import Method, MixingError
-from mixlayers._layers import Layers
+from mixlayers._core.audit.places import Layers
 from mixlayers.torch import Mixer, unwrap
 
 

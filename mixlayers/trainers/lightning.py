@@ -9,8 +9,8 @@ from typing import Any
 from torch import nn
 
 from mixlayers import Method
-from mixlayers._judge import Trust
-from mixlayers._layers import Layers
+from mixlayers._core.audit.places import Layers
+from mixlayers._core.model.judge import Trust
 from mixlayers.torch import Mixer, unwrap
 from mixlayers.trainers._called import Called
 from mixlayers.trainers._closures import Closures

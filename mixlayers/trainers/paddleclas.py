@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Any
 
 import mixlayers
-from mixlayers._method import Method
+from mixlayers._core.methods.method import Method
 from mixlayers.paddle import MixCollate
 
 

@@ -11,10 +11,10 @@ from skorch.callbacks import Callback
 from torch import Tensor, nn
 
 from mixlayers import ManifoldMixup, Method
-from mixlayers._criterion import MixedLoss
-from mixlayers._errors import refuse
-from mixlayers._judge import Trust
-from mixlayers._layers import Layers
+from mixlayers._core.audit.places import Layers
+from mixlayers._core.errors import refuse
+from mixlayers._core.model.criterion import MixedLoss
+from mixlayers._core.model.judge import Trust
 from mixlayers.torch import Mixer, unwrap
 from mixlayers.trainers._closures import Closures
 from mixlayers.trainers._watch import Watch

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from mixlayers import ManifoldMixup, Method, MixedTarget, MixingError
-from mixlayers._errors import refuse
-from mixlayers._layers import Layers
-from mixlayers._method import check_fraction
-from mixlayers._random import stream
-from mixlayers._scope import Scope
+from mixlayers._core.audit.places import Layers
+from mixlayers._core.errors import refuse
+from mixlayers._core.methods.method import check_fraction
+from mixlayers._core.model.scope import Scope
+from mixlayers._core.plan.streams import stream
 from mixlayers.torch import Mixer
 from mixlayers.trainers._timm_law import Drawn, Law, Mode
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from mixlayers import Method, MixingError
-from mixlayers._layers import Layers
+from mixlayers._core.audit.places import Layers
 from mixlayers.torch import Mixer, unwrap
 
 KEY: Final = "mixlayers"

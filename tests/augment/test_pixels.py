@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import mixlayers.augment
-from mixlayers._operations import RANGES
+from mixlayers._core.augment.operations import RANGES
 from mixlayers.augment import (
     AutoAugment,
     Compose,
@@ -206,6 +206,6 @@ def test_wrong_steps_are_told_the_way_out():
 
 
 def test_the_core_does_not_load_pillow():
-    probe = "import sys, mixlayers, mixlayers._policies, mixlayers._erasing; sys.exit('PIL' in sys.modules)"
+    probe = "import sys, mixlayers, mixlayers._core.augment.policies; sys.exit('PIL' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0
     assert set(mixlayers.augment.__all__) <= vars(mixlayers.augment).keys()

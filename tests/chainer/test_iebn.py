@@ -8,9 +8,9 @@ import chainer.links as L
 import numpy as np
 import pytest
 from chainer import Variable
+from reference_iebn import iebn, iebn_backward, running_statistics
 from rounding import limits
 
-from mixlayers._reference_iebn import iebn, iebn_backward, running_statistics
 from mixlayers_chainer._iebn import IEBN
 from mixlayers_native._library import library
 

@@ -1,7 +1,7 @@
 """The audit's table as people read it."""
 
-from mixlayers._audit import Audit, Point
-from mixlayers._proof import Proof
+from mixlayers._core.audit.proof import Proof
+from mixlayers._core.audit.report import Audit, Point
 
 
 def point(name: str, true: bool = True, shape: tuple[int, ...] = (4, 8)) -> Point:

@@ -4,17 +4,17 @@ import json
 
 import numpy as np
 import pytest
+import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 
 from mixlayers import DropBlock, Erasing, Method, MixPlan, Mixup, OneOf, Scheduled
-from mixlayers import _reference as reference
-from mixlayers._arrays import NUMPY
-from mixlayers._erasing import RandomErasing
-from mixlayers._masks import bernoulli, seed_rate
-from mixlayers._random import MASK, stream
-from mixlayers._replace import Replace
+from mixlayers._core.augment.erasing import RandomErasing
+from mixlayers._core.framework.numpy_arrays import NUMPY
+from mixlayers._core.plan.masks import bernoulli, seed_rate
+from mixlayers._core.plan.replacements import Replace
+from mixlayers._core.plan.streams import MASK, stream
 
 
 def planned(method: Method, shape: tuple[int, ...], step: int = 0, channel_dim: int = 1) -> Replace:

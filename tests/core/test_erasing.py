@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare, ks_2samp, kstest
 
-from mixlayers._erasing import Cutout, Erase, RandomErasing
-from mixlayers._policies import Normalize
-from mixlayers._rectangles import RandomResizedCrop
+from mixlayers._core.augment.crop import RandomResizedCrop
+from mixlayers._core.augment.erasing import Cutout, Erase, RandomErasing
+from mixlayers._core.augment.policies import Normalize
 
 sizes = st.tuples(st.integers(1, 60), st.integers(1, 60))
 seeds = st.integers(0, 2**32)

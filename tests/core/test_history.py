@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mixlayers import CutMix, History, ManifoldMixup, MixRecord, Mixup, OneOf, PatchUp, Scheduled
-from mixlayers._history import KEPT
+from mixlayers._core.model.history import KEPT
 
 SHAPE = (8, 6, 9, 9)
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixlayers._audit import Audit, Point
-from mixlayers._dominators import on_every_path, separates
-from mixlayers._layers import auto_layers, select_layers, stage_ends
-from mixlayers._tree import leaves, tree_map
+from mixlayers._core.audit.dominators import on_every_path, separates
+from mixlayers._core.audit.places import auto_layers, select_layers, stage_ends
+from mixlayers._core.audit.report import Audit, Point
+from mixlayers._core.framework.tree import leaves, tree_map
 
 
 class Conv:

@@ -10,7 +10,15 @@ from scipy.ndimage import maximum_filter
 from scipy.stats import ks_2samp
 
 from mixlayers import CutMix, Mixup
-from mixlayers._masks import Blocks, Box, bernoulli, dilate, expected_portion, rate_for_portion, seed_rate
+from mixlayers._core.plan.masks import (
+    Blocks,
+    Box,
+    bernoulli,
+    dilate,
+    expected_portion,
+    rate_for_portion,
+    seed_rate,
+)
 
 spatials = st.lists(st.integers(1, 12), min_size=0, max_size=3).map(tuple)
 seeds = st.integers(0, 2**32)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mixlayers import Apart, CutMix, ManifoldMixup, Mixup, Near, OneOf, PatchUp, Scheduled
-from mixlayers._random import stream
+from mixlayers._core.plan.streams import stream
 from mixlayers.augment import RandAugment
 from mixlayers.presets import PRESETS
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mixlayers import Apart, Mixup, Near, OneOf
-from mixlayers._pairs import draw_pairs, inverse
-from mixlayers._repeats import repeat_order
+from mixlayers._core.batch.sampler import repeat_order
+from mixlayers._core.plan.pairs import draw_pairs, inverse
 
 sizes = st.integers(1, 40)
 seeds = st.integers(0, 2**32)

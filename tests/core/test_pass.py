@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from mixlayers import ManifoldMixup, MixedTarget, MixingError, Mixup
-from mixlayers._autograd import Backward, Segment
-from mixlayers._pass import Pass, State, causes, close_pass, open_pass, running
-from mixlayers._recompute import Note, Replayed, inside, note_call, note_loss, original, owner
-from mixlayers._session import Session
+from mixlayers._core.model.autograd import Backward, Segment
+from mixlayers._core.model.passes import Pass, State, causes, close_pass, open_pass, running
+from mixlayers._core.model.recompute import Note, Replayed, inside, note_call, note_loss, original, owner
+from mixlayers._core.model.session import Session
 
 SHARES = [(0.25, (4, 3))]
 

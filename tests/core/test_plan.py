@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from reference import partner_share
 
 from mixlayers import CutMix, ManifoldMixup, MixPlan, Mixup, PatchUp
-from mixlayers._plan import FORMAT, joint_share
-from mixlayers._reference import partner_share
+from mixlayers._core.plan.plan import FORMAT, joint_share
 
 methods = st.sampled_from(
     [

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare, kstest
 
-from mixlayers._erasing import Cutout, Erase, RandomErasing
-from mixlayers._operations import RANGES, Operation
-from mixlayers._policies import (
+from mixlayers._core.augment.crop import Crop, RandomResizedCrop
+from mixlayers._core.augment.erasing import Cutout, Erase, RandomErasing
+from mixlayers._core.augment.operations import RANGES, Operation
+from mixlayers._core.augment.policies import (
     AutoAugment,
     Compose,
     Normalize,
@@ -21,9 +22,8 @@ from mixlayers._policies import (
     RandomHorizontalFlip,
     TrivialAugmentWide,
 )
-from mixlayers._policy_tables import RAND_AUGMENT, SIGNED, strength, sub_policies
-from mixlayers._random import stream
-from mixlayers._rectangles import Crop, RandomResizedCrop
+from mixlayers._core.augment.policy_tables import RAND_AUGMENT, SIGNED, strength, sub_policies
+from mixlayers._core.plan.streams import stream
 
 POLICIES = [
     AutoAugment(),

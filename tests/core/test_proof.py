@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mixlayers._proof import EVERYTHING, Argument, NotOnce, culprits, prove
-from mixlayers._samples import differing
+from mixlayers._core.audit.proof import EVERYTHING, Argument, NotOnce, culprits, prove
+from mixlayers._core.audit.samples import differing
 
 N = 4
 GENERATOR = np.random.default_rng(0)

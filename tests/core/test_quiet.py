@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from mixlayers._attributes import kept_attributes, put_back
-from mixlayers._host_chance import host_chance
+from mixlayers._core.audit.attributes import kept_attributes, put_back
+from mixlayers._core.audit.host_chance import host_chance
 
 
 def test_containers_stay_the_same_objects_in_the_same_order():

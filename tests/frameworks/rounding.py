@@ -7,8 +7,7 @@ their size counts and not what is left of them.
 """
 
 import numpy as np
-
-from mixlayers._reference_iebn import Array, _attention, _axes, _normalised, _spread
+from reference_iebn import Array, _attention, _axes, _normalised, _spread
 
 ROUNDINGS = 12
 """Of gap, mean, variance, 1 / deviation, attention, scale, shift, the plane's two sums and their difference, its

@@ -1,6 +1,6 @@
 """Print the plans of the golden file; runs with NumPy alone, on any supported version.
 
-To renew the file on purpose (and raise FORMAT in mixlayers/_plan.py):
+To renew the file on purpose (and raise FORMAT in mixlayers/_core/plan/plan.py):
     python tests/golden/write.py > tests/golden/plans.json
 """
 

@@ -10,9 +10,10 @@ import sys
 
 import numpy as np
 
-from mixlayers._erasing import Cutout, RandomErasing
-from mixlayers._operations import RANGES, Operation
-from mixlayers._policies import (
+from mixlayers._core.augment.crop import RandomResizedCrop
+from mixlayers._core.augment.erasing import Cutout, RandomErasing
+from mixlayers._core.augment.operations import RANGES, Operation
+from mixlayers._core.augment.policies import (
     AutoAugment,
     Compose,
     Normalize,
@@ -20,9 +21,8 @@ from mixlayers._policies import (
     RandomHorizontalFlip,
     TrivialAugmentWide,
 )
-from mixlayers._policy import Policy
-from mixlayers._policy_tables import SIGNED, strength
-from mixlayers._rectangles import RandomResizedCrop
+from mixlayers._core.augment.policy import Policy
+from mixlayers._core.augment.policy_tables import SIGNED, strength
 
 POLICIES = [
     AutoAugment("imagenet"),

@@ -4,9 +4,9 @@ import numpy as np
 import paddle
 import pytest
 from paddle import nn
+from reference_iebn import iebn, iebn_backward
 from rounding import limits
 
-from mixlayers._reference_iebn import iebn, iebn_backward
 from mixlayers_paddle._iebn import IEBN1D, IEBN2D, IEBN3D
 
 LAYERS = {2: IEBN1D, 3: IEBN1D, 4: IEBN2D, 5: IEBN3D}

@@ -3,11 +3,11 @@
 import numpy as np
 import paddle
 import pytest
+import reference
 from paddle_networks import equal
 
 from mixlayers import CutMix, Mixup, PatchUp
-from mixlayers import _reference as reference
-from mixlayers._plan import Blend
+from mixlayers._core.plan.plan import Blend
 from mixlayers.paddle import mix
 from mixlayers_paddle._blend import Partners, blend
 

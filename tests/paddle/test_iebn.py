@@ -7,10 +7,10 @@ import torch
 from iebn_parts import LAYERS, NAMES, STATISTICS, allowed, array, close, layer, random, reference, run, set_
 from iebn_parts import way as way
 from paddle import nn
+from reference_iebn import running_statistics
 from rounding import UNIT
 
 import mixlayers.torch
-from mixlayers._reference_iebn import running_statistics
 from mixlayers_paddle._iebn_kernels import EXACT, _sums
 
 SMALL = [(6, 5), (6, 5, 7), (4, 3, 5, 6), (3, 4, 2, 3, 5)]

@@ -9,7 +9,10 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 if __name__ == "__main__":
-    folders = [HERE, *(HERE.parent / name for name in ("frameworks", "torch", "paddle", "chainer"))]
+    folders = [
+        HERE,
+        *(HERE.parent / name for name in ("support", "frameworks", "torch", "paddle", "chainer")),
+    ]
     sys.path[:0] = [str(folder) for folder in (*folders, HERE.parents[1], HERE.parents[1] / "backends")]
 
 import numpy as np  # noqa: E402

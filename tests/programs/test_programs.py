@@ -11,17 +11,17 @@ from programs_draw import program_of
 from world import World
 from world_judging import Difference
 
-import mixlayers._forward
-import mixlayers._layer_hooks
-import mixlayers._mixer
+import mixlayers._core.model.forward
+import mixlayers._core.model.layer_hooks
+import mixlayers._core.model.mixer
 from mixlayers import ManifoldMixup
-from mixlayers._forward import ForwardHooks
-from mixlayers._layer_hooks import Acting, LayerHooks
-from mixlayers._mixer import BaseMixer
-from mixlayers._pass import _RUNNING, Pass, State, running
-from mixlayers._scope import Scope
-from mixlayers._session import Session
-from mixlayers._target import MixedTarget
+from mixlayers._core.labels.target import MixedTarget
+from mixlayers._core.model.forward import ForwardHooks
+from mixlayers._core.model.layer_hooks import Acting, LayerHooks
+from mixlayers._core.model.mixer import BaseMixer
+from mixlayers._core.model.passes import _RUNNING, Pass, State, running
+from mixlayers._core.model.scope import Scope
+from mixlayers._core.model.session import Session
 
 BUDGET = settings(
     max_examples=250,
@@ -162,7 +162,7 @@ def anybody(patch):
 
     patch.setattr(Pass, "fire", fire)
     patch.setattr(
-        mixlayers._layer_hooks,
+        mixlayers._core.model.layer_hooks,
         "running",
         lambda session: running(session) or next(iter(_RUNNING.get()), None),
     )
@@ -177,13 +177,13 @@ def unwatched(patch):
 
 def first_cause(patch):
     """An output comes from the first forward that is found."""
-    right = mixlayers._mixer.causes
-    patch.setattr(mixlayers._mixer, "causes", lambda found: right(found)[:1])
+    right = mixlayers._core.model.mixer.causes
+    patch.setattr(mixlayers._core.model.mixer, "causes", lambda found: right(found)[:1])
 
 
 def no_sources(patch):
     """A forward of mixed inputs is as clean as any."""
-    patch.setattr(mixlayers._forward, "causes", lambda found: [])
+    patch.setattr(mixlayers._core.model.forward, "causes", lambda found: [])
 
 
 FORWARD, SWITCH = ("forward", (1.0, "plain")), ("switch", ())

@@ -5,7 +5,7 @@ from contextlib import nullcontext
 import programs_nets as nets
 from world_wrapped import Output
 
-from mixlayers._layer_hooks import AUDITING
+from mixlayers._core.model.layer_hooks import AUDITING
 
 
 class Calls:

@@ -31,8 +31,8 @@ from audit_models import (
 from models import CASES, make
 from torch import nn
 
-from mixlayers._proof import Proof
-from mixlayers._token_masks import mask_meanings, masked_modules
+from mixlayers._core.audit.proof import Proof
+from mixlayers._core.batch.token_masks import mask_meanings, masked_modules
 from mixlayers_torch._audit import put_on_trial
 
 PAGE = Path(__file__).parents[2] / "docs" / "choosing_layers.md"

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from reference_iebn import iebn, iebn_backward, running_statistics
 from rounding import UNIT, limits
 from torch import Tensor, nn
 
-from mixlayers._reference_iebn import iebn, iebn_backward, running_statistics
 from mixlayers_native._library import library
 from mixlayers_torch._iebn import IEBN1d, IEBN2d, IEBN3d
 

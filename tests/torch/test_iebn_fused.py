@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from reference_iebn import iebn, iebn_backward, running_statistics
 from torch import Tensor
 
-from mixlayers._reference_iebn import iebn, iebn_backward, running_statistics
 from mixlayers.torch import IEBN2d
 from mixlayers_torch._iebn_fused import fused
 from mixlayers_torch._iebn_statistics import Statistics

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_flatten
 from transformers.utils import ModelOutput
 
 from mixlayers import ManifoldMixup, MixPlan, PatchUp
-from mixlayers._method import Method
+from mixlayers._core.methods.method import Method
 from mixlayers.torch import get_mixer, wrap
 
 LABELS = torch.arange(BATCH) % CLASSES

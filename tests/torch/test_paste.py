@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+import reference
 import torch
 
 from mixlayers import CutMix
-from mixlayers import _reference as reference
 from mixlayers.torch import mix
 from mixlayers_torch import _blend
 

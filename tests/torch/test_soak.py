@@ -11,7 +11,7 @@ import torch
 import torch._dynamo
 from torch import nn
 
-import mixlayers._history
+import mixlayers._core.model.history
 from mixlayers import CutMix, ManifoldMixup, OneOf, PatchUp, Scheduled
 from mixlayers.torch import cross_entropy, get_mixer, unwrap, wrap
 from mixlayers_torch import _traced
@@ -35,7 +35,7 @@ PLACES = ["input", "0", "2"]
 @pytest.fixture(autouse=True)
 def _short_history_and_no_graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The history's own records stop growing within the warm-up, so that what grows is a leak."""
-    monkeypatch.setattr(mixlayers._history, "KEPT", KEPT)
+    monkeypatch.setattr(mixlayers._core.model.history, "KEPT", KEPT)
     torch.compiler.reset()
     torch._dynamo.utils.counters.clear()
     yield

@@ -10,7 +10,7 @@ from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
 from lightning.pytorch.trainer.states import RunningStage
 from torch.utils.data import DataLoader
 
-from mixlayers._repeats import repeat_order
+from mixlayers._core.batch.sampler import repeat_order
 from mixlayers.torch import RepeatedAugmentationSampler
 
 DATA = list(range(24))

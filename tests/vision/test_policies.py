@@ -13,9 +13,9 @@ from torchvision import transforms as T
 from torchvision.transforms import InterpolationMode, autoaugment
 from torchvision.transforms import functional as F
 
-from mixlayers._operations import RANGES
-from mixlayers._policy import image_stream
-from mixlayers._policy_tables import RAND_AUGMENT, SIGNED, strength, sub_policies
+from mixlayers._core.augment.operations import RANGES
+from mixlayers._core.augment.policy import image_stream
+from mixlayers._core.augment.policy_tables import RAND_AUGMENT, SIGNED, strength, sub_policies
 from mixlayers.augment import (
     AutoAugment,
     Compose,

@@ -1,0 +1,1 @@
+"""Whole batches: inputs and targets mixed by a plan, collated, sampled. Imports labels and methods."""

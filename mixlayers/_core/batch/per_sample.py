@@ -1,0 +1,98 @@
+"""Lists with one item for each sample, as detection has them; and entries of an input that are no features."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Collection, Iterator, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+from mixlayers._core.framework.tree import leaves
+
+if TYPE_CHECKING:
+    from mixlayers._core.framework.framework import Framework
+
+_NO_FEATURE = re.compile(
+    r"(^|_)(shape|size|scale|factor|ratio|ids?|idx|index|lengths?|hw)(_|$)", re.IGNORECASE
+)
+"""Names of numbers that describe a sample, such as PaddleDetection's im_shape and scale_factor."""
+
+
+def is_per_sample(framework: Framework, tree: Any, size: int) -> bool:
+    """Whether labels are a list of one item a sample, such as a dict of boxes.
+
+    Raises:
+        ValueError: If they may also be the labels of several heads.
+    """
+    if not isinstance(tree, list) or len(tree) != size or not any(map(framework.is_tensor, leaves(tree))):
+        return False
+    if not all(map(framework.is_tensor, tree)):
+        return True
+    if all(y.ndim and len(y) == size for y in tree):
+        _refuse(size, "labels", "stack them, or pass a tuple of the labels of several heads")
+    return True
+
+
+def check_no_samples(framework: Framework, inputs: Any, batch_dim: int) -> None:
+    """Raise if an input is a list of tensors that may be one for each sample: its rows would be mixed.
+
+    Raises:
+        ValueError: If it has as many tensors as they have rows.
+    """
+    for node in _lists(inputs):
+        if len(node) > 1 and all(map(framework.is_tensor, node)):
+            rows = {x.shape[batch_dim] if x.ndim > batch_dim else None for x in node}
+            if rows == {len(node)}:
+                _refuse(len(node), "inputs", "stack the samples, or pass a tuple of several inputs")
+
+
+def _refuse(size: int, what: str, way_out: str) -> None:
+    raise ValueError(
+        f"a list of {size} {what} of {size} rows each may have one for each sample, or be several for the whole "
+        f"batch: {way_out}."
+    )
+
+
+def _lists(tree: Any) -> Iterator[list[Any]]:
+    """The lists in containers."""
+    if isinstance(tree, list):
+        yield tree
+    if isinstance(tree, tuple | list):
+        for item in tree:
+            yield from _lists(item)
+    elif isinstance(tree, MutableMapping):
+        for value in tree.values():
+            yield from _lists(value)
+
+
+def warn_of_no_features(framework: Framework, inputs: Any, keep: Collection[str], size: int) -> None:
+    """Warn if a floating-point entry that is about to be mixed has the name of no feature, beside larger ones."""
+    for node in _mappings(inputs):
+        mixed = {
+            str(key): x
+            for key, x in node.items()
+            if framework.is_tensor(x)
+            and key not in keep
+            and framework.is_float(x)
+            and x.ndim
+            and len(x) == size
+        }
+        largest = max((x.ndim for x in mixed.values()), default=0)
+        for name, x in mixed.items():
+            if x.ndim < 3 <= largest and _NO_FEATURE.search(name):
+                warnings.warn(
+                    f"the input's entry {name!r}, {tuple(x.shape)}, is mixed like a feature: name it if it is none, "
+                    f"keep=[{name!r}], or rename it.",
+                    stacklevel=2,
+                )
+
+
+def _mappings(tree: Any) -> Iterator[MutableMapping[Any, Any]]:
+    """The dicts in containers."""
+    if isinstance(tree, MutableMapping):
+        yield tree
+        for value in tree.values():
+            yield from _mappings(value)
+    elif isinstance(tree, tuple | list):
+        for item in tree:
+            yield from _mappings(item)

@@ -1,0 +1,123 @@
+"""What the core asks of a framework: the few operations that only it can do."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
+
+import numpy.typing as npt
+
+from mixlayers._core.framework.tree import leaves
+from mixlayers._core.plan.exchanges import Permutation
+from mixlayers._core.plan.lam import Lam
+from mixlayers._core.plan.plan import Blend
+from mixlayers._core.plan.replacements import Replace
+
+
+class Framework(ABC):
+    """One framework's tensors and modules. Stateless, so that what refers to it can be copied and pickled.
+
+    Attributes:
+        module: The class that the framework's layers and losses derive from.
+        ignored: The number of class indices that do not count, by default; None: there is none.
+    """
+
+    module: ClassVar[type]
+    ignored: ClassVar[int | None] = None
+
+    @abstractmethod
+    def is_tensor(self, x: object) -> bool:
+        """Whether x is a tensor of the framework."""
+
+    def tensors(self, trees: Iterable[Any]) -> list[Any]:
+        """The tensors in containers, in order."""
+        found: list[Any] = []
+        for tree in trees:
+            if self.is_tensor(tree):
+                found.append(tree)
+            elif tree is not None:
+                found += filter(self.is_tensor, leaves(tree))
+        return found
+
+    @abstractmethod
+    def is_float(self, x: Any) -> bool:
+        """Whether a tensor is floating-point or complex."""
+
+    @abstractmethod
+    def move_axis(self, x: Any, source: int, destination: int) -> Any:
+        """A view of x with one axis moved."""
+
+    def maximum(self, x: Any, y: Any) -> Any:
+        """The larger one, element by element, of numbers. Only padding masks need it."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def concatenate(self, parts: Sequence[Any]) -> Any:
+        """Tensors one after the other, along their first axis."""
+
+    @abstractmethod
+    def full(self, size: int, value: float, beside: Any) -> Any:
+        """float32 (size,), all of one value, on the device of the tensor beside it."""
+
+    @abstractmethod
+    def to_numpy(self, x: Any) -> npt.NDArray[Any]:
+        """A tensor's values on the host."""
+
+    @abstractmethod
+    def hot(self, y: Any, num_classes: int) -> Any:
+        """Class indices as float32 (..., K)."""
+
+    @abstractmethod
+    def is_bool(self, x: Any) -> bool:
+        """Whether a tensor's elements are true or false."""
+
+    @abstractmethod
+    def to_float(self, x: Any) -> Any:
+        """A tensor as float32."""
+
+    def top(self, scores: Any, k: int) -> Any:
+        """The classes of the k highest scores, (N, k, ...), of scores (N, K, ...). Only metrics need it."""
+        raise NotImplementedError
+
+    def label(self, y: Any) -> Any:
+        """Labels as an array that compares, without gradients."""
+        return y
+
+    def zeroed(self, y: Any, kept: Any) -> Any:
+        """Whole numbers, 0 where they are not kept."""
+        return y * kept
+
+    def checks(self, y: Any) -> bool:
+        """Whether a tensor's values may be read to check them: where they are at hand, and nothing is traced."""
+        return True
+
+    @abstractmethod
+    def partners(self, perm: Permutation) -> Any:
+        """A step's partners, moved to each device once; `.of(y)` is `y[perm]`."""
+
+    @abstractmethod
+    def blend(self, x: Any, how: Blend, partners: Any) -> Any:
+        """Carry out a blend on one feature, batch axis first, out of place."""
+
+    @abstractmethod
+    def replace(self, x: Any, how: Replace) -> Any:
+        """Replace parts of one feature, batch axis first, out of place; the rest is scaled."""
+
+    @abstractmethod
+    def share(self, s: Lam, beside: Any) -> Any:
+        """A share as a MixedTarget takes it: a float, or float32 (N,) on the device of the tensor beside it."""
+
+    @abstractmethod
+    def rank(self) -> int:
+        """This process's number among the run's."""
+
+    def worker(self) -> tuple[int, ...] | None:
+        """What tells this loader's worker process, and its epoch, from others; None in the main process."""
+        return None
+
+    def check_forward(self, model: Any) -> None:  # noqa: B027  # not every framework has such calls
+        """Raise if this call of the model cannot keep to a plan."""
+
+    def check_mixing(self) -> None:  # noqa: B027  # the same
+        """Raise if mixing now would not be done again in the next step."""

@@ -1,0 +1,122 @@
+"""NumPy arrays as a framework: for batches that are mixed before any framework's tensor exists.
+
+Images may be uint8: they are blended in float32 and rounded to the nearest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mixlayers._core.framework.framework import Framework
+from mixlayers._core.plan.exchanges import Permutation
+from mixlayers._core.plan.lam import Lam
+from mixlayers._core.plan.plan import Blend
+from mixlayers._core.plan.replacements import Replace
+
+Array = npt.NDArray[Any]
+
+
+class Rows:
+    """A step's partners."""
+
+    def __init__(self, perm: Permutation) -> None:
+        self.perm = perm
+
+    def of(self, target: Array) -> Array:
+        """`target[perm]`."""
+        return target[self.perm]
+
+
+class NumPy(Framework):
+    """NumPy's arrays; it has neither modules nor gradients."""
+
+    module = type(None)
+
+    def is_tensor(self, x: object) -> bool:
+        return isinstance(x, np.ndarray)
+
+    def is_float(self, x: Array) -> bool:
+        return x.dtype.kind in "fc" or x.dtype == np.uint8
+
+    def move_axis(self, x: Array, source: int, destination: int) -> Array:
+        return np.moveaxis(x, source, destination)
+
+    def maximum(self, x: Array, y: Array) -> Array:
+        return np.maximum(x, y)
+
+    def concatenate(self, parts: Sequence[Array]) -> Array:
+        return np.concatenate(parts)
+
+    def full(self, size: int, value: float, beside: Array) -> Array:
+        return np.full(size, value, np.float32)
+
+    def to_numpy(self, x: Array) -> Array:
+        return x
+
+    def is_bool(self, x: Array) -> bool:
+        return x.dtype.kind == "b"
+
+    def to_float(self, x: Array) -> Array:
+        return x.astype(np.float32)
+
+    def hot(self, y: Array, num_classes: int) -> Array:
+        return np.eye(num_classes, dtype=np.float32)[y]
+
+    def partners(self, perm: Permutation) -> Rows:
+        return Rows(perm)
+
+    def blend(self, x: Array, how: Blend, partners: Rows) -> Array:
+        return blend(x, how)
+
+    def replace(self, x: Array, how: Replace) -> Array:
+        if x.dtype == np.uint8 and (how.scale != 1.0 or (how.partner != how.partner.astype(np.uint8)).any()):
+            raise ValueError(
+                "8-bit images can be erased by whole numbers from 0 to 255 alone: convert them to float first, or "
+                "use mixlayers.augment.RandomErasing, which draws 8-bit noise."
+            )
+        return np.where(
+            how.mask, how.partner.astype(x.dtype), x if how.scale == 1.0 else x * x.dtype.type(how.scale)
+        )
+
+    def share(self, s: Lam, beside: Array) -> Lam:
+        return s
+
+    def rank(self) -> int:
+        return 0
+
+
+def blend(x: Array, how: Blend) -> Array:
+    """`x + w * (x[perm] - x)` into a new array, sample by sample, so that intermediate values stay in the cache."""
+    mixed = np.empty_like(x) if how.mask is None else x.copy()
+    if how.box is not None and how.lam == 0.0:
+        mixed[how.box] = x[how.box][how.perm]
+        return mixed
+    kind = np.float32 if x.dtype == np.uint8 else x.dtype
+    lams = np.broadcast_to(how.lam, len(x)).tolist()
+    one, other = np.empty((2, *x.shape[1:]), kind)
+    for i, j in enumerate(how.perm.tolist()):
+        np.multiply(x[i], lams[i], out=one, dtype=kind)
+        np.multiply(x[j], 1.0 - lams[i], out=other, dtype=kind)
+        one += other
+        if x.dtype == np.uint8:
+            np.rint(one, out=one)
+        where = True if how.mask is None else np.broadcast_to(how.mask[i % len(how.mask)], one.shape)
+        np.copyto(mixed[i], one, where=where, casting="unsafe")
+    return mixed
+
+
+class Collated(NumPy):
+    """The arrays of a batch that was put together this moment: nobody else has them, so boxes are pasted in place."""
+
+    def blend(self, x: Array, how: Blend, partners: Rows) -> Array:
+        if how.box is None or how.lam != 0.0:
+            return blend(x, how)
+        x[how.box] = x[how.box][how.perm]
+        return x
+
+
+NUMPY, COLLATED = NumPy(), Collated()

@@ -1,0 +1,118 @@
+"""One call of a criterion: which of its arguments are labels, which are outputs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mixlayers._core.framework.framework import Framework
+
+Which = int | str | Sequence[int | str] | None
+"""Which arguments are labels: the last n of the positional ones; or names and positions, counted from 0; None: of two
+arguments the second."""
+
+
+def check_which(labels: Which) -> None:
+    """Raise unless it says which arguments are labels."""
+    several = isinstance(labels, Sequence) and not isinstance(labels, str)
+    each = list(labels) if isinstance(labels, Sequence) and not isinstance(labels, str) else [labels]
+    known = all(isinstance(one, int | str) and not isinstance(one, bool) for one in each)
+    if labels is not None and (
+        not each or not known or (not several and isinstance(labels, int) and labels < 1)
+    ):
+        raise ValueError(
+            f"labels must be how many of the last arguments are labels, 1 or more, or their names or positions "
+            f'such as ["y1", "y2"] or [2, 3], got {labels!r}.'
+        )
+
+
+class Call:
+    """A criterion's call.
+
+    Attributes:
+        labels: What it was given as labels: one, or a tuple of several.
+        outputs: What it was given else: one, or a list of several.
+
+    Raises:
+        ValueError: If it cannot be told which arguments are labels, or they are not there.
+    """
+
+    def __init__(
+        self,
+        criterion: Callable[..., Any],
+        which: Which,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        framework: Framework,
+    ) -> None:
+        self._criterion, self._args, self._kwargs = criterion, args, kwargs
+        self._keys: list[int | str] = []
+        if which is None:
+            self._keys = [self._second(framework)]
+        elif isinstance(which, int):
+            if which >= len(args):
+                raise ValueError(
+                    f"labels={which} of the last arguments are labels, after an output at least, got {len(args)} "
+                    "positional arguments: pass the labels by position, or name them, labels=[...]."
+                )
+            self._keys = list(range(len(args) - which, len(args)))
+        else:
+            self._keys = [self._found(one) for one in ([which] if isinstance(which, str) else which)]
+        given = tuple(args[key] if isinstance(key, int) else kwargs[key] for key in self._keys)
+        rest: list[Any] = [value for at, value in enumerate(args) if at not in self._keys]
+        rest += [value for name, value in kwargs.items() if name not in self._keys]
+        self._several = len(given) > 1 or not (which is None or isinstance(which, int | str))
+        self.labels = given if self._several else given[0]
+        self.outputs: Any = rest[0] if which is None else rest
+
+    def loss(self, labels: Any) -> Any:
+        """The criterion of other labels."""
+        args, kwargs = list(self._args), dict(self._kwargs)
+        for key, value in zip(self._keys, labels if self._several else (labels,), strict=True):
+            if isinstance(key, int):
+                args[key] = value
+            else:
+                kwargs[key] = value
+        return self._criterion(*args, **kwargs)
+
+    def _second(self, framework: Framework) -> int | str:
+        """Where the label of `criterion(output, target)` is."""
+        args, kwargs = self._args, self._kwargs
+        if len(args) > 2 and framework.tensors(args[2:]):
+            raise ValueError(
+                f"this criterion was called with {len(args)} arguments, and it cannot be told which are labels: say "
+                "mixer.loss(criterion, labels=1) if the last one is, labels=2 if the last two are, or name them, "
+                'labels=["y1", "y2"].'
+            )
+        if len(args) >= 2:
+            return 1
+        names = self._names()
+        name = next((one for one in (*names[1:2], "target", "label", "labels") if one in kwargs), None)
+        if name is None or len(args) + len(kwargs) < 2:
+            raise ValueError(
+                f"mixer.loss calls criterion(output, target), got {len(args)} positional arguments and "
+                f"{sorted(kwargs)}: pass both by position, or say which are labels, labels=[...]."
+            )
+        return name
+
+    def _found(self, one: int | str) -> int | str:
+        """Where an argument is, by its name or position."""
+        if isinstance(one, str) and one not in self._kwargs:
+            names = self._names()
+            one = names.index(one) if one in names else -1
+        if isinstance(one, int) and not 0 <= one < len(self._args):
+            raise ValueError(
+                f"labels names an argument that this call of the criterion does not have: it has "
+                f"{len(self._args)} positional ones and {sorted(self._kwargs)}; names are those of its signature, "
+                "positions count from 0."
+            )
+        return one
+
+    def _names(self) -> list[str]:
+        """The names of the criterion's arguments, as far as they are known."""
+        try:
+            return list(inspect.signature(self._criterion).parameters)
+        except (TypeError, ValueError):  # a builtin
+            return []

@@ -1,0 +1,1 @@
+"""The methods: each a frozen description whose `draw` returns one plan a step. Imports plan and framework."""

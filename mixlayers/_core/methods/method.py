@@ -1,0 +1,183 @@
+"""What every method is: a frozen description that draws one plan a step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, ClassVar, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from mixlayers._core.checks import check_integer, keep_plain
+from mixlayers._core.plan.exchanges import Permutation
+from mixlayers._core.plan.lam import Lam, LamPer
+from mixlayers._core.plan.pairs import Apart, Near, Pairs, draw_pairs
+from mixlayers._core.plan.plan import MixPlan, Recipe
+from mixlayers._core.plan.streams import stream
+
+
+def check_fraction(name: str, value: float, hint: str) -> None:
+    if not 0.0 < value <= 1.0:
+        raise ValueError(f"{name} must be in (0, 1], got {value}: {hint}")
+
+
+class Method:
+    """What every method can do: draw the plan of a step."""
+
+    def choose(self, rng: np.random.Generator, step: int) -> MixingMethod | None:
+        """The method that acts in this step; None for a clean step."""
+        raise NotImplementedError
+
+    @property
+    def leaves(self) -> tuple[MixingMethod, ...]:
+        """The mixing methods that may act."""
+        raise NotImplementedError
+
+    @property
+    def hidden(self) -> bool:
+        """Whether any step may mix at a hidden layer."""
+        return any(leaf.hidden_layers for leaf in self.leaves)
+
+    @property
+    def has_partners(self) -> bool:
+        """Whether any step mixes samples; else no labels are needed (DropBlock, Erasing)."""
+        return any(leaf.has_partners for leaf in self.leaves)
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether the partners depend on the labels."""
+        return self.needs_classes or "label" in self.near
+
+    @property
+    def needs_classes(self) -> bool:
+        """Whether the partners depend on the labels' classes."""
+        return any(leaf.pairs in ("different_class", "same_class") for leaf in self.leaves)
+
+    @property
+    def near(self) -> frozenset[str]:
+        """By what partners are near each other in any step: "length", "label"."""
+        return frozenset(leaf.pairs.by for leaf in self.leaves if isinstance(leaf.pairs, Near))
+
+    @cached_property
+    def name(self) -> str:
+        """The method as the code that makes it, for plans and records; to draw a plan costs less than to write this."""
+        return repr(self)
+
+    def plan(
+        self,
+        *,
+        step: int,
+        batch_size: int,
+        places: Sequence[str] = ("input",),
+        seed: int = 0,
+        rank: int = 0,
+        labels: npt.NDArray[np.integer] | None = None,
+        near: Mapping[str, npt.NDArray[Any]] | None = None,
+    ) -> MixPlan:
+        """Draw the plan of one step.
+
+        Args:
+            step: The step's number, from 0.
+            batch_size: N, >= 1.
+            places: Candidate places; one is drawn uniformly. Input methods ignore it.
+            seed, rank: The run's seed and the process's rank.
+            labels: Class indices (N,), for the class policies of `pairs`.
+            near: For `pairs=Near(...)`: "length", whole numbers (N,), or "label", (N,) or (N, D).
+        """
+        seed, rank, step = (
+            check_integer(name, value, 0, 2**64 - 1, "pass a non-negative integer of at most 64 bits.")
+            for name, value in (("seed", seed), ("rank", rank), ("step", step))
+        )
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+        batch_size = check_integer("batch_size", batch_size, 1, 2**31 - 1)
+        rng = stream(seed, rank, step)
+        method = self.choose(rng, step)
+        if method is None:
+            perm = np.arange(batch_size, dtype=np.int64)
+            return MixPlan(seed, rank, step, method=self.name, place=None, perm=perm)
+        place = places[int(rng.integers(len(places)))] if method.hidden_layers else "input"
+        mutual = method.lam_per == "pair"
+        if method.has_partners:
+            perm = draw_pairs(rng, batch_size, method.pairs, labels, near, mutual=mutual)
+        else:
+            perm = np.arange(batch_size, dtype=np.int64)
+        lam, recipe = method.draw(rng, perm, place)
+        return MixPlan(
+            seed,
+            rank,
+            step,
+            method=method.name,
+            place=place,
+            perm=perm,
+            lam=lam,
+            recipe=recipe,
+            correct_lam=method.correct_lam,
+            loss_scale=method.loss_scale,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class MixingMethod(Method):
+    """The arguments that all mixing methods share.
+
+    Attributes:
+        prob: Probability that a step mixes at all, in (0, 1].
+        lam_per: One lam for the "batch", for every "pair" of mutual partners, or for every "sample".
+        pairs: Who mixes with whom: "random", "derangement", "different_class", "same_class", `Near(...)`
+            or `Apart(distance)`.
+    """
+
+    hidden_layers: ClassVar[bool] = False
+    has_partners: ClassVar[bool] = True  # whether it mixes samples, and so their labels
+    partial: ClassVar[bool] = False  # whether it mixes under a mask, a part of the features
+    correct_lam = True  # CutMix makes it a field
+    loss_scale = 1.0  # PatchUp makes it a field
+
+    prob: float = 1.0
+    lam_per: LamPer = "batch"
+    pairs: Pairs | Near | Apart = "random"
+
+    def __post_init__(self) -> None:
+        keep_plain(self)
+        check_fraction("prob", self.prob, "leave the method out to never mix.")
+        for name, value, allowed in (
+            ("lam_per", self.lam_per, get_args(LamPer)),
+            ("pairs", self.pairs, get_args(Pairs)),
+        ):
+            if value not in allowed and not (name == "pairs" and isinstance(value, Near | Apart)):
+                raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}.")
+        mutual = self.lam_per == "pair"
+        if mutual and (self.needs_classes or self.near or isinstance(self.pairs, Apart)):
+            raise ValueError(
+                f"lam_per='pair' makes partners mutual, which pairs={self.pairs!r} cannot promise: "
+                "use lam_per='sample', or pairs='random'."
+            )
+
+    def __repr__(self) -> str:
+        shared = {f.name: f.default for f in fields(MixingMethod)}
+        told = {f.name: getattr(self, f.name) for f in fields(self)}
+        own = [f"{name}={value!r}" for name, value in told.items() if name not in shared]
+        changed = [f"{name}={told[name]!r}" for name, default in shared.items() if told[name] != default]
+        return f"{type(self).__name__}({', '.join(own + changed)})"
+
+    def draw(self, rng: np.random.Generator, perm: Permutation, place: str) -> tuple[Lam, Recipe | None]:
+        """Draw lam and the mask's recipe for the place."""
+        raise NotImplementedError
+
+    def choose(self, rng: np.random.Generator, step: int) -> MixingMethod | None:
+        return self if rng.random() < self.prob else None
+
+    @property
+    def leaves(self) -> tuple[MixingMethod, ...]:
+        return (self,)
+
+
+def check_alpha(alpha: float) -> None:
+    if not 1e-300 <= alpha <= 1e300:  # beyond them the arithmetic of Beta's law gives nan
+        raise ValueError(
+            f"alpha must be > 0 and finite, got {alpha} (1e-300 to 1e300 can be drawn): small values mix little, "
+            "1 is uniform; to switch mixing off, leave the method out or unwrap the model."
+        )

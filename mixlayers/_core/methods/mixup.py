@@ -1,0 +1,48 @@
+"""Mixup at the input, and at hidden layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from mixlayers._core.methods.method import MixingMethod, check_alpha
+from mixlayers._core.plan.exchanges import Permutation
+from mixlayers._core.plan.lam import Lam, draw_lam
+from mixlayers._core.plan.plan import Recipe
+
+
+@dataclass(frozen=True, repr=False)
+class Mixup(MixingMethod):
+    """Mixup of the input: `lam * x + (1 - lam) * x[perm]`, lam ~ Beta(alpha, alpha).
+
+    Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018.
+
+    Attributes:
+        alpha: Of the Beta law, > 0. Published: 1 on CIFAR, 0.2 on ImageNet.
+    """
+
+    alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_alpha(self.alpha)
+
+    def draw(self, rng: np.random.Generator, perm: Permutation, place: str) -> tuple[Lam, Recipe | None]:
+        return draw_lam(rng, self.alpha, perm, self.lam_per), None
+
+
+@dataclass(frozen=True, repr=False)
+class ManifoldMixup(Mixup):
+    """Mixup at one of several layers, drawn uniformly each step.
+
+    Verma et al., "Manifold Mixup: Better Representations by Interpolating Hidden States", ICML 2019.
+
+    Attributes:
+        alpha: Of the Beta law, > 0. Published: 2 on CIFAR and SVHN, 0.2 on Tiny-ImageNet.
+    """
+
+    hidden_layers: ClassVar[bool] = True
+
+    alpha: float = 2.0

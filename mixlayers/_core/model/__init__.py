@@ -1,0 +1,1 @@
+"""One wrapped model: its passes, hooks, scopes, criteria and history. Imports everything below."""

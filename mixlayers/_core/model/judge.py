@@ -1,0 +1,210 @@
+"""A mixer's places are proved before it mixes there, and again now and then: who says what of them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mixlayers._core.audit.experiment import Experiment
+from mixlayers._core.audit.proof import Proof, prove
+from mixlayers._core.audit.report import PARTIAL, UNREACHED
+from mixlayers._core.audit.stage import Few, ModelRaised, NotNow, Unaudited
+from mixlayers._core.audit.trial import Trial, ways_round
+from mixlayers._core.errors import MixingError
+from mixlayers._core.model.astray import guarded
+from mixlayers._core.model.passes import Pass
+from mixlayers._core.plan.plan import INPUT
+
+if TYPE_CHECKING:
+    from mixlayers._core.model.layer_hooks import LayerHooks
+
+Trust = bool | str | Sequence[str]
+"""What `trust=` takes: whether all named places are taken as they are, or which."""
+
+
+class Judge:
+    """Chooses or checks one mixer's places.
+
+    Args:
+        hooks: The mixer.
+        rule: "auto" or "stages", where the places are to be chosen.
+        trust: Which of the named places are not asked about.
+    """
+
+    def __init__(self, hooks: LayerHooks[Any], rule: str, trust: Trust) -> None:
+        self.hooks, self.rule = hooks, rule
+        self.trust = [trust] if isinstance(trust, str) else trust
+        self.settled = False
+        self._proved: tuple[str, ...] = ()
+        self._astray: dict[str, tuple[str, ...]] = {}
+        self._forwards = 0
+        self._owed = ""
+
+    def places(
+        self, model: Any, places: tuple[str, ...] | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[str, ...]:
+        """The places to mix at, chosen, or checked if they were named; once.
+
+        Raises:
+            ValueError: If there are none; if a named one is refuted.
+        """
+        self._owed = ""
+        try:
+            if places is None:
+                chosen = self._choose(self._trial(model, args, kwargs))
+                self.settled = True
+                return chosen
+            asked = tuple(place for place in places if not self._trusts(place))
+            if asked and self.hooks.method.has_partners:  # elsewhere labels follow nothing
+                self._check(model, asked, args, kwargs)
+        except NotNow as error:
+            if places is None:
+                raise ValueError(f"layers={self.rule!r}: {error}") from error
+        except Unaudited as error:
+            if places is None:
+                raise ValueError(f"layers={self.rule!r}: {error}") from error
+            named = ", ".join(map(repr, places))
+            self._owed = f"{named} could not be checked. {error} To have nothing said: trust=True."
+        else:
+            self.settled = True
+        return places
+
+    def speak(self) -> None:
+        """After a mixed forward that went well: warn of what the audit met, once. Else its own error says more."""
+        owed, self._owed = self._owed, ""
+        if owed:
+            self.settled = True
+            warnings.warn(owed, stacklevel=2)
+
+    def guard(self, mixed: Pass, output: Any) -> Any:
+        """What a mixed forward returns, with the outputs watched that the mixed place does not reach."""
+        place = None if mixed.plan is None else mixed.plan.place
+        names = self._astray.get(place or "", ())
+        hooks = self.hooks
+        return (
+            guarded(hooks.framework, hooks.autograd, output, mixed, names)
+            if names and mixed.mixes
+            else output
+        )
+
+    def again(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Before the mixed forwards 2, 4, 8, ...: prove the places with this batch too.
+
+        Raises:
+            MixingError: If one is refuted that another batch did not.
+        """
+        self._forwards += 1
+        if not self._proved or self._forwards < 2 or self._forwards & (self._forwards - 1):
+            return
+        try:
+            experiment = self._experiment(model, args, kwargs)
+            if self._proved == (INPUT,) and not experiment.goes_unmixed():
+                return
+            few, clean = experiment.few, experiment({})
+            worst = self.hooks._worst(experiment.stage)
+            trial = Trial(None, "", experiment, clean, lambda: False, worst)
+            trial.proofs = prove(experiment, trial.clean, self._proved, few.size, few.batch_dim, worst)
+        except Exception:  # the model's own, of so few samples
+            return
+        for place, proof in trial.proofs.items():
+            if proof.verdict == "no":
+                raise MixingError(
+                    _refuted(place, trial.explain(place), "in this batch, though not in one before")
+                )
+
+    def _choose(self, trial: Trial) -> tuple[str, ...]:
+        try:
+            chosen = trial.choose(self.rule, partners=self.hooks.method.has_partners)
+        except ValueError as error:
+            raise ValueError(f"layers={self.rule!r}: {error}") from error
+        self._proved = chosen if self.hooks.method.has_partners else ()
+        self._look_beside(trial, self._proved)
+        for place in self._proved:
+            self._tell(place, trial.proofs.get(place))
+        return chosen
+
+    def _check(
+        self, model: Any, places: Sequence[str], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        if tuple(places) == (INPUT,):
+            experiment = self._experiment(model, args, kwargs)
+            if not experiment.goes_unmixed():
+                self._proved = tuple(places)
+                return
+            try:
+                clean = experiment({})
+            except Exception as error:
+                raise ModelRaised(error, experiment.few, self.hooks.framework) from error
+            trial = Trial(None, "", experiment, clean, lambda: False, self.hooks._worst(experiment.stage))
+        else:
+            trial = self._trial(model, args, kwargs)
+        self._look_beside(trial, places)
+        provable = []
+        for place in places:
+            reason = trial.reason(place)
+            if reason == PARTIAL:
+                raise ValueError(_refuted(place, Proof("no", reason)))
+            if reason and reason != UNREACHED:  # it cannot be mixed as it is: each step says so
+                warnings.warn(f"layer {place!r} is not a true mixing point ({reason}).", stacklevel=2)
+            elif place != INPUT or trial.experiment.goes_unmixed():
+                provable.append(place)
+        for place, proof in trial.prove(provable).items():
+            if proof.verdict == "no":
+                raise ValueError(_refuted(place, trial.explain(place)))
+            self._tell(place, proof)
+        self._proved = tuple(place for place, proof in trial.proofs.items() if proof.verdict == "yes")
+
+    def _look_beside(self, trial: Trial, places: Sequence[str]) -> None:
+        reach = None if trial.graph is None else trial.graph.reach
+        if reach is not None:
+            found = {place: reach.astray(place) for place in places if place != INPUT}
+            self._astray = {place: names for place, names in found.items() if names}
+
+    def _tell(self, place: str, proof: Proof | None) -> None:
+        if proof is not None and proof.verdict == "undecided" and not proof.blind:
+            warnings.warn(
+                f"whether {place!r} is a true mixing point could not be told ({proof.reason}): if part of a sample "
+                "goes round it, labels claim more than is mixed. audit(model, example) lists others; trust=True takes "
+                "the named layers as they are.",
+                stacklevel=2,
+            )
+
+    def _trusts(self, place: str) -> bool:
+        return self.trust if isinstance(self.trust, bool) else place in self.trust
+
+    def _trial(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trial:
+        try:
+            return self.hooks._audit(model, args, kwargs)
+        except ValueError:
+            raise
+        except Exception as error:  # something in the call that samples cannot be taken from
+            raise Unaudited(f"The audit met {type(error).__name__}: {error}.") from error
+
+    def _experiment(self, model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Experiment:
+        hooks = self.hooks
+        stage = hooks._stage(model)
+        few = Few.of(stage, args, dict(kwargs), hooks.batch_dim)
+        return Experiment(stage, few, hooks._padding.masked)
+
+
+def _refuted(place: str, proof: Proof, when: str = "") -> str:
+    what = "the input" if place == INPUT else f"layer {place!r}"
+    return (
+        f"{what} is not a true mixing point{' ' * bool(when) + when} ({proof.reason}{ways_round(proof)}): mixing there "
+        "reaches only part of the features, while the labels claim all. Choose another layer, audit(model, example) "
+        f"lists the true ones;{_masks_among(proof.culprits)} or take it as it is by trust=True, or trust={[place]!r}."
+    )
+
+
+def _masks_among(culprits: Sequence[str]) -> str:
+    """What to do about an argument that may be a padding mask."""
+    likely = [name for name in culprits if "mask" in name or "length" in name]
+    if not likely:
+        return ""
+    own = next((name for name in likely if name.isidentifier()), None)
+    return (
+        f" name the padding mask, mask={own!r};"
+        if own
+        else f" pass the padding mask {likely[0]} by name, and name it as mask=;"
+    )

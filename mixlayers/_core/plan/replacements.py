@@ -1,0 +1,146 @@
+"""What is replaced by a constant or by noise, not by a partner: DropBlock's blocks and erased boxes.
+
+A recipe (`DroppedBlocks`, `ErasedBoxes`) belongs to the plan; what it replaces is drawn once the feature's shape is
+known. Labels stay.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from mixlayers._core.checks import same_fields
+from mixlayers._core.plan.masks import Mask, bernoulli, centred, dilate, seed_rate
+from mixlayers._core.plan.rectangles import draw_boxes
+
+Whole = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Replace:
+    """A plan brought to one feature's shape: the partner under the mask, `scale * x` elsewhere.
+
+    Attributes:
+        mask: bool, broadcastable to the feature with its batch axis first.
+        partner: float32, the same.
+        scale: Factor of what is kept.
+    """
+
+    s: ClassVar[float] = 0.0  # the label's share of anything else
+
+    mask: Mask
+    partner: npt.NDArray[np.float32]
+    scale: float = 1.0
+
+    def __eq__(self, other: object) -> bool:
+        return same_fields(self, other)
+
+    __hash__ = None  # type: ignore[assignment]  # it holds arrays
+
+    def channels_last(self) -> Replace:
+        """The same for a feature (N, *spatial, C)."""
+        mask = np.ascontiguousarray(np.moveaxis(self.mask, 1, -1))
+        return Replace(mask, np.moveaxis(self.partner, 1, -1), self.scale)
+
+
+@dataclass(frozen=True)
+class DroppedBlocks:
+    """DropBlock: random blocks of zeros inside the map, drawn for each sample.
+
+    Attributes:
+        drop: The paper's 1 - keep_prob, in (0, 1).
+        block_size: Side of a block; clipped to the map.
+        couple_channels: Whether all channels of a sample drop the same blocks.
+    """
+
+    drop: float
+    block_size: int
+    couple_channels: bool = False
+
+    def draw(self, rng: np.random.Generator, size: int, channels: int, spatial: Sequence[int]) -> Replace:
+        """Draw for a feature (size, channels, *spatial)."""
+        if self.couple_channels and not spatial:
+            raise ValueError(
+                "couple_channels=True drops whole samples of a feature of shape (N, C): leave it out, or choose a "
+                "layer whose output has spatial axes."
+            )
+        sizes = tuple(min(self.block_size, side) for side in spatial)
+        planes = 1 if self.couple_channels else channels
+        rate = seed_rate(self.drop, spatial, sizes)
+        free = (size * planes, *(side - block + 1 for side, block in zip(spatial, sizes, strict=True)))
+        plane, *first = np.unravel_index(bernoulli(rng, rate, math.prod(free)), free)
+        seeds = (start + (block - 1) // 2 for start, block in zip(first, sizes, strict=True))
+        flat = np.ravel_multi_index((plane, *seeds), (size * planes, *spatial))
+        mask = dilate(flat, (size * planes, *spatial), sizes).reshape(size, planes, *spatial)
+        kept = mask.size - int(np.count_nonzero(mask))
+        nothing = np.zeros((1,) * mask.ndim, dtype=np.float32)
+        return Replace(mask, nothing, mask.size / max(kept, 1))
+
+
+@dataclass(frozen=True)
+class ErasedBoxes:
+    """RandomErasing's or Cutout's boxes, drawn for each sample.
+
+    Attributes:
+        p, scale, ratio, value, count: As of RandomErasing.
+        size: The side of Cutout's squares, instead of scale and ratio.
+    """
+
+    p: float
+    scale: tuple[float, float]
+    ratio: tuple[float, float]
+    value: tuple[float, ...] | str
+    count: tuple[int, int]
+    size: int | None = None
+
+    def draw(self, rng: np.random.Generator, size: int, channels: int, spatial: Sequence[int]) -> Replace:
+        """Draw for a batch (size, channels, *spatial)."""
+        if len(spatial) != 2:
+            raise ValueError(
+                f"Erasing needs images or maps (N, C, H, W), got {len(spatial)} spatial axes: use DropBlock, which "
+                "takes any number."
+            )
+        noisy = isinstance(self.value, str)
+        sides = (spatial[0], spatial[1])
+        owner, top, left, height, width = self._boxes(rng, size, sides)
+        mask = np.zeros((size, 1, *spatial), dtype=np.bool_)
+        partner = np.zeros((size, channels, *spatial) if noisy else (1, 1, 1, 1), dtype=np.float32)
+        if not isinstance(self.value, str):
+            partner = constant_fill(self.value, channels)[None, :, None, None]
+        for i, t, x, h, w in zip(
+            *(numbers.tolist() for numbers in (owner, top, left, height, width)), strict=True
+        ):
+            at = (i, slice(None), slice(t, t + h), slice(x, x + w))
+            mask[at] = True
+            if noisy:
+                shape = (channels, 1, 1) if self.value == "rand" else (channels, h, w)
+                partner[at] = rng.standard_normal(shape, dtype=np.float32)
+        return Replace(mask, partner.astype(np.float32, copy=False))
+
+    def _boxes(self, rng: np.random.Generator, size: int, spatial: tuple[int, int]) -> tuple[Whole, ...]:
+        """Whose they are, tops, lefts, heights and widths of all boxes of a batch, (M,) each."""
+        fewest, most = self.count
+        count = np.where(rng.random(size) < self.p, rng.integers(fewest, most + 1, size), 0)
+        owner = np.repeat(np.arange(size), count)
+        if self.size is None:
+            kept, *box = draw_boxes(rng, math.prod(spatial) / count[owner], self.scale, self.ratio, spatial)
+            return owner[kept], *box
+        half = np.full(len(owner), self.size // 2)
+        (top, bottom), (left, right) = (centred(rng, half, side) for side in spatial)
+        return owner, top, left, bottom - top, right - left
+
+
+def constant_fill(value: tuple[float, ...], channels: int) -> npt.NDArray[Any]:
+    """The numbers that replace, one for each channel or one for all, (C,) or (1,).
+
+    Raises:
+        ValueError: If there is another number of them.
+    """
+    if len(value) not in (1, channels):
+        raise ValueError(f"value must have one number, or {channels}, one a channel; got {value}.")
+    return np.asarray(value)
