@@ -4,92 +4,86 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 from device import stand_in
 from device.cases import Case, LeftOut
 from device.machine import Device
 
-TESTS = Path(__file__).parents[2] / "tests"
-FOLDERS = ("", "frameworks", "torch", "paddle", "chainer", "jax")
 MODULES = (
     "parity", "targets", "tokens", "padding", "dropblock", "detection", "training", "wrap", "passes",
-    "passes_again", "passes_inside", "passes_kept", "refusals", "iebn", "loss_calls", "history",
+    "passes_again", "passes_inside", "passes_kept", "refusals", "loss_calls", "history",
 )  # fmt: skip
-"""Those that move arrays, need no packages but NumPy, and hold for every framework."""
+"""Those that move arrays and need no packages but NumPy."""
+
+MASKS = ("tokens", "padding")
+"""Those of padding masks, which no link of Chainer takes."""
 
 
 def torch_bodies(device: Device) -> Iterator[Case]:
     """Of PyTorch, on the device."""
-    return _bodies("torch", lambda: _made("torch_device", str(device.torch)))
+    _find_pytest()
+    return _bodies(import_module("fw_torch_device").TorchDevice(device.torch))
 
 
 def paddle_bodies(device: Device) -> Iterator[Case]:
     """Of PaddlePaddle: its tensors are made on the device that is set."""
-
-    def made() -> Any:
-        _need("paddle", "mixlayers_paddle")
-        framework = _made("paddle")
-        paddle = sys.modules["paddle"]
-        if device.cuda and not paddle.is_compiled_with_cuda():
-            raise LeftOut("this PaddlePaddle was built without CUDA")
-        paddle.set_device("gpu:0" if device.cuda else "cpu")
-        return framework
-
-    return _bodies("paddle", made)
+    _need("paddle")
+    _find_pytest()
+    framework = import_module("fw_paddle").Paddle()
+    paddle = import_module("paddle")
+    if device.cuda and not paddle.is_compiled_with_cuda():
+        raise LeftOut("this PaddlePaddle was built without CUDA")
+    paddle.set_device(f"gpu:{device.torch.index}" if device.cuda else "cpu")
+    return _bodies(framework)
 
 
 def jax_bodies(device: Device) -> Iterator[Case]:
     """Of JAX: its arrays are made on the first device that it finds."""
+    _need("jax", "mixlayers_jax")
+    _find_pytest()
+    platform = import_module("jax").devices()[0].platform
+    if device.cuda and platform != "gpu":
+        raise LeftOut(f"this JAX sees no GPU, only {platform}")
+    return _bodies(import_module("fw_jax").Jax())
 
-    def made() -> Any:
-        _need("jax", "mixlayers_jax")
-        jax = import_module("jax")
-        platform = jax.devices()[0].platform
-        if device.cuda and platform != "gpu":
-            raise LeftOut(f"this JAX sees no GPU, only {platform}")
-        return _made("jax")
 
-    return _bodies("jax", made)
+def chainer_bodies(device: Device) -> Iterator[Case]:
+    """Of Chainer, on CuPy's arrays or on NumPy's."""
+    _need("chainer", *["cupy"] * device.cuda)
+    _find_pytest()
+    import_module("mixlayers.chainer")  # before chainer itself, which it helps to be imported
+    on = import_module("fw_chainer_device").ChainerOn
+    return _bodies(on(f"@cupy:{device.torch.index}" if device.cuda else "@numpy"), without=MASKS)
 
 
 def _need(*modules: str) -> None:
-    missing = [name for name in modules if find_spec(name) is None]
-    if missing:
-        raise LeftOut(f"{', '.join(missing)} is not here")
+    for name in modules:
+        spec = find_spec(name)
+        if spec is None or spec.origin is None:  # a folder of tests/ may be called alike
+            raise LeftOut(f"{name} is not here")
 
 
-def _made(name: str, *args: Any) -> Any:
-    module = import_module(f"fw_{name}")
-    return getattr(module, name.title().replace("_", ""))(*args)
-
-
-def _bodies(name: str, make: Callable[[], Any]) -> Iterator[Case]:
-    """A case for each module, of all its bodies and their parameters."""
-    sys.path[:0] = [str(TESTS / folder) for folder in FOLDERS]
+def _find_pytest() -> None:
     if find_spec("pytest") is None:
         stand_in.install()
-    made: list[Any] = []
 
-    def framework() -> Any:
-        if not made:
-            made.append(make())
-        return made[0]
 
+def _bodies(framework: Any, without: Sequence[str] = ()) -> Iterator[Case]:
+    """A case for each module, of all its bodies and their parameters."""
     for module in MODULES:
-        yield Case(f"{name}: tests/test_{module}.py", partial(_run, f"test_{module}", framework))
+        if module not in without:
+            yield Case(
+                f"{framework.name}: tests/test_{module}.py", partial(_run, f"test_{module}", framework)
+            )
 
 
-def _run(module: str, framework: Callable[[], Any]) -> str:
-    fw = framework()
+def _run(module: str, fw: Any) -> str:
     try:
         found = import_module(module)
     except ModuleNotFoundError as error:
@@ -104,7 +98,8 @@ def _run(module: str, framework: Callable[[], Any]) -> str:
                 asking.add(name)
                 continue
             try:
-                with warnings.catch_warnings(), np.errstate():
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
                     body(fw, **arguments)
                 held += 1
             except Exception as error:

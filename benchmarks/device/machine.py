@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from parts.timing import Scale
 from torch import Tensor
 
 
@@ -20,15 +19,18 @@ class Device:
     Attributes:
         torch: PyTorch's name for it.
         cuda: Whether it has a queue, a clock and graphs of its own. AMD's GPUs go by the same name.
-        scale: How much to measure.
+        toy: Whether sizes are to be toys, to see that everything runs.
+        rounds: How often what is timed takes its turn.
     """
 
-    def __init__(self, name: str, scale: Scale) -> None:
-        self.torch, self.scale = torch.device(name), scale
+    def __init__(self, name: str, *, toy: bool) -> None:
+        self.torch, self.toy, self.rounds = torch.device(name), toy, 3 if toy else 5
         self.cuda = self.torch.type == "cuda"
         if self.cuda:
             if not torch.cuda.is_available():
-                raise SystemExit(f"{name}: this PyTorch ({torch.__version__}) sees no GPU; --device cpu runs the same.")
+                raise SystemExit(
+                    f"{name}: this PyTorch ({torch.__version__}) sees no GPU; --device cpu runs the same."
+                )
             self.torch = torch.device("cuda", self.torch.index or 0)
             torch.cuda.set_device(self.torch)
 
@@ -43,7 +45,11 @@ class Device:
         if self.cuda:
             own = torch.cuda.get_device_properties(self.torch)
             found |= {"gpu": own.name, "gpu_memory_gib": round(own.total_memory / 2**30, 1)}
-            found |= {"capability": f"{own.major}.{own.minor}", "cuda": torch.version.cuda, "hip": torch.version.hip}
+            found |= {
+                "capability": f"{own.major}.{own.minor}",
+                "cuda": torch.version.cuda,
+                "hip": torch.version.hip,
+            }
             found |= {"cudnn": torch.backends.cudnn.version(), "tf32": torch.backends.cuda.matmul.allow_tf32}
         return found
 

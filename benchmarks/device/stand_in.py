@@ -16,7 +16,9 @@ import numpy as np
 def install() -> None:
     """Have `import pytest` find them, where there is none."""
     module = ModuleType("pytest")
-    vars(module).update(mark=_Marks(), approx=_Approx, param=_Param, raises=raises, warns=warns, fixture=fixture)
+    vars(module).update(
+        mark=_Marks(), approx=_Approx, param=_Param, raises=raises, warns=warns, fixture=fixture
+    )
     sys.modules["pytest"] = module
 
 
