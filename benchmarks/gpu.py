@@ -75,6 +75,8 @@ def main() -> int:
         print(f"\n{part}", flush=True)
         lines, ended = _run_apart(part, options, left)
         head = next((line for line in lines if "machine" in line), None)
+        if head is None and not found["machine"] and left > 0:
+            return 1  # not even the device was found, and no other part would find it; why has been printed
         found.update(head or {})
         results = [line for line in lines if "outcome" in line]
         if ended:

@@ -50,7 +50,7 @@ class Found:
     def __str__(self) -> str:
         said = f": {self.detail}" if self.detail else ""
         lines = [f"{self.outcome:8}  {self.what}{said}  ({self.seconds:.1f} s)"]
-            for row in map(Row.from_dict, self.rows):
+        for row in map(Row.from_dict, self.rows):
             beside = "".join(f"; {name} {spread}" for name, spread in row.rivals.items())
             lines.append(f"          {row.part}: {row.what}: {row.ours} {row.unit}{beside}")
         return "\n".join(lines)
