@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from importlib import import_module
 from itertools import islice
@@ -152,8 +152,11 @@ def _run_here(options: argparse.Namespace) -> int:
     _write(options.lines, {"machine": device.describe(), "versions": _versions(["mixlayers", *PACKAGES])})
     module, name = PARTS[options.part]
     part: Callable[..., Any] = getattr(import_module(f"device.{module}"), name)
-    cases = iter(part(device))
-    made: list[Case] = []
+
+    def begun() -> Iterator[Case]:
+        yield from part(device)
+
+    cases, made = begun(), list[Case]()
     while True:
         # making the next case may be what fails, or finds that the part has to be left out
         result = settle(Case(f"the part {options.part!r}", lambda: made.extend(islice(cases, 1))))
