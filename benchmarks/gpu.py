@@ -26,11 +26,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-TESTS = ROOT / "tests"
-sys.path[:0] = [
-    *map(str, (ROOT, ROOT / "backends", ROOT / "benchmarks", TESTS)),
-    *(str(TESTS / folder) for folder in ("support", "frameworks", "torch", "paddle", "chainer", "jax")),
-]
+sys.path[:0] = [str(path) for path in (ROOT, ROOT / "backends", ROOT / "benchmarks")]
+from parts.page import put  # noqa: E402
+from parts.report import commit, versions  # noqa: E402
+
 PARTS = {
     "mixing": ("proofs", "mixing"),
     "no_wait": ("proofs", "no_wait"),
@@ -65,7 +64,7 @@ def main() -> int:
     found: dict[str, Any] = {
         "date": begun.isoformat(timespec="seconds"),
         "command": " ".join(["python", "benchmarks/gpu.py", *sys.argv[1:]]),
-        "commit": commit(),
+        "commit": sources(),
         "machine": {},
         "versions": {},
         "parts": {},
@@ -94,7 +93,6 @@ def main() -> int:
 
 def _conclude(found: dict[str, Any], options: argparse.Namespace) -> int:
     from device.page import circumstances, section
-    from parts.page import put
 
     outcomes = Counter(each["outcome"] for part in found["parts"].values() for each in part["found"])
     if options.page is not None:
@@ -146,10 +144,9 @@ def _run_here(options: argparse.Namespace) -> int:
     """A part in this process; each finding is printed and written as it comes."""
     from device.cases import HOLDS, Case, settle
     from device.machine import Device
-    from parts.report import _versions
 
     device = Device(options.device, toy=options.tiny or options.device == "cpu")
-    _write(options.lines, {"machine": device.describe(), "versions": _versions(["mixlayers", *PACKAGES])})
+    _write(options.lines, {"machine": device.describe(), "versions": versions(["mixlayers", *PACKAGES])})
     module, name = PARTS[options.part]
     part: Callable[..., Any] = getattr(import_module(f"device.{module}"), name)
 
@@ -173,19 +170,13 @@ def _write(path: Path, line: dict[str, Any]) -> None:
         file.write(json.dumps(line) + "\n")
 
 
-def commit() -> str:
+def sources() -> str:
     """The commit, where git knows it, and a digest of the sources, which a plain copy has too."""
     digest = hashlib.sha256()
     for path in sorted(ROOT.rglob("*.py")):
         if not SKIPPED & set(path.relative_to(ROOT).parts):
             digest.update(path.read_bytes())
-    described = subprocess.run(
-        ["git", "-C", str(ROOT), "describe", "--always", "--dirty"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return f"{described.stdout.strip() or 'unknown'}, sources {digest.hexdigest()[:12]}"
+    return f"{commit()}, sources {digest.hexdigest()[:12]}"
 
 
 if __name__ == "__main__":

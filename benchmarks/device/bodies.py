@@ -28,14 +28,14 @@ MASKS = ("tokens", "padding")
 def torch_bodies(device: Device) -> Iterator[Case]:
     """Of PyTorch, on the device."""
     _find_pytest()
-    return _bodies(import_module("fw_torch_device").TorchDevice(device.torch))
+    return _bodies(import_module("tests.support.fw_torch_device").TorchDevice(device.torch))
 
 
 def paddle_bodies(device: Device) -> Iterator[Case]:
     """Of PaddlePaddle: its tensors are made on the device that is set."""
     _need("paddle")
     _find_pytest()
-    framework = import_module("fw_paddle").Paddle()
+    framework = import_module("tests.support.fw_paddle").Paddle()
     paddle = import_module("paddle")
     if device.cuda and not paddle.is_compiled_with_cuda():
         raise LeftOut("this PaddlePaddle was built without CUDA")
@@ -50,7 +50,7 @@ def jax_bodies(device: Device) -> Iterator[Case]:
     platform = import_module("jax").devices()[0].platform
     if device.cuda and platform != "gpu":
         raise LeftOut(f"this JAX sees no GPU, only {platform}")
-    return _bodies(import_module("fw_jax").Jax())
+    return _bodies(import_module("tests.support.fw_jax").Jax())
 
 
 def chainer_bodies(device: Device) -> Iterator[Case]:
@@ -58,14 +58,14 @@ def chainer_bodies(device: Device) -> Iterator[Case]:
     _need("chainer", *["cupy"] * device.cuda)
     _find_pytest()
     import_module("mixlayers.chainer")  # before chainer itself, which it helps to be imported
-    on = import_module("fw_chainer_device").ChainerOn
+    on = import_module("tests.support.fw_chainer_device").ChainerOn
     return _bodies(on(f"@cupy:{device.torch.index}" if device.cuda else "@numpy"), without=MASKS)
 
 
 def _need(*modules: str) -> None:
     for name in modules:
         spec = find_spec(name)
-        if spec is None or spec.origin is None:  # a folder of tests/ may be called alike
+        if spec is None or spec.origin is None:  # a folder may be called alike
             raise LeftOut(f"{name} is not here")
 
 
@@ -79,7 +79,8 @@ def _bodies(framework: Any, without: Sequence[str] = ()) -> Iterator[Case]:
     for module in MODULES:
         if module not in without:
             yield Case(
-                f"{framework.name}: tests/test_{module}.py", partial(_run, f"test_{module}", framework)
+                f"{framework.name}: tests/shared/test_{module}.py",
+                partial(_run, f"tests.shared.test_{module}", framework),
             )
 
 

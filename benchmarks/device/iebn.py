@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
-import reference_iebn as reference
 import torch
 from device.cases import Case
 from device.machine import Device
@@ -17,6 +16,7 @@ from parts.timing import Row, ratio
 from torch import nn
 
 from mixlayers.torch import IEBN2d
+from tests.support import reference_iebn as reference
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 5e-5, torch.bfloat16: 4e-2, torch.float16: 5e-3}
 """Of the largest value of each result, for features about 0; far from it each is rounded to a share of its offset."""

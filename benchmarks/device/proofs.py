@@ -8,15 +8,15 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import reference
 import torch
 from device.cases import Case, LeftOut
 from device.machine import Device
-from networks import Net
 from torch import Tensor, nn
 
 from mixlayers import CutMix, DropBlock, ManifoldMixup, Method, Mixup, PatchUp
 from mixlayers.torch import cross_entropy, mix, wrap
+from tests.support import reference
+from tests.torch.networks import Net
 
 METHODS: tuple[Method, ...] = (
     Mixup(),

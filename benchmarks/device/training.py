@@ -12,13 +12,13 @@ import torch.distributed as dist
 from device.cases import Case, LeftOut
 from device.machine import Device
 from device.proofs import by_hand, pair, same_gradients
-from networks import Net
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from mixlayers import ManifoldMixup, Method, MixingError, Mixup, PatchUp
 from mixlayers.torch import cross_entropy, mix, wrap
+from tests.torch.networks import Net
 
 METHODS: tuple[Method, ...] = (ManifoldMixup(), PatchUp("hard", block_size=3), PatchUp("soft", block_size=3))
 STEPS = 5
