@@ -29,6 +29,7 @@ from mixlayers import ResizeMix as ResizeMix
 from mixlayers import Scheduled as Scheduled
 from mixlayers import SpecMix as SpecMix
 from mixlayers_chainer import IEBN as IEBN
+from mixlayers_chainer import BPTTUpdater as BPTTUpdater
 from mixlayers_chainer import Classifier as Classifier
 from mixlayers_chainer import ManifoldMixupClassifier as ManifoldMixupClassifier
 from mixlayers_chainer import MixCollate as MixCollate
@@ -50,6 +51,7 @@ from mixlayers_chainer import unwrap as unwrap
 from mixlayers_chainer import wrap as wrap
 
 __all__ = [
+    "BPTTUpdater",
     "Classifier",
     "IEBN",
     "ManifoldMixupClassifier",
