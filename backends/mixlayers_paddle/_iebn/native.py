@@ -1,8 +1,8 @@
 """IEBN's passes in C, on the CPU, in a graph of Paddle's own nodes; without the library nothing is lost but time.
 
 A PyLayer would crash Paddle 3.3 when `backward()` ran through it a second time, and refuse `paddle.grad([y], [x])`. So
-an operation stands in the graph that costs nothing: it adds one number to memory that the passes then write the output
-to, and its gradient is the output's. Hooks put the gradients of x and of the parameters in its place.
+an addition of two numbers stands in the graph: what leads to the one is x, to the other the parameters, and its sum
+gets the output's memory. Hooks put the gradients in the place of the addition's own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from mixlayers_native._library import library
 from mixlayers_paddle._iebn.given import Parameters, Statistics
 from mixlayers_paddle._iebn.plain import gradients
 
-_C_ops: Any = paddle._C_ops
 _KINDS = {paddle.float32: "float32", paddle.float64: "float64"}
 
 
@@ -50,10 +49,13 @@ def native(x: Tensor, parameters: Parameters, statistics: Statistics) -> Tensor:
     every = paddle.concat([step.nothing if t is None else t for t in parameters])
     if not every.stop_gradient:
         every.register_hook(step.on_parameters)
-    y._share_underline_tensor_to(flat)  # its count of changes in place too
-    out = _C_ops.index_add_(flat, paddle.zeros([1], "int32"), every[:1], 0)
-    step.forward(y)
+    if not flat.stop_gradient:
+        flat.register_hook(step.on_input)
+    paddle.zeros([1], y.dtype)._share_underline_tensor_to(flat)
+    out = flat + every[:1]
     out.register_hook(step.on_output)
+    step.forward(y)
+    y._share_underline_tensor_to(out)
     return step.shaped(out)
 
 
@@ -76,6 +78,7 @@ class _Step:
         size, channels = x.shape[:2]
         self.layout = Layout((size, channels, x.size // (size * channels)), rows, _KINDS[x.dtype])
         self.found: Any = None
+        self.dx: Tensor | None = None
         self.learned: Tensor | None = None
 
     @property
@@ -100,28 +103,34 @@ class _Step:
         )
 
     def on_output(self, gradient: Tensor) -> Tensor:
-        """The gradient of x, flat, given that of the output."""
+        """Come by the gradients, given that of the output; the addition gets one number."""
         if self.x.inplace_version != self.version:
             raise RuntimeError(
                 "IEBN's input was changed in place after the forward, and its gradient needs it: leave out the "
                 "in-place operation, such as relu_, on it."
             )
         if not gradient.is_leaf:  # only create_graph=True gives a gradient a history
-            return self._with_graph(gradient)
+            self._with_graph(gradient)
+            return paddle.zeros([1], gradient.dtype)
         gradient, channels = gradient.contiguous(), self.layout.shape[1]
-        dx = None if self.x.stop_gradient else paddle.empty_like(self.flat)
+        self.dx = dx = None if self.x.stop_gradient else paddle.empty_like(self.flat)
         self.learned = paddle.empty([4 * channels], gradient.dtype)
         learned = [self.learned.data_ptr() + i * channels * gradient.element_size() for i in range(4)]
         addresses = self.flat.data_ptr(), gradient.data_ptr(), None if dx is None else dx.data_ptr()
         self.found.backward(*addresses, _addresses(*self.parameters), learned)
-        return gradient if dx is None else dx
+        return paddle.zeros([1], gradient.dtype)
+
+    def on_input(self, _: Tensor) -> Tensor | None:
+        """The gradient of x, flat."""
+        dx, self.dx = self.dx, None
+        return dx
 
     def on_parameters(self, _: Tensor) -> Tensor | None:
-        """The parameters' gradients, which `on_output` came by."""
+        """The parameters' gradients."""
         learned, self.learned = self.learned, None
         return learned
 
-    def _with_graph(self, gradient: Tensor) -> Tensor:
+    def _with_graph(self, gradient: Tensor) -> None:
         """`on_output` in operations that Paddle can differentiate again. It cannot run a backward inside a backward."""
         kept, parameters = self.statistics, [self.nothing if t is None else t for t in self.parameters]
         statistics = None if kept.batch else map(paddle.to_tensor, self.found.statistics())
@@ -132,7 +141,7 @@ class _Step:
                 self.shaped(gradient), self.x, Parameters(*parameters), statistics, kept.epsilon
             )
             self.learned = paddle.concat(learned)
-            return (dx.moveaxis(1, -1) if self.rows else dx).reshape([-1])
+            self.dx = (dx.moveaxis(1, -1) if self.rows else dx).reshape([-1])
 
     def shaped(self, flat: Tensor) -> Tensor:
         """What is flat in x's shape."""
