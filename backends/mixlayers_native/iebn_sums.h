@@ -107,7 +107,8 @@ static inline __attribute__((always_inline)) void OF_TYPE(add)(const struct iebn
     for (long n = from; n < to; n++) {
         REAL *restrict a = first + n * c, *restrict b = second + n * c;
         double *restrict u = total, *restrict v = total + c;
-        memset(total, 0, 2 * c * sizeof(double));
+        if (l > EXACT)
+            memset(total, 0, 2 * c * sizeof(double));
         for (long start = 0; start < l; start += EXACT) {
             long end = start + EXACT < l ? start + EXACT : l;
             memset(a, 0, c * sizeof(REAL));
@@ -137,12 +138,12 @@ static inline __attribute__((always_inline)) void OF_TYPE(add)(const struct iebn
                     }
                 }
             }
-            for (long k = 0; k < c; k++) {
+            for (long k = 0; k < c && l > EXACT; k++) {
                 u[k] += a[k];
                 v[k] += b[k];
             }
         }
-        for (long k = 0; k < c; k++) {
+        for (long k = 0; k < c && l > EXACT; k++) {
             a[k] = u[k];
             b[k] = v[k];
         }

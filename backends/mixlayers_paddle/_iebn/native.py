@@ -7,6 +7,7 @@ gets the output's memory. Hooks put the gradients in the place of the addition's
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import paddle
@@ -30,8 +31,9 @@ def takes(x: Tensor, parameters: Parameters, statistics: Statistics) -> bool:
         x.is_dense()
         and x.place.is_cpu_place()
         and x.dtype in _KINDS
-        and x.size > 0
-        and all(t is None or (t.dtype == x.dtype and t.is_contiguous()) for t in tensors)
+        and 0 not in x.shape
+        and {t.dtype for t in tensors if t is not None} == {x.dtype}
+        and all(t is None or t.is_contiguous() for t in tensors)
         and paddle.base.framework._dygraph_tracer()._amp_level == paddle.base.core.AmpLevel.O0
     )
 
@@ -39,24 +41,26 @@ def takes(x: Tensor, parameters: Parameters, statistics: Statistics) -> bool:
 def native(x: Tensor, parameters: Parameters, statistics: Statistics) -> Tensor:
     """`iebn`."""
     rows = not x.is_contiguous() or x.ndim == 2  # the channels last; other orders are copied
-    flat = (x.moveaxis(1, -1) if rows else x).reshape([-1])
-    step, y = _Step(x, flat, parameters, statistics, rows), paddle.empty(flat.shape, flat.dtype)
-    if not (
-        paddle.is_grad_enabled() and any(t is not None and not t.stop_gradient for t in (x, *parameters))
-    ):
+    memory = x.moveaxis(1, -1) if rows else x
+    flat, y = memory.reshape([-1]), paddle.empty_like(memory)
+    step = _Step(x, flat, parameters, statistics, rows)
+    given = (t for t in (x, *parameters) if t is not None)
+    if not (paddle.is_grad_enabled() and any(not t.stop_gradient for t in given)):
         step.forward(y)
-        return step.shaped(y)
+        return y.moveaxis(-1, 1) if rows else y
     every = paddle.concat([step.nothing if t is None else t for t in parameters])
     if not every.stop_gradient:
         every.register_hook(step.on_parameters)
     if not flat.stop_gradient:
         flat.register_hook(step.on_input)
-    paddle.zeros([1], y.dtype)._share_underline_tensor_to(flat)
-    out = flat + every[:1]
+    one = every[:1]
+    step.one = one.detach()
+    step.one._share_underline_tensor_to(flat)
+    out = flat + one
     out.register_hook(step.on_output)
     step.forward(y)
-    y._share_underline_tensor_to(out)
-    return step.shaped(out)
+    (y.moveaxis(-1, 1) if rows else y)._share_underline_tensor_to(out)
+    return out
 
 
 class _Step:
@@ -76,8 +80,9 @@ class _Step:
         )
         self.version = x.inplace_version
         size, channels = x.shape[:2]
-        self.layout = Layout((size, channels, x.size // (size * channels)), rows, _KINDS[x.dtype])
+        self.layout = Layout((size, channels, prod(x.shape[2:])), rows, _KINDS[x.dtype])
         self.found: Any = None
+        self.one: Any = None
         self.dx: Tensor | None = None
         self.learned: Tensor | None = None
 
@@ -87,7 +92,7 @@ class _Step:
         return paddle.zeros_like(self.statistics.mean)
 
     def forward(self, y: Tensor) -> None:
-        """Write the output, flat, and update the running statistics."""
+        """Write the output and update the running statistics."""
         kept = self.statistics
         addresses = self.flat.data_ptr(), y.data_ptr(), _addresses(*self.parameters)
         running = _addresses(kept.mean, kept.var)
@@ -111,14 +116,15 @@ class _Step:
             )
         if not gradient.is_leaf:  # only create_graph=True gives a gradient a history
             self._with_graph(gradient)
-            return paddle.zeros([1], gradient.dtype)
-        gradient, channels = gradient.contiguous(), self.layout.shape[1]
+            return self.one
+        gradient = (gradient.moveaxis(1, -1) if self.rows else gradient).contiguous()
+        channels = self.layout.shape[1]
         self.dx = dx = None if self.x.stop_gradient else paddle.empty_like(self.flat)
         self.learned = paddle.empty([4 * channels], gradient.dtype)
         learned = [self.learned.data_ptr() + i * channels * gradient.element_size() for i in range(4)]
         addresses = self.flat.data_ptr(), gradient.data_ptr(), None if dx is None else dx.data_ptr()
         self.found.backward(*addresses, _addresses(*self.parameters), learned)
-        return paddle.zeros([1], gradient.dtype)
+        return self.one
 
     def on_input(self, _: Tensor) -> Tensor | None:
         """The gradient of x, flat."""
@@ -137,20 +143,9 @@ class _Step:
         if self.parameters.weight is None:
             parameters[0] = paddle.ones_like(kept.mean)
         with paddle.enable_grad():
-            dx, *learned = gradients(
-                self.shaped(gradient), self.x, Parameters(*parameters), statistics, kept.epsilon
-            )
+            dx, *learned = gradients(gradient, self.x, Parameters(*parameters), statistics, kept.epsilon)
             self.learned = paddle.concat(learned)
             self.dx = (dx.moveaxis(1, -1) if self.rows else dx).reshape([-1])
-
-    def shaped(self, flat: Tensor) -> Tensor:
-        """What is flat in x's shape."""
-        size, channels, *space = self.x.shape
-        return (
-            flat.reshape([size, *space, channels]).moveaxis(-1, 1)
-            if self.rows
-            else flat.reshape(self.x.shape)
-        )
 
 
 def _addresses(*tensors: Tensor | None) -> list[int]:
