@@ -103,9 +103,10 @@ def test_no_step_is_kept_alive(compiled: bool) -> None:
     assert steps() == before
 
 
+@pytest.mark.parametrize("only_x", [True, False])
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 def test_second_derivatives_with_tied_parameters_are_those_of_paddles_operations(
-    training: bool, monkeypatch: pytest.MonkeyPatch
+    training: bool, only_x: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The norm is applied twice, and its input is made from a parameter of its own; the weight is frozen."""
     shape = (3, 2, 3, 4)
@@ -118,7 +119,7 @@ def test_second_derivatives_with_tied_parameters_are_those_of_paddles_operations
         given = paddle.to_tensor(random(shape), stop_gradient=False)
         y = norm(paddle.tanh(norm(given * norm.bias.sum())))
         wanted = [given, *(getattr(norm, name) for name in names)]
-        first = paddle.grad([(y**3).sum()], wanted, create_graph=True)
+        first = paddle.grad([(y**3).sum()], wanted, create_graph=True)[: 1 if only_x else None]
         penalty = sum((each**2).sum() for each in first)
         return [array(each) for each in (*first, *paddle.grad([penalty], wanted))]
 
@@ -141,7 +142,7 @@ def test_an_input_changed_in_place_after_the_forward_is_refused(compiled: bool) 
     given = x * 1.0
     y = norm(given)
     given.add_(paddle.ones([1], "float64"))
-    with pytest.raises((OSError, RuntimeError), match="in place|inplace"):
+    with pytest.raises((OSError, RuntimeError), match=r"in place|inplace"):
         y.sum().backward()
 
 

@@ -44,11 +44,10 @@ def native(x: Tensor, parameters: Parameters, statistics: Statistics) -> Tensor:
     memory = x.moveaxis(1, -1) if rows else x
     flat, y = memory.reshape([-1]), paddle.empty_like(memory)
     step = _Step(x, flat, parameters, statistics, rows)
-    given = (t for t in (x, *parameters) if t is not None)
-    if not (paddle.is_grad_enabled() and any(not t.stop_gradient for t in given)):
+    if not (paddle.is_grad_enabled() and any(map(_trained, (x, *parameters)))):
         step.forward(y)
         return y.moveaxis(-1, 1) if rows else y
-    every = paddle.concat([step.nothing if t is None else t for t in parameters])
+    every = paddle.concat([t for t in parameters if _trained(t)] or [paddle.zeros([1], x.dtype)])
     if not every.stop_gradient:
         every.register_hook(step.on_parameters)
     if not flat.stop_gradient:
@@ -84,12 +83,7 @@ class _Step:
         self.found: Any = None
         self.one: Any = None
         self.dx: Tensor | None = None
-        self.learned: Tensor | None = None
-
-    @property
-    def nothing(self) -> Tensor:
-        """What stands for a parameter that there is none of."""
-        return paddle.zeros_like(self.statistics.mean)
+        self.learned: list[Tensor] = []
 
     def forward(self, y: Tensor) -> None:
         """Write the output and update the running statistics."""
@@ -120,10 +114,11 @@ class _Step:
         gradient = (gradient.moveaxis(1, -1) if self.rows else gradient).contiguous()
         channels = self.layout.shape[1]
         self.dx = dx = None if self.x.stop_gradient else paddle.empty_like(self.flat)
-        self.learned = paddle.empty([4 * channels], gradient.dtype)
-        learned = [self.learned.data_ptr() + i * channels * gradient.element_size() for i in range(4)]
+        learned = paddle.empty([4, channels], gradient.dtype)
+        self.learned = [learned]
+        places = [learned.data_ptr() + i * channels * learned.element_size() for i in range(4)]
         addresses = self.flat.data_ptr(), gradient.data_ptr(), None if dx is None else dx.data_ptr()
-        self.found.backward(*addresses, _addresses(*self.parameters), learned)
+        self.found.backward(*addresses, _addresses(*self.parameters), places)
         return self.one
 
     def on_input(self, _: Tensor) -> Tensor | None:
@@ -131,21 +126,25 @@ class _Step:
         dx, self.dx = self.dx, None
         return dx
 
-    def on_parameters(self, _: Tensor) -> Tensor | None:
-        """The parameters' gradients."""
-        learned, self.learned = self.learned, None
-        return learned
+    def on_parameters(self, _: Tensor) -> Tensor:
+        """The gradients of the parameters that are trained, one after the other."""
+        learned, self.learned = self.learned, []
+        own = [i for i, t in enumerate(self.parameters) if _trained(t)]
+        if len(learned) == 1:  # an array of all
+            return learned[0].reshape([-1]) if len(own) == 4 else learned[0][own].reshape([-1])
+        return paddle.concat([learned[i] for i in own])
 
     def _with_graph(self, gradient: Tensor) -> None:
         """`on_output` in operations that Paddle can differentiate again. It cannot run a backward inside a backward."""
-        kept, parameters = self.statistics, [self.nothing if t is None else t for t in self.parameters]
+        kept = self.statistics
         statistics = None if kept.batch else map(paddle.to_tensor, self.found.statistics())
-        if self.parameters.weight is None:
-            parameters[0] = paddle.ones_like(kept.mean)
         with paddle.enable_grad():
-            dx, *learned = gradients(gradient, self.x, Parameters(*parameters), statistics, kept.epsilon)
-            self.learned = paddle.concat(learned)
+            dx, *self.learned = gradients(gradient, self.x, self.parameters, statistics, kept.epsilon)
             self.dx = (dx.moveaxis(1, -1) if self.rows else dx).reshape([-1])
+
+
+def _trained(tensor: Tensor | None) -> bool:
+    return tensor is not None and not tensor.stop_gradient
 
 
 def _addresses(*tensors: Tensor | None) -> list[int]:
