@@ -18,7 +18,7 @@ PICTURES = {"audit": 0, "plot_two_losses": 1, "seeing": 4}
 """The examples that the build runs, and how many pictures each draws."""
 PUBLIC = [
     "mixlayers",
-    *(f"mixlayers.{face}" for face in ("torch", "paddle", "chainer", "augment", "view", "testing")),
+    *(f"mixlayers.{face}" for face in ("torch", "paddle", "chainer", "augment", "view", "testing", "extend")),
 ]
 
 
@@ -56,7 +56,8 @@ def test_every_public_name_is_documented(module: str) -> None:
         assert inspect.getdoc(thing), f"{module}.{name} has no docstring"
         if inspect.isclass(thing):
             for method, member in vars(thing).items():
-                if not method.startswith("_") and (callable(member) or isinstance(member, property)):
+                method_like = inspect.isroutine(member) or isinstance(member, property)
+                if not method.startswith("_") and method_like:
                     assert inspect.getdoc(getattr(thing, method)), (
                         f"{module}.{name}.{method} has no docstring"
                     )
