@@ -48,6 +48,7 @@ from mixlayers_chainer import mix as mix
 from mixlayers_chainer import mix_detection as mix_detection
 from mixlayers_chainer import revert_iebn as revert_iebn
 from mixlayers_chainer import unwrap as unwrap
+from mixlayers_chainer import update_bn as update_bn
 from mixlayers_chainer import wrap as wrap
 
 __all__ = [
@@ -71,5 +72,6 @@ __all__ = [
     "mix_detection",
     "revert_iebn",
     "unwrap",
+    "update_bn",
     "wrap",
 ]
