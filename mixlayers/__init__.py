@@ -21,8 +21,12 @@ from mixlayers._core.methods.fmix import FMix as FMix
 from mixlayers._core.methods.hmix import GMix as GMix
 from mixlayers._core.methods.hmix import HMix as HMix
 from mixlayers._core.methods.method import Method as Method
+from mixlayers._core.methods.mixstyle import DSU as DSU
+from mixlayers._core.methods.mixstyle import MixStyle as MixStyle
+from mixlayers._core.methods.mixstyle import PAdaIN as PAdaIN
 from mixlayers._core.methods.mixup import ManifoldMixup as ManifoldMixup
 from mixlayers._core.methods.mixup import Mixup as Mixup
+from mixlayers._core.methods.moex import MoEx as MoEx
 from mixlayers._core.methods.patchup import PatchUp as PatchUp
 from mixlayers._core.methods.resizemix import ResizeMix as ResizeMix
 from mixlayers._core.methods.specmix import SpecMix as SpecMix
@@ -35,6 +39,10 @@ from mixlayers._core.plan.pairs import Near as Near
 from mixlayers._core.plan.plan import MixPlan as MixPlan
 
 __all__ = [
+    "MoEx",
+    "PAdaIN",
+    "DSU",
+    "MixStyle",
     "ResizeMix",
     "GMix",
     "HMix",

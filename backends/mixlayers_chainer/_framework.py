@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from multiprocessing import current_process
@@ -88,6 +89,18 @@ class Chainer(Framework):
 
     def like(self, x: Variable | Array, other: Variable | Array) -> Variable | Array:
         return _cast(x, other.dtype)
+
+    def moments(
+        self, x: Variable | Array, axes: tuple[int, ...]
+    ) -> tuple[Variable | Array, Variable | Array]:
+        if not isinstance(x, Variable):
+            return x.mean(axes, keepdims=True), x.var(axes, ddof=1, keepdims=True)
+        count = math.prod(x.shape[axis] for axis in axes)
+        mean = F.mean(x, axes, keepdims=True)
+        return mean, F.sum((x - mean) ** 2, axes, keepdims=True) / (count - 1)
+
+    def detached(self, x: Variable | Array) -> Array:
+        return chainer.as_array(x)
 
     def points(self, x: Variable | Array, index: npt.NDArray[np.int64]) -> Variable | Array:
         device, (size, channels, _) = device_of(x), x.shape

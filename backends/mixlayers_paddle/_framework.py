@@ -84,6 +84,12 @@ class Paddle(Framework):
     def like(self, x: Tensor, other: Tensor) -> Tensor:
         return x.astype(other.dtype)
 
+    def moments(self, x: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        return x.mean(axes, keepdim=True), x.var(axes, keepdim=True)
+
+    def detached(self, x: Tensor) -> Tensor:
+        return x.detach()
+
     def points(self, x: Tensor, index: npt.NDArray[np.int64]) -> Tensor:
         at = paddle.to_tensor(index, place=x.place).unsqueeze(1).expand([-1, x.shape[1], -1])
         return paddle.take_along_axis(x, at, 2, broadcast=False)

@@ -80,6 +80,13 @@ class Torch(Framework):
     def like(self, x: Tensor, other: Tensor) -> Tensor:
         return x.to(other.dtype)
 
+    def moments(self, x: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        variance, mean = torch.var_mean(x, axes, keepdim=True)
+        return mean, variance
+
+    def detached(self, x: Tensor) -> Tensor:
+        return x.detach()
+
     def points(self, x: Tensor, index: npt.NDArray[np.int64]) -> Tensor:
         at = to_device(index, x.device)
         return x.gather(2, at.unsqueeze(1).expand(-1, x.shape[1], -1))

@@ -115,6 +115,14 @@ class Framework(ABC):
         """x in the dtype of the other one; as bytes rounded, and cut to 0..255."""
         raise NotImplementedError
 
+    def moments(self, x: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
+        """Mean and unbiased variance over some axes, which stay with the length 1."""
+        raise NotImplementedError
+
+    def detached(self, x: Any) -> Any:
+        """x as a constant in the backward pass."""
+        raise NotImplementedError
+
     def points(self, x: Any, index: npt.NDArray[np.int64]) -> Any:
         """`y[n, c, p] = x[n, c, index[n, p]]`, of x (N, C, P) and whole numbers (N, Q)."""
         raise NotImplementedError

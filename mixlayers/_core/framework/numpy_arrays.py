@@ -90,6 +90,12 @@ class NumPy(Framework):
             return np.clip(np.rint(x), 0, 255).astype(np.uint8)
         return x.astype(other.dtype, copy=False)
 
+    def moments(self, x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
+        return x.mean(axes, keepdims=True), x.var(axes, ddof=1, keepdims=True)
+
+    def detached(self, x: Array) -> Array:
+        return x
+
     def points(self, x: Array, index: npt.NDArray[np.int64]) -> Array:
         return np.take_along_axis(x, index[:, None], 2)
 
