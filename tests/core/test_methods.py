@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mixlayers import (
+    DSU,
     Across,
     Apart,
     Beside,
@@ -16,9 +17,12 @@ from mixlayers import (
     Halves,
     HMix,
     ManifoldMixup,
+    MixStyle,
     Mixup,
+    MoEx,
     Near,
     OneOf,
+    PAdaIN,
     PatchUp,
     Remix,
     ResizeMix,
@@ -49,6 +53,12 @@ METHODS = [
     SpecMix(2, 0.1),
     Remix(PatchUp(prob=0.5), (5, 0, 20), tau=0.3),
     Beside(ManifoldMixup(20.0, lam_per="sample")),
+    MixStyle(),
+    MixStyle(0.4, "frequency", prob=0.4, fold=True, pairs=Halves(), every_place=False),
+    DSU(prob=0.3),
+    PAdaIN(),
+    MoEx(0.9, 4, prob=1.0),
+    DropBlock(0.2, every_place=True),
 ]
 
 
@@ -117,6 +127,17 @@ def test_repr_is_the_method(method):
             lambda: Remix(Mixup(), (5, 0)).plan(step=0, batch_size=2, labels=np.array([1, 2])),
             r"no count, or one of 0, for the labels \[1, 2\]",
         ),
+        (lambda: MixStyle(over="all"), r"over must be 'space' or 'frequency', got 'all'"),
+        (lambda: MixStyle(0.0), r"alpha must be > 0"),
+        (lambda: MoEx(1.0), r"lam must be in \(0, 1\), got 1.0"),
+        (
+            lambda: MoEx(over="time"),
+            r"over must be 'channels', 'space', 'all' or a number of groups, got 'time'",
+        ),
+        (lambda: MoEx(over=0), r"over must be in .*, got 0: it is a number of groups"),
+        (lambda: MoEx(over=2).plan(step=0, batch_size=2).blend((2, 3, 4, 4)), r"3 channels are no 2 groups"),
+        (lambda: MoEx(lam_per="sample"), r"one share for the whole batch"),
+        (lambda: DSU(pairs="derangement"), r"DSU has no partners, got pairs='derangement'"),
         (lambda: Beside(Mixup()).plan(step=0, batch_size=3), r"needs an even batch, .* got 3 samples"),
         (lambda: Across("same", "same"), r"one the same and one different, got 'same' for both"),
         (lambda: Across("any"), r"domain must be 'same' or 'different', got 'any'"),
