@@ -16,7 +16,7 @@ from mixlayers._core.plan.exchanges import Permutation
 from mixlayers._core.plan.lam import Lam
 from mixlayers._core.plan.plan import Blend
 from mixlayers._core.plan.replacements import Replace
-from mixlayers_torch._blend import Partners, blend, replace, share_on, to_device
+from mixlayers_torch._blend import Partners, blend, choose, replace, share_on, to_device
 
 IGNORED: Final = -100
 """The number of labels that do not count, by default."""
@@ -92,7 +92,7 @@ class Torch(Framework):
         return x.gather(2, at.unsqueeze(1).expand(-1, x.shape[1], -1))
 
     def where(self, mask: npt.NDArray[np.bool_], x: Tensor, y: Tensor) -> Tensor:
-        return torch.where(to_device(mask, x.device), x, y)
+        return choose(mask, x, y)
 
     def share(self, s: Lam, beside: Tensor) -> float | Tensor:
         return share_on(s, beside.device)
