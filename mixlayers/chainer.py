@@ -9,6 +9,7 @@ the gradient of `F.as_strided`.
 
 from mixlayers import DSU as DSU
 from mixlayers import Across as Across
+from mixlayers import AlignMixup as AlignMixup
 from mixlayers import Apart as Apart
 from mixlayers import Beside as Beside
 from mixlayers import CutMix as CutMix
@@ -25,6 +26,7 @@ from mixlayers import MixStyle as MixStyle
 from mixlayers import Mixup as Mixup
 from mixlayers import MoEx as MoEx
 from mixlayers import Near as Near
+from mixlayers import NoisyFeatureMixup as NoisyFeatureMixup
 from mixlayers import OneOf as OneOf
 from mixlayers import PAdaIN as PAdaIN
 from mixlayers import PatchUp as PatchUp

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -86,6 +86,21 @@ class Torch(Framework):
 
     def detached(self, x: Tensor) -> Tensor:
         return x.detach()
+
+    def exp(self, x: Tensor) -> Tensor:
+        return x.exp()
+
+    def log_sum_exp(self, x: Tensor, axis: int) -> Tensor:
+        return x.logsumexp(axis, keepdim=True)
+
+    def noise(self, x: Tensor, law: Literal["uniform", "normal"], seed: int) -> Tensor:
+        generator = torch.Generator(x.device).manual_seed(seed)
+        made = torch.empty_like(x, requires_grad=False)
+        return (
+            made.normal_(generator=generator)
+            if law == "normal"
+            else made.uniform_(-1.0, 1.0, generator=generator)
+        )
 
     def points(self, x: Tensor, index: npt.NDArray[np.int64]) -> Tensor:
         at = to_device(index, x.device)

@@ -8,6 +8,7 @@ import pytest
 from mixlayers import (
     DSU,
     Across,
+    AlignMixup,
     Apart,
     Beside,
     CutMix,
@@ -21,6 +22,7 @@ from mixlayers import (
     Mixup,
     MoEx,
     Near,
+    NoisyFeatureMixup,
     OneOf,
     PAdaIN,
     PatchUp,
@@ -59,6 +61,8 @@ METHODS = [
     PAdaIN(),
     MoEx(0.9, 4, prob=1.0),
     DropBlock(0.2, every_place=True),
+    NoisyFeatureMixup(add=0.1, multiply=0.1, fold=True),
+    AlignMixup(rounds=20, lam_per="sample"),
 ]
 
 
@@ -128,6 +132,10 @@ def test_repr_is_the_method(method):
             r"no count, or one of 0, for the labels \[1, 2\]",
         ),
         (lambda: MixStyle(over="all"), r"over must be 'space' or 'frequency', got 'all'"),
+        (lambda: NoisyFeatureMixup(add=-0.1), r"add must be >= 0 and finite, got -0.1"),
+        (lambda: AlignMixup(eps=0.0), r"eps must be > 0 and finite, got 0.0"),
+        (lambda: AlignMixup(rounds=0), r"rounds must be in .*, got 0"),
+        (lambda: AlignMixup().plan(step=0, batch_size=2, places="a").blend((2, 3)), r"AlignMixup needs maps"),
         (lambda: MixStyle(0.0), r"alpha must be > 0"),
         (lambda: MoEx(1.0), r"lam must be in \(0, 1\), got 1.0"),
         (

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from mixlayers._core.framework.framework import Framework
+from mixlayers._core.plan.alignments import Align
 from mixlayers._core.plan.blends import Weigh
+from mixlayers._core.plan.noise import Jitter
 from mixlayers._core.plan.plan import Act
 from mixlayers._core.plan.replacements import Replace
 from mixlayers._core.plan.resized import Paste
@@ -30,6 +32,10 @@ def carry_out(framework: Framework, x: Any, how: Act, partners: Any) -> Any:
         return _weigh(framework, x, how, partners)
     if isinstance(how, Restyle):
         return _restyle(framework, x, how, partners)
+    if isinstance(how, Jitter):
+        return _jitter(framework, framework.blend(x, how.blend, partners), how)
+    if isinstance(how, Align):
+        return _align(framework, x, how, partners)
     if isinstance(how, Paste):
         return _paste(framework, x, how, partners)
     return framework.blend(x, how, partners)
@@ -40,6 +46,50 @@ def _weigh(framework: Framework, x: Any, how: Weigh, partners: Any) -> Any:
     precise = framework.precise(x)
     keep = framework.like(framework.share(how.keep, x), precise)
     return framework.like(precise * keep + partners.of(precise) * (1.0 - keep), x)
+
+
+def _jitter(framework: Framework, x: Any, how: Jitter) -> Any:
+    """Noise multiplied, and added."""
+    if how.multiply:
+        x = x * (framework.noise(x, "uniform", how.seed) * how.multiply + 1.0)
+    return x + framework.noise(x, "normal", how.seed + 1) * how.add if how.add else x
+
+
+def _align(framework: Framework, x: Any, how: Align, partners: Any) -> Any:
+    """Own and partner blended, one of them moved to the other's cells."""
+    feature = (
+        framework.move_axis(framework.precise(x), -1, 1) if how.channel_dim == -1 else framework.precise(x)
+    )
+    own = feature.reshape((*feature.shape[:2], prod(feature.shape[2:])))
+    theirs = partners.of(own)
+    weights = _transport(framework, framework.detached(own), framework.detached(theirs), how)
+    if how.moves_own:
+        own = own @ weights
+    else:
+        theirs = theirs @ framework.move_axis(weights, 1, 2)
+    lam = how.lam.reshape(-1, 1, 1) if isinstance(how.lam, np.ndarray) else how.lam
+    keep = framework.share(lam, x)
+    keep = framework.like(keep, own) if isinstance(lam, np.ndarray) else keep
+    mixed = (own * keep + theirs * (1.0 - keep)).reshape(tuple(feature.shape))
+    return framework.like(framework.move_axis(mixed, 1, -1) if how.channel_dim == -1 else mixed, x)
+
+
+def _transport(framework: Framework, own: Any, theirs: Any, how: Align) -> Any:
+    """How much of each partner's cell goes with each own cell, (N, own cells, partner's cells).
+
+    Sinkhorn's rounds on logarithms. The last one fixes columns alone, so whatever is moved is normalised once more.
+    """
+    squares = (
+        (own**2).sum(1).reshape((own.shape[0], -1, 1)),
+        (theirs**2).sum(1).reshape((own.shape[0], 1, -1)),
+    )
+    log_kernel = (framework.move_axis(own, 1, 2) @ theirs * 2.0 - squares[0] - squares[1]) * (1.0 / how.eps)
+    columns: Any = 0.0
+    for _ in range(how.rounds):  # marginals of 1 / cells only shift both, which the end undoes
+        rows = -framework.log_sum_exp(log_kernel + columns, 2)
+        columns = -framework.log_sum_exp(log_kernel + rows, 1)
+    plan = log_kernel + rows + columns
+    return framework.exp(plan - framework.log_sum_exp(plan, 1 if how.moves_own else 2))
 
 
 def _paste(framework: Framework, x: Any, how: Paste, partners: Any) -> Any:

@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mixlayers._core.checks import check_integer
+from mixlayers._core.plan.alignments import Align
 from mixlayers._core.plan.blends import Blend as Blend
 from mixlayers._core.plan.blends import Weigh, partner_share
 from mixlayers._core.plan.lam import Lam
 from mixlayers._core.plan.masks import Box
+from mixlayers._core.plan.noise import Jitter
 from mixlayers._core.plan.relabel import Lopsided
 from mixlayers._core.plan.replacements import DroppedBlocks, ErasedBoxes, Replace
 from mixlayers._core.plan.resized import Paste
@@ -30,7 +32,7 @@ FORMAT: Final = 2
 """Version of a plan's dict; raised whenever an old dict would no longer draw the same step."""
 
 
-Act = Blend | Weigh | Paste | Restyle | Replace
+Act = Blend | Weigh | Paste | Restyle | Align | Jitter | Replace
 """A plan brought to one feature's shape: what is to be done there."""
 
 
@@ -169,7 +171,7 @@ class MixPlan:
         give: npt.NDArray[np.float32] = np.ones(1, dtype=np.float32)
         if isinstance(how, Weigh):
             mask: npt.NDArray[Any] = 1.0 - how.keep
-        elif isinstance(how, Replace | Restyle) or how.mask is None:
+        elif isinstance(how, Replace | Restyle | Align | Jitter) or how.mask is None:
             return how.s
         else:
             mask = how.mask
