@@ -85,6 +85,9 @@ class Chainer(Framework):
     def replace(self, x: Variable | Array, how: Replace) -> Variable | Array:
         return replace(x, how)
 
+    def scalar(self, value: Any) -> Variable:
+        return Variable(np.asarray(value) if isinstance(value, np.generic) else value, requires_grad=False)
+
     def precise(self, x: Variable | Array) -> Variable | Array:
         return _cast(x, np.dtype(np.float32)) if x.dtype == np.float16 else x
 
