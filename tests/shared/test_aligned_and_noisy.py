@@ -32,9 +32,7 @@ def aligned(x, method, step):
 
 
 @pytest.mark.parametrize("step", [0, 1, 2, 3])
-@pytest.mark.parametrize(
-    "method", [AlignMixup(eps=1.0, rounds=20), AlignMixup(eps=2.0, rounds=5, lam_per="sample")], ids=repr
-)
+@pytest.mark.parametrize("method", ALIGNING, ids=repr)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_alignmixup_and_its_gradient_equal_the_definition(fw, method, step, dtype):
     rng, y = np.random.default_rng(1), np.arange(4)

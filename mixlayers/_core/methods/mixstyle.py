@@ -24,7 +24,7 @@ class MixStyle(MixingMethod):
     constants in the backward pass, so that no gradient reaches the partner. For domain generalisation name the layers
     after the first stages, never the last one; `pairs=Halves()` mixes across domains where a batch is one half of each.
 
-    Zhou et al., "Domain Generalization with MixStyle", ICLR 2021; Schmid et al., DCASE 2022 (Freq-MixStyle).
+    Zhou et al., "Domain Generalization with MixStyle", ICLR 2021; of frequencies as in fschmid56/EfficientAT.
 
     Attributes:
         alpha: Of the Beta law, > 0. Published: 0.1; of frequencies 0.4.
