@@ -82,7 +82,7 @@ class Chainer(Framework):
     def replace(self, x: Variable | Array, how: Replace) -> Variable | Array:
         return replace(x, how)
 
-    def share(self, s: Lam, beside: Variable | Array) -> float | Array:
+    def share(self, s: Lam, beside: Variable | Array, partners: Any = None) -> float | Array:
         return share_on(s, device_of(beside))
 
     def worker(self) -> tuple[int, ...] | None:

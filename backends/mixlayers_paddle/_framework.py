@@ -77,7 +77,7 @@ class Paddle(Framework):
     def replace(self, x: Tensor, how: Replace) -> Tensor:
         return replace(x, how)
 
-    def share(self, s: Lam, beside: Tensor) -> float | Tensor:
+    def share(self, s: Lam, beside: Tensor, partners: Any = None) -> float | Tensor:
         return share_on(s, beside.place)
 
     def rank(self) -> int:

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import get_worker_info
 
+from mixlayers._core.errors import MixingError
 from mixlayers._core.framework.framework import Framework
 from mixlayers._core.plan.exchanges import Permutation
 from mixlayers._core.plan.lam import Lam
 from mixlayers._core.plan.plan import Blend
 from mixlayers._core.plan.replacements import Replace
-from mixlayers_torch._blend import Partners, blend, replace, share_on
+from mixlayers_torch._blend import blend, replace
+from mixlayers_torch._transfer import Partners, send
 
 IGNORED: Final = -100
 """The number of labels that do not count, by default."""
@@ -73,8 +75,10 @@ class Torch(Framework):
     def replace(self, x: Tensor, how: Replace) -> Tensor:
         return replace(x, how)
 
-    def share(self, s: Lam, beside: Tensor) -> float | Tensor:
-        return share_on(s, beside.device)
+    def share(self, s: Lam, beside: Tensor, partners: Partners | None = None) -> float | Tensor:
+        if not isinstance(s, np.ndarray):
+            return s
+        return send([s], beside.device)[0] if partners is None else partners.share(s, beside.device)
 
     def rank(self) -> int:
         ready = torch.distributed.is_available() and torch.distributed.is_initialized()
@@ -83,6 +87,14 @@ class Torch(Framework):
     def worker(self) -> tuple[int, ...] | None:
         worker = get_worker_info()
         return None if worker is None else (worker.seed,)
+
+    def check_mixing(self) -> None:
+        if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
+            raise MixingError(
+                "a CUDA graph that is captured here would mix every step by the plan of this one: mix outside of it, "
+                "the input by mixlayers.torch.mix; or take torch.compile(model, mode='reduce-overhead'), with "
+                "PyTorch 2.9 or newer."
+            )
 
     def check_forward(self, model: nn.Module) -> None:
         if getattr(model, "_is_replica", False):

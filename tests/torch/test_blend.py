@@ -6,7 +6,8 @@ import torch
 from mixlayers import CutMix, Mixup, PatchUp
 from mixlayers.torch import mix
 from mixlayers_torch import _blend
-from mixlayers_torch._blend import Partners, blend
+from mixlayers_torch._blend import blend
+from mixlayers_torch._transfer import Partners
 
 METHODS = [
     Mixup(),

@@ -105,8 +105,11 @@ class Framework(ABC):
         """Replace parts of one feature, batch axis first, out of place; the rest is scaled."""
 
     @abstractmethod
-    def share(self, s: Lam, beside: Any) -> Any:
-        """A share as a MixedTarget takes it: a float, or float32 (N,) on the device of the tensor beside it."""
+    def share(self, s: Lam, beside: Any, partners: Any = None) -> Any:
+        """A share as a MixedTarget takes it: a float, or float32 (N,) on the device of the tensor beside it.
+
+        Partners may have moved it there already.
+        """
 
     @abstractmethod
     def rank(self) -> int:

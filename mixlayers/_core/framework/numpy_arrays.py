@@ -82,7 +82,7 @@ class NumPy(Framework):
             how.mask, how.partner.astype(x.dtype), x if how.scale == 1.0 else x * x.dtype.type(how.scale)
         )
 
-    def share(self, s: Lam, beside: Array) -> Lam:
+    def share(self, s: Lam, beside: Array, partners: Any = None) -> Lam:
         return s
 
     def rank(self) -> int:
