@@ -92,8 +92,7 @@ class Torch(Framework):
         if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
             raise MixingError(
                 "a CUDA graph that is captured here would mix every step by the plan of this one: mix outside of it, "
-                "the input by mixlayers.torch.mix; or take torch.compile(model, mode='reduce-overhead'), with "
-                "PyTorch 2.9 or newer."
+                "the input by mixlayers.torch.mix; or take torch.compile(model, mode='reduce-overhead')."
             )
 
     def check_forward(self, model: nn.Module) -> None:

@@ -7,7 +7,6 @@ each place has a graph of its own or, where they are many, each group of places.
 
 from __future__ import annotations
 
-import inspect
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -83,14 +82,8 @@ def _most_groups() -> int:
     return max(1, (config.recompile_limit - 4) // 2)
 
 
-_OUTSIDE: Any = {}
-if "tags" in inspect.signature(torch.library.custom_op).parameters and hasattr(torch.Tag, "cudagraph_unsafe"):
-    _OUTSIDE = {
-        "tags": (torch.Tag.cudagraph_unsafe,)
-    }  # a CUDA graph would replay one step's answer; from PyTorch 2.9
-
-
-@torch.library.custom_op("mixlayers::decide", mutates_args=(), **_OUTSIDE)
+# a CUDA graph would replay one step's answer
+@torch.library.custom_op("mixlayers::decide", mutates_args=(), tags=(torch.Tag.cudagraph_unsafe,))
 def decide(feature: Tensor, mixer: str, place: str, masked: bool) -> list[Tensor]:
     """What the running step does to a feature.
 
