@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.utils.data import get_worker_info
@@ -74,6 +75,19 @@ class Torch(Framework):
 
     def replace(self, x: Tensor, how: Replace) -> Tensor:
         return replace(x, how)
+
+    def precise(self, x: Tensor) -> Tensor:
+        return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+    def like(self, x: Tensor, other: Tensor) -> Tensor:
+        return x.to(other.dtype)
+
+    def points(self, x: Tensor, index: npt.NDArray[np.int64]) -> Tensor:
+        at = send([index], x.device)[0]
+        return x.gather(2, at.unsqueeze(1).expand(-1, x.shape[1], -1))
+
+    def where(self, mask: npt.NDArray[np.bool_], x: Tensor, y: Tensor) -> Tensor:
+        return torch.where(send([mask], x.device)[0], x, y)
 
     def share(self, s: Lam, beside: Tensor, partners: Partners | None = None) -> float | Tensor:
         if not isinstance(s, np.ndarray):
