@@ -10,8 +10,8 @@ from typing import Any
 import paddle
 from paddle import nn
 
+from mixlayers._core.audit.stage import AUDITING
 from mixlayers._core.audit.trial import Trial
-from mixlayers._core.model.layer_hooks import AUDITING
 from mixlayers._core.model.mixer import BaseMixer
 from mixlayers._core.model.passes import State, running
 from mixlayers._core.plan.plan import INPUT
@@ -32,13 +32,14 @@ class Mixer(BaseMixer[nn.Layer]):
     static: StaticPlan | None = None
     """What static programs of the model read; None before it has run."""
 
-    _traces = False
-    """Whether a program that is traced now is the running forward's, and trains."""
+    _traces = _static_model = False
+    """Whether a program that is traced now is the running forward's, and trains; whether there are programs."""
 
     def _enter(self, model: nn.Layer, args: Any, kwargs: Any) -> tuple[Any, Any]:
         args, kwargs = super()._enter(model, args, kwargs)
         places = [place for place in self.places or () if place != INPUT]
-        seen = bool(places) and paddle.in_dynamic_mode() and not AUDITING.get()
+        self._static_model = hasattr(model.forward, "dygraph_function")  # to_static's
+        seen = bool(places) and self._static_model and paddle.in_dynamic_mode() and not AUDITING.get()
         self._traces = seen and self._training(model)
         if seen:
             if self.static is None:
@@ -60,21 +61,24 @@ class Mixer(BaseMixer[nn.Layer]):
 
     def _leave(self, inputs: tuple[Any, Any], output: Any) -> Any:
         called = running(self._session)
-        plan = None if called is None or called.state is not State.OPEN else called.plan
-        if self.static is not None and plan is not None and plan.place not in (None, INPUT):
-            for share in self.static.shares(plan):
-                called.fire(plan.place, share)
+        if self.static is not None and called is not None and called.state is State.OPEN:
+            plan = called.plan
+            if plan is not None and plan.place is not None and plan.place != INPUT:
+                for share in self.static.shares(plan):
+                    called.fire(plan.place, share)
         return super()._leave(inputs, output)
 
     def _close(self) -> None:
-        if self.static is not None:
+        if self.static is not None and paddle.in_dynamic_mode():
             self.static.end()
         super()._close()
 
     def _not_run_hint(self) -> str:
+        if not self._static_model:
+            return ""
         return (
-            "; if paddle.jit.to_static made a program of the model before it was wrapped, that program does not mix: "
-            "give the model to to_static again"
+            "; a program that paddle.jit.to_static made of the model before it was wrapped does not mix: give the "
+            "model to to_static again"
         )
 
     def __getstate__(self) -> dict[str, Any]:

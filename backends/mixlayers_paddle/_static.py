@@ -61,9 +61,8 @@ class StaticPlan:
             self._size = size
             self._held.write(_PERM, np.arange(size))
             self._held.write(_KEEP, np.ones(size, np.float32))
-        shapes = self._shapes()
-        if plan is not None and plan.place in shapes:
-            self._write(plan, shapes[plan.place][-1])
+        if plan is not None and plan.place is not None and (shapes := self._shapes().get(plan.place)):
+            self._write(plan, shapes[-1])
 
     def end(self) -> None:
         """The forward is over: a call of the model past its hooks finds nothing to do."""
