@@ -18,6 +18,7 @@ from mixlayers._core.audit.stage import After, Before, Hooks, Stage, auditing
 from mixlayers_paddle._framework import PADDLE
 from mixlayers_paddle._hooks import joined, parts_of
 from mixlayers_paddle._neutral import Neutral
+from mixlayers_paddle._static import dynamic
 
 _TINY: Final = 1e-3
 
@@ -65,6 +66,7 @@ class PaddleStage(Stage):
         neutral = Neutral(uniform)
         with (
             auditing(),
+            dynamic(),
             host_chance(size, uniform) as chance,
             self._untouched(),
             paddle.amp.auto_cast(enable=False),

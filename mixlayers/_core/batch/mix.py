@@ -132,7 +132,7 @@ def partner_and_share(framework: Framework, target: Any, s: Lam, partners: Any) 
             return [y[i] for i in perm.tolist()]
         return partners.of(y) if framework.is_tensor(y) else y
 
-    return tree_map(of, target, is_leaf=per_sample), framework.share(s, first)
+    return tree_map(of, target, is_leaf=per_sample), framework.share(s, first, partners)
 
 
 def batch_size(framework: Framework, inputs: Any, batch_dim: int) -> int:
