@@ -82,6 +82,9 @@ class Chainer(Framework):
     def replace(self, x: Variable | Array, how: Replace) -> Variable | Array:
         return replace(x, how)
 
+    def scalar(self, value: Any) -> Variable:
+        return Variable(np.asarray(value) if isinstance(value, np.generic) else value, requires_grad=False)
+
     def share(self, s: Lam, beside: Variable | Array) -> float | Array:
         return share_on(s, device_of(beside))
 

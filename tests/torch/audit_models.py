@@ -8,8 +8,9 @@ from typing import Any
 import peft
 import torch
 import transformers
-from models import randomise
 from torch import Tensor, nn
+
+from tests.torch.models import randomise
 
 LENGTHS = (8, 3, 5, 2, 7, 4)
 

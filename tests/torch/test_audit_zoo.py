@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from audit_models import adapted, classifier, padded
-from audit_zoo import BEGIN, END, LORA, PAGE, ZOO, is_proved, table, verdicts
 
 from mixlayers import ManifoldMixup
 from mixlayers.torch import cross_entropy, get_mixer, wrap
+from tests.torch.audit_models import adapted, classifier, padded
+from tests.torch.audit_zoo import BEGIN, END, LORA, PAGE, ZOO, is_proved, table, verdicts
 
 
 @pytest.mark.parametrize("name", ZOO)

@@ -108,6 +108,10 @@ class Framework(ABC):
     def share(self, s: Lam, beside: Any) -> Any:
         """A share as a MixedTarget takes it: a float, or float32 (N,) on the device of the tensor beside it."""
 
+    def scalar(self, value: Any) -> Any:
+        """A metric's value as the framework's own metrics return it."""
+        return value
+
     @abstractmethod
     def rank(self) -> int:
         """This process's number among the run's."""
