@@ -18,7 +18,6 @@ import signal
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from importlib import metadata
 from itertools import groupby
 from pathlib import Path

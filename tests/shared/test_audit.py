@@ -71,6 +71,19 @@ class Skipping:
         return self.layer3(h)
 
 
+class Shared:
+    """A list that no audit puts back."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __len__(self):
+        return 1
+
+    def pop(self):
+        return self.values.pop() if self.values else True
+
+
 class Counting:
     """Remembers what it has seen."""
 
@@ -163,6 +176,32 @@ def test_a_batch_that_refutes_later_is_refused(fw):
         MixingError, match=r"in this batch, though not in one before.*'weights' reaches it another way"
     ):
         model(x, weights, target=y)
+
+
+class Picky:
+    """From some time on it takes no four samples; `fine` says how many forwards of four still go well."""
+
+    fine = None
+
+    def trunk(self, x):
+        if self.fine and len(x) == 4 and not self.fine.pop():
+            raise RuntimeError("five at least")
+        return super().trunk(x)
+
+
+@pytest.mark.parametrize("fine", [[False], [False, True]], ids=["clean", "swapped"])
+def test_what_is_raised_in_a_proof_again_is_told_and_ends_nothing(fw, fine):
+    """By the audit's own forward of the samples as they are, or of swapped ones."""
+    x, y = fw.batch(8)
+    model = fw.face.wrap(net(fw, Picky), layers="layer1")
+    assert model(x, target=y)[1].mixed
+    model.fine = Shared([*fine])
+    said = r"'layer1' could not be proved again in mixed forward 2\. mixlayers ran .* on 4 samples.*five at least"
+    with pytest.warns(UserWarning, match=said):
+        assert model(x, target=y)[1].mixed
+    model.fine = None
+    for _ in range(3):
+        assert model(x, target=y)[1].mixed
 
 
 def test_layers_that_chance_leaves_out(fw):
