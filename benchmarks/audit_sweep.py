@@ -77,9 +77,7 @@ class Found:
     def row(self, library: str) -> str:
         version = metadata.version(library)
         chosen, layers = (f"{some[1]:,} of {some[0]:,}" for some in (self.places, self.true))
-        return (
-            f"| {library} {version} | {self.models} | {self.proved} | {chosen} | {layers} | {self.false_alarms} |"
-        )
+        return f"| {library} {version} | {self.models} | {self.proved} | {chosen} | {layers} | {self.false_alarms} |"
 
 
 def family(library: str, name: str) -> str:
@@ -256,7 +254,9 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help=f"write the rows into {PAGE.name}")
     parser.add_argument("--libraries", nargs="*", default=SHARED, help="leave others out")
     parser.add_argument("--names", nargs="*", default=(), help="these models instead of one of each family")
-    parser.add_argument("--families", type=int, default=36, help="at most so many of a library, spread evenly")
+    parser.add_argument(
+        "--families", type=int, default=36, help="at most so many of a library, spread evenly"
+    )
     parser.add_argument("--seconds", type=int, default=60, help="the processor's time for one model")
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -61,6 +61,28 @@ class Detached:
         return self.head(self.fw.pooled(self.layer3(self.layer2(self.layer1(h)))) + side)
 
 
+class LastRow:
+    """Reads each sample's own last row, as classifiers read their last token: of what is mixed, the wrong one."""
+
+    fw = None
+
+    def forward(self, x, lengths):
+        h = self.trunk(x)
+        samples = self.fw.tensor(np.arange(len(h)))
+        rows = h[samples, :, lengths - 1]
+        return self.head(self.fw.pooled(rows.reshape((*rows.shape[:2], 1, -1))))
+
+
+class Reversible:
+    """layer2 in a function with a backward of its own: of what layer2 is made of, or of layer2 as it is called."""
+
+    fw, called = None, False
+
+    def trunk(self, x):
+        again = self.layer2 if self.called else self.layer2.forward
+        return self.layer3(self.fw.own_backward(self.layer2, again, self.layer1(self.stem(x))))
+
+
 class Skipping:
     """Leaves layer2 out by chance."""
 
@@ -176,6 +198,36 @@ def test_a_batch_that_refutes_later_is_refused(fw):
         MixingError, match=r"in this batch, though not in one before.*'weights' reaches it another way"
     ):
         model(x, weights, target=y)
+
+
+def test_pooling_at_each_samples_own_position(fw):
+    x, lengths, y = weighted_batch(fw)
+    report = fw.face.audit(net(fw, LastRow), (x, lengths))
+    assert [report[place].swap.verdict for place in PLACES] == ["no"] * 3
+    model = fw.face.wrap(net(fw, LastRow), layers="layer1")
+    with pytest.raises(
+        ValueError, match=r"'layer1' is not a true mixing point.*'lengths' reaches it another way"
+    ):
+        model(x, lengths, target=y)
+    same = fw.tensor(np.full(8, 3))
+    assert model(x, same, target=y)[1].mixed
+
+
+def test_a_backward_of_a_functions_own_must_follow_the_swap(fw):
+    x, y = fw.batch()
+    model = fw.face.wrap(net(fw, Reversible), layers="layer2")
+    before = {name: gradient.copy() for name, gradient in trained(fw, model, x).items()}
+    with pytest.raises(ValueError, match=r"own backward does not follow the swap: gradients are off by"):
+        model(x, target=y)
+    after = fw.gradients(model)
+    assert after.keys() == before.keys() and all(np.array_equal(after[name], before[name]) for name in after)
+    fw.face.wrap(net(fw, Reversible, called=True), layers="layer2", example=x)
+
+
+def trained(fw, model, x):
+    """The gradients of a plain step, which an audit must leave alone."""
+    fw.squares(model(x)).backward()
+    return fw.gradients(model)
 
 
 class Picky:

@@ -27,7 +27,9 @@ def test_a_model_by_peft_trains():
         cross_entropy(output.logits, target).backward()
     assert get_mixer(model).places == (f"{LORA}.bert.encoder.layer.0", f"{LORA}.bert.encoder.layer.1")
     trained = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
-    assert any("lora_B" in name for name in trained) and not any("word_embeddings" in name for name in trained)
+    assert any("lora_B" in name for name in trained) and not any(
+        "word_embeddings" in name for name in trained
+    )
 
 
 def test_the_page_has_what_is_found():

@@ -114,8 +114,8 @@ class Judge:
             if proof.verdict == "no":
                 raise MixingError(self._refuted(place, trial.explain(place), again=True))
             if proof.raised:
-                error = ModelRaised(proof.reason, experiment.few, self.hooks.framework)
-                self._owe([place], f"could not be proved again in mixed forward {self._forwards}. {error}")
+                told = ModelRaised(proof.reason, experiment.few, self.hooks.framework)
+                self._owe([place], f"could not be proved again in mixed forward {self._forwards}. {told}")
 
     def _choose(self, trial: Trial) -> tuple[str, ...]:
         try:
