@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from multiprocessing import current_process
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import chainer
 import chainer.functions as F
 import numpy as np
+import numpy.typing as npt
 from chainer import Link, Variable, backend
 from chainer.training.updaters import ParallelUpdater
 from chainer.training.updaters.multiprocess_parallel_updater import _Worker
 
 from mixlayers._core.framework.framework import Framework
+from mixlayers._core.framework.numpy_arrays import noise
 from mixlayers._core.plan.exchanges import Permutation
 from mixlayers._core.plan.lam import Lam
 from mixlayers._core.plan.plan import Blend
@@ -85,6 +88,43 @@ class Chainer(Framework):
     def scalar(self, value: Any) -> Variable:
         return Variable(np.asarray(value) if isinstance(value, np.generic) else value, requires_grad=False)
 
+    def precise(self, x: Variable | Array) -> Variable | Array:
+        return _cast(x, np.dtype(np.float32)) if x.dtype == np.float16 else x
+
+    def like(self, x: Variable | Array, other: Variable | Array) -> Variable | Array:
+        return _cast(x, other.dtype)
+
+    def moments(
+        self, x: Variable | Array, axes: tuple[int, ...]
+    ) -> tuple[Variable | Array, Variable | Array]:
+        if not isinstance(x, Variable):
+            return x.mean(axes, keepdims=True), x.var(axes, ddof=1, keepdims=True)
+        count = math.prod(x.shape[axis] for axis in axes)
+        mean = F.mean(x, axes, keepdims=True)
+        return mean, F.sum((x - mean) ** 2, axes, keepdims=True) / (count - 1)
+
+    def detached(self, x: Variable | Array) -> Array:
+        return chainer.as_array(x)
+
+    def exp(self, x: Variable | Array) -> Variable | Array:
+        return _as_given(F.exp(x), x)
+
+    def log_sum_exp(self, x: Variable | Array, axis: int) -> Variable | Array:
+        return _as_given(F.expand_dims(F.logsumexp(x, axis), axis), x)
+
+    def noise(self, x: Variable | Array, law: Literal["uniform", "normal"], seed: int) -> Array:
+        return device_of(x).send(noise(x.shape, law, seed).astype(x.dtype))
+
+    def points(self, x: Variable | Array, index: npt.NDArray[np.int64]) -> Variable | Array:
+        device, (size, channels, _) = device_of(x), x.shape
+        own = (np.arange(size)[:, None, None], np.arange(channels)[:, None], index[:, None])
+        return _as_given(F.get_item(x, tuple(map(device.send, own))), x)
+
+    def where(
+        self, mask: npt.NDArray[np.bool_], x: Variable | Array, y: Variable | Array
+    ) -> Variable | Array:
+        return _as_given(F.where(device_of(x).send(mask), x, y), y)
+
     def share(self, s: Lam, beside: Variable | Array) -> float | Array:
         return share_on(s, device_of(beside))
 
@@ -107,6 +147,15 @@ class Chainer(Framework):
 
 
 CHAINER = Chainer()
+
+
+def _cast(x: Variable | Array, dtype: np.dtype[Any]) -> Variable | Array:
+    return F.cast(x, dtype) if isinstance(x, Variable) else x.astype(dtype, copy=False)
+
+
+def _as_given(result: Variable, x: Variable | Array) -> Variable | Array:
+    """An array of an array."""
+    return result if isinstance(x, Variable) else result.array
 
 
 def _frames() -> list[FrameType]:

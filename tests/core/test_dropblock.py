@@ -140,7 +140,7 @@ def test_methods_of_methods_take_them():
     either = OneOf({DropBlock(): 1, Mixup(): 1})
     kinds = [either.plan(step=step, batch_size=4, places=("a",)).mixes for step in range(400)]
     assert 0.4 < np.mean(kinds) < 0.6
-    assert either.has_partners and not OneOf({DropBlock(): 1, Erasing(): 2}).has_partners
+    assert either.mixes_labels and not OneOf({DropBlock(): 1, Erasing(): 2}).mixes_labels
     rising = Scheduled(DropBlock(), warmup=1000)
     acts = np.array([rising.plan(step=step, batch_size=2).place is not None for step in range(1000)])
     assert abs(acts[:500].mean() - 0.25) < 0.08 and abs(acts[500:].mean() - 0.75) < 0.08

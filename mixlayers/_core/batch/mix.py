@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from functools import partial
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache, partial
 from itertools import count
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from mixlayers._core.batch.carry import carry_out
 from mixlayers._core.batch.per_sample import check_no_samples, is_per_sample, warn_of_no_features
 from mixlayers._core.framework.framework import Framework
 from mixlayers._core.framework.tree import leaves, tree_map
@@ -17,11 +19,14 @@ from mixlayers._core.labels.labels import classes_of, one_hot
 from mixlayers._core.labels.target import MixedTarget
 from mixlayers._core.methods.method import Method
 from mixlayers._core.plan.lam import Lam
-from mixlayers._core.plan.plan import INPUT, MixPlan, joint_share
-from mixlayers._core.plan.replacements import Replace
+from mixlayers._core.plan.masks import Blocks
+from mixlayers._core.plan.plan import INPUT, MixPlan
 from mixlayers._core.plan.streams import worker_seed
 
 _STEPS = count()
+
+FULL: Final = 0.9
+"""The share of a map under PatchUp's blocks beyond which they are no blocks any more."""
 
 
 def mix_batch(
@@ -54,7 +59,7 @@ def mix_batch(
     mixed, shares = mix_tree(framework, x, plan, partners, batch_dim, channel_dim, keep)
     if not shares:
         raise ValueError(no_float_input(framework, x))
-    partner, s = partner_and_share(framework, target, joint_share(shares), partners)
+    partner, s = partner_and_share(framework, target, plan.label_share(shares), partners)
     mixed_target = MixedTarget(target, partner, s, plan, partial(one_hot, framework))
     mixed_target.lie(framework, shares, channel_dim)
     return mixed, mixed_target
@@ -83,16 +88,28 @@ def mix_tree(
         feature = framework.move_axis(x, batch_dim, 0) if batch_dim else x
         how = plan.blend(feature.shape, channel_dim)
         shares.append((how.s, tuple(feature.shape)))
-        mixed = (
-            framework.replace(feature, how)
-            if isinstance(how, Replace)
-            else framework.blend(feature, how, partners)
-        )
+        if isinstance(plan.recipe, Blocks):
+            spatial = feature.shape[2:] if channel_dim == 1 else feature.shape[1:-1]
+            _warn_of_full_mask(plan.recipe, tuple(spatial))
+        mixed = carry_out(framework, feature, how, partners)
         return framework.move_axis(mixed, 0, batch_dim) if batch_dim else mixed
 
     if plan.place == INPUT:
         warn_of_no_features(framework, tree, keep, plan.batch_size)
     return tree_map(mix_leaf, tree, keep=keep), shares
+
+
+@lru_cache(maxsize=256)
+def _warn_of_full_mask(blocks: Blocks, spatial: tuple[int, ...]) -> None:
+    """Tell, once for each size of map, that next to nothing of a sample is left as it was."""
+    covered = blocks.covers(spatial)
+    if covered > FULL and spatial:
+        warnings.warn(
+            f"PatchUp with gamma={blocks.gamma} and block_size={blocks.block_size} replaces {covered:.0%} of a map of "
+            f"{' x '.join(map(str, spatial))}: hard, samples all but change places, soft, it is Manifold Mixup. Give "
+            "portion=0.3 instead of gamma, or a smaller block_size.",
+            stacklevel=2,
+        )
 
 
 def can_mix(framework: Framework, x: Any, size: int, batch_dim: int) -> bool:
@@ -153,14 +170,22 @@ def host_labels(
     framework: Framework, method: Method, target: Any
 ) -> tuple[npt.NDArray[np.int64] | None, dict[str, npt.NDArray[Any]] | None]:
     """What a method's pairs need of the labels, on the host: class indices, values to be near by."""
+    found: dict[str, npt.NDArray[Any]] = {}
+    if "domain" in method.near:
+        if not isinstance(target, Mapping) or not {"label", "domain"} <= set(target):
+            raise ValueError(
+                'pairs=Across(...) needs both labels and domains: give the target as {"label": y, "domain": d}, '
+                f"got {type(target).__name__}."
+            )
+        target, found["domain"] = target["label"], class_indices(framework, target["domain"])
     labels = class_indices(framework, target) if method.needs_classes else None
     if "label" not in method.near:
-        return labels, None
+        return labels, found or None
     if not framework.is_tensor(target):
         raise ValueError(
             f'pairs=Near("label", ...) needs a tensor (N,) or (N, D) as the target, got {type(target).__name__}.'
         )
-    return labels, {"label": framework.to_numpy(target)}
+    return labels, {**found, "label": framework.to_numpy(target)}
 
 
 def class_indices(framework: Framework, target: Any) -> npt.NDArray[np.int64]:

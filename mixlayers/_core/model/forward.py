@@ -85,11 +85,11 @@ class ForwardHooks(LayerHooks[Module]):
         else:
             called.run_again(of)
             of.gradient_arrives(self.autograd)
-        plan = called.plan
-        if plan is None or plan.place != INPUT:
+        plan = None if called.plan is None else called.plan.at(INPUT)
+        if plan is None:
             return args, kwargs
         inputs = {name: value for name, value in kwargs.items() if name not in LABELS}
-        (rest, mixed), shares = self._mix(self._padding.apart(args, inputs), called)
+        (rest, mixed), shares = self._mix(self._padding.apart(args, inputs), plan, called)
         if not shares:
             raise ValueError(no_float_input(self.framework, (args, inputs)))
         called.fire(INPUT, shares)
@@ -103,14 +103,15 @@ class ForwardHooks(LayerHooks[Module]):
         """Whether a forward may be one that is to be mixed."""
         if "target" in kwargs or scope_of(self._session) is not None:
             return True
-        return (self._implicit or not self.method.has_partners) and self._training(model)
+        return (self._implicit or not self.method.mixes_labels) and self._training(model)
 
     def _skip(self, model: Module) -> None:
         """A forward that has nothing to do with mixing begins: no pass is made for it."""
         self._session.settle()
         self._session.last = None
         if self._unmixed <= PATIENCE and self.autograd.grad_enabled():
-            self._tell_of_no_mixing(asked=False, training=self._training(model))
+            training = self._training(model)
+            self._tell_of_no_mixing(asked=self._implicit and not training, training=training)
 
     def _begin(
         self,
@@ -136,7 +137,7 @@ class ForwardHooks(LayerHooks[Module]):
             called.scope.enter_forward(called.given, mixes=mixes)
         if top is None:
             self._session.settle()
-        if mixes and (given is not None or self._implicit or not self.method.has_partners):
+        if mixes and (given is not None or self._implicit or not self.method.mixes_labels):
             if top is not None and top.plan is not None:
                 refuse(
                     "the model was called inside its own mixed forward, in training mode, so that its features would "
@@ -146,7 +147,7 @@ class ForwardHooks(LayerHooks[Module]):
             self._draw(called, model, args, kwargs, given)
             self._unmixed = PATIENCE + 1
             foreign = any(other.mixes and other.plan is not called.plan for other in called.sources)
-            if foreign and self.method.has_partners:  # also where chance leaves this step clean
+            if foreign and self.method.mixes_labels:  # also where chance leaves this step clean
                 refuse(
                     "the model's input comes from a mixed forward, and would be mixed once more, by another plan",
                     "let both share one: `with mixer.same_plan():`; or call one of them in eval mode or under no_grad",

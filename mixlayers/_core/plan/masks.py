@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,9 +29,12 @@ class Box:
     not there. A map of shape (1, T) is cut along T alone.
 
     Attributes:
-        lam: Nominal share of the original sample. The box has sides `int(size * (1 - lam)**(1 / axes))`
+        lam: Nominal share of the original sample. The box has sides `2 * (int(size * (1 - lam)**(1 / axes)) // 2)`
             around a uniform centre and is clipped at the border, so its real share is larger.
     """
+
+    masked: ClassVar[bool] = True
+    labels_stay: ClassVar[bool] = False
 
     lam: Lam
 
@@ -45,7 +48,7 @@ class Box:
         self, rng: np.random.Generator, channels: int, spatial: Sequence[int]
     ) -> tuple[Mask, Span | None]:
         """Draw the mask, `(1 or N, 1, *spatial)`, and the same as slices if the whole batch has one box."""
-        cut = [size > 2 for size in spatial]
+        cut = self._cut(spatial)
         if not any(cut):
             raise ValueError(
                 f"CutMix needs at least one spatial axis longer than 2, got {tuple(spatial)} after (N, C): use Mixup "
@@ -65,6 +68,31 @@ class Box:
             mask &= inside.reshape(len(lam), 1, *(size if a == axis else 1 for a in range(len(spatial))))
             span.append(slice(int(start[0]), int(stop[0])))
         return mask, None if isinstance(self.lam, np.ndarray) else (slice(None), slice(None), *span)
+
+    def _cut(self, spatial: Sequence[int]) -> list[bool]:
+        """Which axes are cut; the others are left whole."""
+        return [size > 2 for size in spatial]
+
+
+@dataclass(frozen=True, eq=False)
+class BoxAlong(Box):
+    """CutMix along some of the axes, whole along the others.
+
+    Attributes:
+        axes: Which, counted among the spatial ones; -1 is the last.
+    """
+
+    axes: tuple[int, ...]
+
+    def _cut(self, spatial: Sequence[int]) -> list[bool]:
+        count = len(spatial)
+        if not all(-count <= axis < count for axis in self.axes):
+            raise ValueError(
+                f"axes are counted among the {count} spatial ones, got axes={self.axes}: of spectrograms (N, C, F, T) "
+                "0 is frequency and 1, or -1, is time."
+            )
+        chosen = {axis % count for axis in self.axes}
+        return [size > 2 and axis in chosen for axis, size in enumerate(spatial)]
 
 
 def centred(
@@ -86,6 +114,9 @@ class Blocks:
         portion: Expected share of replaced features, in (0, 1); the seeds' rate is solved for it.
     """
 
+    masked: ClassVar[bool] = True
+    labels_stay: ClassVar[bool] = False
+
     gamma: float | None
     block_size: int
     portion: float = 0.0
@@ -94,13 +125,21 @@ class Blocks:
         self, rng: np.random.Generator, channels: int, spatial: Sequence[int]
     ) -> tuple[Mask, Span | None]:
         """Draw the mask, `(1, channels, *spatial)`."""
-        sizes = tuple(min(self.block_size, size) for size in spatial)
-        if self.gamma is None:
-            rate = rate_for_portion(self.portion, tuple(spatial), sizes)
-        else:
-            rate = seed_rate(self.gamma, spatial, sizes)
+        rate, sizes = self._rate(spatial)
         seeds = bernoulli(rng, rate, channels * math.prod(spatial))
         return dilate(seeds, (channels, *spatial), sizes)[None], None
+
+    def covers(self, spatial: Sequence[int]) -> float:
+        """The expected share of a map under the mask."""
+        rate, sizes = self._rate(spatial)
+        return expected_portion(min(rate, 1.0), spatial, sizes)
+
+    def _rate(self, spatial: Sequence[int]) -> tuple[float, tuple[int, ...]]:
+        """The seeds' rate, and the block's sides."""
+        sizes = tuple(min(self.block_size, size) for size in spatial)
+        if self.gamma is None:
+            return rate_for_portion(self.portion, tuple(spatial), sizes), sizes
+        return seed_rate(self.gamma, spatial, sizes), sizes
 
 
 def seed_rate(gamma: float, spatial: Sequence[int], sizes: Sequence[int]) -> float:

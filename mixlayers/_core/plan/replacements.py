@@ -60,6 +60,9 @@ class DroppedBlocks:
         couple_channels: Whether all channels of a sample drop the same blocks.
     """
 
+    masked: ClassVar[bool] = True
+    labels_stay: ClassVar[bool] = True
+
     drop: float
     block_size: int
     couple_channels: bool = False
@@ -94,6 +97,9 @@ class ErasedBoxes:
         quantiles: Whether noise is one of 2**16 equally likely normal quantiles, as in every new plan; False: as plans
             drew it that were written before there were any.
     """
+
+    masked: ClassVar[bool] = True
+    labels_stay: ClassVar[bool] = True
 
     p: float
     scale: tuple[float, float]
