@@ -48,8 +48,13 @@ def takes(x: Tensor, parameters: Parameters, statistics: Statistics) -> bool:
 
 
 def on_gpu(x: Tensor) -> bool:
-    """Whether Triton knows the device; also one of AMD's is "cuda" to PyTorch."""
-    return x.is_cuda
+    """Whether the kernels are known to compile for the device; also one of AMD's is "cuda" to PyTorch."""
+    return x.is_cuda and _new_enough(x.device.index)
+
+
+@cache
+def _new_enough(device: int) -> bool:
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 @dataclass(frozen=True)
