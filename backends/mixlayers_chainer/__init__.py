@@ -2,6 +2,7 @@
 
 import mixlayers_chainer._shim  # noqa: F401, I001  # first: it imports a Chainer that may not import by itself
 
+from mixlayers_chainer._bptt import BPTTUpdater as BPTTUpdater
 from mixlayers_chainer._audit import audit as audit
 from mixlayers_chainer._classifier import Classifier as Classifier
 from mixlayers_chainer._classifier import ManifoldMixupClassifier as ManifoldMixupClassifier
@@ -25,6 +26,7 @@ from mixlayers_chainer._functions import unwrap as unwrap
 from mixlayers_chainer._functions import wrap as wrap
 
 __all__ = [
+    "BPTTUpdater",
     "Classifier",
     "IEBN",
     "ManifoldMixupClassifier",
