@@ -13,6 +13,7 @@ from mixlayers_chainer._iebn.convert import convert_iebn as convert_iebn
 from mixlayers_chainer._iebn.convert import iebn_parameters as iebn_parameters
 from mixlayers_chainer._iebn.convert import revert_iebn as revert_iebn
 from mixlayers_chainer._iebn.sync import MultiNodeIEBN as MultiNodeIEBN
+from mixlayers_chainer._iebn.update_bn import update_bn as update_bn
 from mixlayers_chainer._loss import binary_cross_entropy as binary_cross_entropy
 from mixlayers_chainer._loss import cross_entropy as cross_entropy
 from mixlayers_chainer._functions import accuracy as accuracy
@@ -45,5 +46,6 @@ __all__ = [
     "mix_detection",
     "revert_iebn",
     "unwrap",
+    "update_bn",
     "wrap",
 ]
