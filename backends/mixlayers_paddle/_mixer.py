@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
@@ -42,8 +41,8 @@ class Mixer(BaseMixer[nn.Layer]):
     def _hook_layer(self, layer: nn.Layer, name: str) -> None:
         Place(layer, self, name)
 
-    def _hook_mask(self, layer: nn.Layer, name: str, places: Mapping[str, int]) -> None:
-        Masked(layer, self, name, places)
+    def _hook_mask(self, layer: nn.Layer, name: str) -> None:
+        Masked(layer, self, name)
         Unmasked(layer, self, name)
 
     def _audit(self, model: nn.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trial:

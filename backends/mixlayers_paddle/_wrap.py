@@ -71,4 +71,4 @@ def get_mixer(model: nn.Layer) -> Mixer:
     Raises:
         ValueError: If the model is not wrapped.
     """
-    return attached(find_mixer(model), model)
+    return attached(find_mixer(model), Mixer, model)

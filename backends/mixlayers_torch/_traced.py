@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -18,19 +18,27 @@ from torch import Tensor, nn
 from torch._compile import _disable_dynamo
 
 from mixlayers._core.errors import MixingError
+from mixlayers._core.model.mixer import BaseMixer
 from mixlayers._core.plan.plan import INPUT, MixPlan
 from mixlayers._core.plan.replacements import Replace
 from mixlayers_torch._blend import to_device
-
-if TYPE_CHECKING:
-    from mixlayers_torch._mixer import Mixer
 
 STALE = (
     "; if torch.compile also runs a model of the same classes that is not wrapped, whose graphs it takes for this "
     "one's, set torch._dynamo.config.skip_nnmodule_hook_guards = False before compiling"
 )
 
-_mixers: WeakValueDictionary[str, Mixer] = WeakValueDictionary()
+_mixers: WeakValueDictionary[str, TracedMixer] = WeakValueDictionary()
+
+
+class TracedMixer(BaseMixer[nn.Module]):
+    """A mixer that graphs ask.
+
+    Attributes:
+        traced: What the running forward does, for graphs of torch.compile to look at.
+    """
+
+    traced: Traced | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,7 @@ class Traced:
     replaced: bool = False
 
     @classmethod
-    def of(cls, mixer: Mixer, plan: MixPlan | None) -> Traced | None:
+    def of(cls, mixer: TracedMixer, plan: MixPlan | None) -> Traced | None:
         """The graph for a plan; None: the one in which nothing is mixed."""
         if plan is None or plan.place is None or plan.place == INPUT:
             return None
@@ -94,8 +102,7 @@ def decide(feature: Tensor, mixer: str, place: str, masked: bool) -> list[Tensor
         to mix: (1, ...) in the feature's shape, or, without a mask, (1, ..., 1).
     """
     own = _mixers[mixer]
-    acting = own.acting_at(place)
-    mixed = acting.mixed
+    mixed, call, segments = own.current_plan_at(place)
     plan = None if mixed is None else mixed.plan
     if mixed is None or plan is None:  # another place of the group is mixed
         perm = torch.arange(len(feature), device=feature.device)
@@ -112,14 +119,14 @@ def decide(feature: Tensor, mixer: str, place: str, masked: bool) -> list[Tensor
     how = plan.blend(feature.shape, own.channel_dim)
     if isinstance(how, Replace):
         raise MixingError(f"{plan.method} is not for graphs: it is done outside of them.")
-    if not acting.again:
-        mixed.fire(place, [(how.s, tuple(feature.shape))])
-    checkpoints = [segment for segment in acting.segments if not _compiled(segment.node)]
-    if acting.again or mixed.of is not None:
-        mixed.origin.replays += 1
+    if call is not None:
+        call.mark_mixed(place, [(how.s, tuple(feature.shape))])
+    checkpoints = [segment for segment in segments if not _compiled(segment.node)]
+    if call is None or call.again is not None:
+        mixed.replays += 1
     elif checkpoints:
-        own._follow(mixed, checkpoints)
-    perm, inverted = own._partners(mixed).on(feature.device)
+        own._follow(call, checkpoints)
+    perm, inverted = mixed.partners_of(own.framework).on(feature.device)
     keep = np.broadcast_to(np.asarray(how.lam), (plan.batch_size,))
     where = np.ones((1,) * feature.ndim, dtype=bool)
     if how.mask is not None:
@@ -144,7 +151,7 @@ class Retrace:
     notices that it was not the same.
     """
 
-    def __init__(self, mixer: Mixer, plan: MixPlan | None) -> None:
+    def __init__(self, mixer: TracedMixer, plan: MixPlan | None) -> None:
         self.mixer, self.plan = mixer, plan
 
     @_disable_dynamo
