@@ -8,12 +8,12 @@ import threading
 import weakref
 
 import pytest
-from passes_made import MODEL, SHARES, call_of, clean, left, planned, session, use
 
 from mixlayers import ManifoldMixup, MixingError, Mixup
 from mixlayers._core.model.autograd import Backward
 from mixlayers._core.model.passes import causes, living, running
 from mixlayers._core.model.session import Session
+from tests.support.passes_made import MODEL, SHARES, call_of, clean, left, planned, session, use
 
 
 class Graph:

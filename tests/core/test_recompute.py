@@ -3,12 +3,12 @@
 import gc
 
 import pytest
-from passes_made import call_of, clean, left, session
 
 from mixlayers import MixingError
 from mixlayers._core.model.autograd import Segment, search
 from mixlayers._core.model.passes import inside
 from mixlayers._core.model.recompute import Note, Replayed, note_call, note_loss, original, owner
+from tests.support.passes_made import call_of, clean, left, session
 
 
 def segment(again=False, notebook=None, **options):

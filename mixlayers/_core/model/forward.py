@@ -20,7 +20,7 @@ from mixlayers._core.model.layer_hooks import LayerHooks, Module
 from mixlayers._core.model.passes import Call, Pass, caller, causes, innermost, inside, running
 from mixlayers._core.model.recompute import note_call, original
 from mixlayers._core.model.scope import scope_of
-from mixlayers._core.plan.plan import INPUT, joint_share
+from mixlayers._core.plan.plan import INPUT
 
 PATIENCE: Final = 10
 """Forwards with gradients after which somebody who never mixes is told."""
@@ -88,7 +88,7 @@ class ForwardHooks(LayerHooks[Module]):
         """Whether a forward may be one that is to be mixed."""
         if "target" in kwargs or scope_of(self._session) is not None:
             return True
-        return (self._implicit or not self.method.has_partners) and self._training(model)
+        return (self._implicit or not self.method.mixes_labels) and self._training(model)
 
     def _skip(self, model: Module) -> None:
         """A forward that has nothing to do with mixing begins: no call is kept of it."""
@@ -118,7 +118,7 @@ class ForwardHooks(LayerHooks[Module]):
             call.target = target if mixes or not scope.taken else None
         if top is None:
             self._session.check_expected()
-        if mixes and (asked or self._implicit or not self.method.has_partners):
+        if mixes and (asked or self._implicit or not self.method.mixes_labels):
             if top is not None and top.mixed.plan is not None:
                 refuse(
                     "the model was called inside its own mixed forward, in training mode, so that its features would "
@@ -128,7 +128,7 @@ class ForwardHooks(LayerHooks[Module]):
             self._draw(mixed, model, args, kwargs, target)
             self._unmixed = PATIENCE + 1
             foreign = any(other.mixes and other.plan is not mixed.plan for other in mixed.sources)
-            if foreign and self.method.has_partners:  # also where chance leaves this step clean
+            if foreign and self.method.mixes_labels:  # also where chance leaves this step clean
                 refuse(
                     "the model's input comes from a mixed forward, and would be mixed once more, by another plan",
                     "let both share one: `with mixer.same_plan():`; or call one of them in eval mode or under no_grad",
@@ -203,7 +203,7 @@ class ForwardHooks(LayerHooks[Module]):
         if plan is not None:
             self._judge.speak()
             output = self._judge.guard(mixed, output)
-            self.history.add(plan, joint_share(mixed.shares) if mixed.shares else 0.0)
+            self.history.add(plan, plan.label_share(mixed.shares) if mixed.shares else 0.0)
             by_tokens = self._padding.token_share(call) if plan.place is not None else None
             mixed.s = mixed.s if by_tokens is None else by_tokens
         if call.target is not None:

@@ -17,7 +17,7 @@ from mixlayers._core.framework.framework import Framework
 from mixlayers._core.labels.target import MixedTarget
 from mixlayers._core.model.autograd import Autograd, Backward, Segment
 from mixlayers._core.plan.lam import Lam
-from mixlayers._core.plan.plan import MixPlan, Shares, joint_share
+from mixlayers._core.plan.plan import MixPlan, Shares
 
 
 class Owner(Protocol):
@@ -42,9 +42,7 @@ class Pass:
     s: Lam | None = 0.0  # the partner's share of the label; None until it is known
     sources: list[Pass] = field(default_factory=list)  # whose outputs it was called with, if any is mixed
     users: list[MixedTarget | Pass] = field(default_factory=list)  # whose use is its use
-    calls: list[Pass] = field(
-        default_factory=list
-    )  # of the model inside this forward, for when it runs again
+    calls: list[Pass] = field(default_factory=list)  # of the model inside it, for when it runs again
     united: dict[str, bool | None] = field(default_factory=dict)  # see `padding`
     watched: bool = False  # whether it is told of its gradient, and not only where its place runs again
     recomputed: bool = False  # whether the model or its place was called in a segment that runs again
@@ -179,21 +177,22 @@ class Call:
         Raises:
             MixingError: If it was mixed before, or held no tensor to mix.
         """
-        if self.mixed_already:
+        plan = self.mixed.plan
+        if plan is None or self.mixed_already:
             refuse(
                 f"the layer {place!r} ran twice in one forward, so it would be mixed twice",
                 "choose a layer that runs once; audit(model, example) lists them",
             )
         if not shares:
-            size = None if self.mixed.plan is None else self.mixed.plan.batch_size
             refuse(
-                f"the output of {place!r} has no floating-point tensor with {size} samples on its batch axis",
+                f"the output of {place!r} has no floating-point tensor with {plan.batch_size} samples on its batch "
+                "axis",
                 "choose another layer (audit(model, example) lists them), or give the batch axis as batch_dim=",
             )
         self.mixed_already = True
         if self.again is None:
             self.mixed.shares = shares
-            self.mixed.s = None if self.mixed.session.by_tokens else joint_share(shares)
+            self.mixed.s = None if self.mixed.session.by_tokens else plan.label_share(shares)
 
     def check_mixed(self, hint: str = "") -> None:
         """The model returned: raise if the planned place did not run.
