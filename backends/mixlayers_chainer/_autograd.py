@@ -83,7 +83,7 @@ class ChainerAutograd(Autograd):
         return search([x.node for x in tensors if isinstance(x, Variable)], _look)[0]
 
     def derives_from(self, tensors: Iterable[Any], parameters: Sequence[Any]) -> bool:
-        _, met = search([x.node for x in tensors if isinstance(x, Variable)], _look)
+        met = search([x.node for x in tensors if isinstance(x, Variable)], _look)[1]
         return any(parameter.node in met for parameter in parameters)
 
 

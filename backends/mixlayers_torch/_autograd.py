@@ -175,17 +175,17 @@ class TorchAutograd(Autograd):
                 heads.append(x.grad_fn)
             else:
                 kept += _kept(x)
-        found, met = search(heads, _look, _Leaf)
+        found, _, leaves = search(heads, _look, _Leaf) if heads else ([], (), ())
         if not (found or kept):  # perhaps a leaf is what a forward returned, detached
-            leaves = (node.variable for node in met if type(node) is _Leaf)
-            kept += [carried for x in leaves if type(x) is not nn.Parameter for carried in _kept(x)]
+            for node in leaves:
+                x = node.variable
+                kept += [] if type(x) is nn.Parameter else _kept(x)
         return kept + found
 
     def derives_from(self, tensors: Iterable[Tensor], parameters: Sequence[Any]) -> bool:
         wanted = {id(parameter) for parameter in parameters}
         heads = [x.grad_fn for x in tensors if x.grad_fn is not None]
-        _, met = search(heads, _look, _Leaf)
-        return any(id(node.variable) in wanted for node in met if type(node) is _Leaf)
+        return any(id(node.variable) in wanted for node in search(heads, _look, _Leaf)[2])
 
 
 AUTOGRAD = TorchAutograd()

@@ -105,6 +105,6 @@ def test_a_search_ends_at_nodes_that_carry_a_pass_and_does_not_look_at_leaves():
 
     before["x"].append(1.5)
     before["leaf"] = []
-    found, met = search(["head"], look, float)
-    assert found == ["pass"] and met == {"head", "x", "carrying", "leaf", 1.5}
+    found, met, leaves = search(["head"], look, float)
+    assert found == ["pass"] and met == {"head", "x", "carrying", "leaf"} and leaves == {1.5}
     assert sorted(looked) == ["carrying", "head", "leaf", "x"]

@@ -117,7 +117,7 @@ def search(
     heads: Iterable[Any],
     look: Callable[[Any], tuple[Sequence[Any] | None, Iterable[tuple[Any, Any]]]],
     leaf: type | None = None,
-) -> tuple[list[Any], set[Any]]:
+) -> tuple[list[Any], set[Any], set[Any]]:
     """The passes that a graph's nodes carry, from its heads on and not beyond one that carries any.
 
     Args:
@@ -126,18 +126,19 @@ def search(
         leaf: Nodes of this type carry nothing, and nothing is before them: they are not looked at.
 
     Returns:
-        The passes, and all nodes that were met.
+        The passes, the nodes that were met, and the leaves.
     """
     todo = list(heads)
-    met, found = set(todo), list[Any]()
-    while todo:  # a step of a large model looks at hundreds: nothing is called here but look
+    met, leaves, found = set(todo), set[Any](), list[Any]()
+    while todo:  # a large model has hundreds of nodes, so nothing is called here but look
         passes, edges = look(todo.pop())
         if passes:
             found += passes
             continue
         for node, _ in edges:
-            if node is not None and node not in met:
+            if type(node) is leaf:
+                leaves.add(node)
+            elif node not in met and node is not None:
                 met.add(node)
-                if type(node) is not leaf:
-                    todo.append(node)
-    return found, met
+                todo.append(node)
+    return found, met, leaves

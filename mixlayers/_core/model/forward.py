@@ -179,9 +179,8 @@ class ForwardHooks(LayerHooks[Module]):
             return output
         call = running(self._session)
         if call is None:
-            if (
-                self.autograd.grad_enabled()
-            ):  # it was not to be mixed, but a loss of it and of a mixed one would
+            # it was not to be mixed, but a loss of it and of a mixed one would be
+            if self.autograd.grad_enabled():
                 found = self._mixed_inside(output)
                 if len(found) < 2:
                     self._carry(output, [*found, self._session.clean][0], self.framework.tensors(inputs))

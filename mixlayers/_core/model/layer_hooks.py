@@ -13,7 +13,7 @@ from mixlayers._core.framework.framework import Framework
 from mixlayers._core.methods.method import Method
 from mixlayers._core.model.autograd import Autograd, Segment
 from mixlayers._core.model.padding import Padding
-from mixlayers._core.model.passes import Call, Pass, causes, inside, living, running
+from mixlayers._core.model.passes import Call, Pass, any_lives, causes, inside, running
 from mixlayers._core.model.recompute import Replayed, owner
 from mixlayers._core.model.session import Session
 from mixlayers._core.plan.lam import Lam
@@ -151,7 +151,7 @@ class LayerHooks(ABC, Generic[Module]):
 
     def _origins(self, trees: Sequence[Any]) -> list[Pass]:
         """The passes that decide on labels of what is in containers; nothing does where none could be mixed."""
-        return causes(self.autograd.tagged(self.framework.tensors(trees))) if living() else []
+        return causes(self.autograd.tagged(self.framework.tensors(trees))) if any_lives() else []
 
     def _mix(
         self, tree: Any, mixed: Pass, batch_dim: int | None = None

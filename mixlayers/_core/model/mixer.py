@@ -199,8 +199,8 @@ class BaseMixer(ForwardHooks[Module]):
         if output is None:
             found = [] if self._session.last is None else [self._session.last]
         else:
-            segments = self.autograd.segments(gradients=True)
-            found = note_loss(self._session, segments, self._origins([output]))
+            found, segments = self._origins([output]), self.autograd.segments(gradients=True)
+            found = note_loss(self._session, segments, found) if segments else found
         if any(mixed.mixes for mixed in found) or not (output is None or self._trains(output)):
             return found
         if not found and not self._entered:

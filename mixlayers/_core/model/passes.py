@@ -41,10 +41,12 @@ class Pass:
     shares: Shares = ()  # the partner's share in each mixed feature, with its shape
     s: Lam | None = 0.0  # the partner's share of the label; None until it is known
     sources: list[Pass] = field(default_factory=list)  # whose outputs it was called with, if any is mixed
-    users: list[MixedTarget | Pass] = field(default_factory=list)  # whose use is its use
+    users: list[MixedTarget | Pass] = field(
+        default_factory=list
+    )  # whose use is its use: targets, and what was computed from it
     calls: list[Pass] = field(default_factory=list)  # of the model inside it, for when it runs again
     united: dict[str, bool | None] = field(default_factory=dict)  # see `padding`
-    watched: bool = False  # whether it is told of its gradient, and not only where its place runs again
+    watched: bool = False  # whether it is told of its gradient, also where its place does not run again
     recomputed: bool = False  # whether the model or its place was called in a segment that runs again
     replays: int = 0  # how often the place ran again
     unseen: bool = False  # whether its recomputation could not be followed
@@ -123,8 +125,13 @@ _PLANNED: WeakSet[Pass] = WeakSet()
 _LOCK = Lock()
 
 
+def any_lives() -> bool:
+    """Whether something carries a pass that acts at a place, of any model."""
+    return len(_PLANNED) > 0
+
+
 def living() -> list[Pass]:
-    """The passes that act at a place, of all models, and that something still carries."""
+    """Those passes."""
     with _LOCK:
         return list(_PLANNED)
 
@@ -148,9 +155,7 @@ class Call:
     segments: Sequence[Segment]  # the recomputed ones around it
     frame: FrameType  # its place on Python's stack
     gradients: bool  # whether they were recorded where the model was called
-    nodes: list[Any] = field(
-        default_factory=list
-    )  # of the graph around it, whose forward runs without gradients
+    nodes: list[Any] = field(default_factory=list)  # of the graph around it, which run without gradients
     again: Iterator[Pass] | None = None  # while it runs again: the calls that were made inside it
     target: MixedTarget | None = None  # what the labels become, where the call knows them
     hands_out: bool = False  # whether they came as target=, so that the call returns the target
@@ -214,7 +219,10 @@ _RUNNING: ContextVar[tuple[Call, ...]] = ContextVar("mixlayers_running", default
 
 def innermost(session: Owner) -> Call | None:
     """A model's last call that was opened and not closed."""
-    return next((call for call in reversed(_RUNNING.get()) if call.mixed.session is session), None)
+    for call in reversed(_RUNNING.get()):
+        if call.mixed.session is session:
+            return call
+    return None
 
 
 def running(session: Owner) -> Call | None:
