@@ -41,9 +41,8 @@ class Pass:
     shares: Shares = ()  # the partner's share in each mixed feature, with its shape
     s: Lam | None = 0.0  # the partner's share of the label; None until it is known
     sources: list[Pass] = field(default_factory=list)  # whose outputs it was called with, if any is mixed
-    users: list[MixedTarget | Pass] = field(
-        default_factory=list
-    )  # whose use is its use: targets, and what was computed from it
+    # whose use is its use: targets, and clean forwards that were called with its outputs
+    users: list[MixedTarget | Pass] = field(default_factory=list)
     calls: list[Pass] = field(default_factory=list)  # of the model inside it, for when it runs again
     united: dict[str, bool | None] = field(default_factory=dict)  # see `padding`
     watched: bool = False  # whether it is told of its gradient, also where its place does not run again
