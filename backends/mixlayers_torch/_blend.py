@@ -131,10 +131,17 @@ def replace(x: Tensor, how: Replace) -> Tensor:
         x: Feature, batch axis first, floating point or complex.
         how: The plan, brought to x's shape.
     """
-    mask = torch.empty_like(x, dtype=torch.bool, requires_grad=False)  # in x's layout, which `where` takes on
-    mask.copy_(to_device(how.mask, x.device))
     partner = to_device(how.partner, x.device).to(x.dtype)
-    return torch.where(mask, partner, x if how.scale == 1.0 else x * how.scale)
+    return choose(how.mask, partner, x if how.scale == 1.0 else x * how.scale)
+
+
+def choose(mask: Mask, other: Tensor, x: Tensor) -> Tensor:
+    """The other under the mask, x elsewhere, in x's layout."""
+    where = torch.empty_like(
+        x, dtype=torch.bool, requires_grad=False
+    )  # in x's layout, which `where` takes on
+    where.copy_(to_device(mask, x.device))
+    return torch.where(where, other, x)
 
 
 def _act(*args: Any) -> Tensor:

@@ -59,13 +59,15 @@ class Traced:
     @classmethod
     def of(cls, mixer: TracedMixer, plan: MixPlan | None) -> Traced | None:
         """The graph for a plan; None: the one in which nothing is mixed."""
-        if plan is None or plan.place is None or plan.place == INPUT:
+        if plan is None or set(plan.places) <= {INPUT}:
             return None
         key = f"mixer-{id(mixer)}"
         _mixers[key] = mixer
         hidden = [place for place in mixer.places or () if place != INPUT]
+        if plan.number:  # at several places, now these, now those
+            return cls(key, tuple(hidden), plan.recipe is not None, not plan.blends)
         size = -(-len(hidden) // _most_groups())
-        first = hidden.index(plan.place) // size * size
+        first = hidden.index(plan.places[0]) // size * size
         return cls(key, tuple(hidden[first : first + size]), plan.recipe is not None, not plan.blends)
 
 
@@ -101,7 +103,7 @@ def decide(feature: Tensor, mixer: str, place: str, masked: bool) -> list[Tensor
         to mix: (1, ...) in the feature's shape, or, without a mask, (1, ..., 1).
     """
     own = _mixers[mixer]
-    mixed, call, segments = own.current_plan_at(place)
+    mixed, call, segments, _ = own.current_plan_at(place)
     plan = None if mixed is None else mixed.plan
     if mixed is None or plan is None:  # another place of the group is mixed
         perm = torch.arange(len(feature), device=feature.device)

@@ -20,7 +20,7 @@ from mixlayers._core.model.layer_hooks import LayerHooks, Module
 from mixlayers._core.model.passes import Call, Pass, caller, causes, innermost, inside, running
 from mixlayers._core.model.recompute import note_call, original
 from mixlayers._core.model.scope import scope_of
-from mixlayers._core.plan.plan import INPUT
+from mixlayers._core.plan.plan import INPUT, MixPlan
 
 PATIENCE: Final = 10
 """Forwards with gradients after which somebody who never mixes is told."""
@@ -69,14 +69,12 @@ class ForwardHooks(LayerHooks[Module]):
         else:
             call.mixed.sources, call.mixed.recomputed = sources, bool(segments)
             self._begin(call, within, model, args, kwargs)
-        plan = call.mixed.plan
-        if plan is not None and plan.place == INPUT:
-            return self._mix_input(call, args, kwargs)
-        return args, kwargs
+        plan = None if call.mixed.plan is None else call.mixed.plan.at(INPUT)
+        return (args, kwargs) if plan is None else self._mix_input(call, plan, args, kwargs)
 
-    def _mix_input(self, call: Call, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    def _mix_input(self, call: Call, plan: MixPlan, args: Any, kwargs: Any) -> tuple[Any, Any]:
         inputs = {name: value for name, value in kwargs.items() if name not in LABELS}
-        mixed, shares = self._mix(self._padding.without_masks(args, inputs), call.mixed)
+        mixed, shares = self._mix(self._padding.without_masks(args, inputs), plan, call.mixed)
         if not shares:
             raise ValueError(no_float_input(self.framework, (args, inputs)))
         call.mark_mixed(INPUT, shares)
@@ -95,7 +93,8 @@ class ForwardHooks(LayerHooks[Module]):
         self._session.check_expected()
         self._session.last = None
         if self._unmixed <= PATIENCE and self.autograd.grad_enabled():
-            self._tell_of_no_mixing(asked=False, training=self._training(model))
+            training = self._training(model)
+            self._tell_of_no_mixing(asked=self._implicit and not training, training=training)
 
     def _begin(self, call: Call, within: Sequence[Segment], model: Module, args: Any, kwargs: Any) -> None:
         """Decide whether a new forward is to be mixed, and draw its plan."""

@@ -17,7 +17,7 @@ from mixlayers._core.model.passes import Call, Pass, any_lives, causes, inside, 
 from mixlayers._core.model.recompute import Replayed, owner
 from mixlayers._core.model.session import Session
 from mixlayers._core.plan.lam import Lam
-from mixlayers._core.plan.plan import INPUT
+from mixlayers._core.plan.plan import INPUT, MixPlan
 
 Module = TypeVar("Module")
 
@@ -29,11 +29,13 @@ class Current(NamedTuple):
         mixed: The pass that it belongs to.
         call: The forward that runs; None where the layer runs again apart from the whole model.
         segments: The recomputed segments around the layer, inside that forward.
+        plan: What the pass does at the layer, where that was asked.
     """
 
     mixed: Pass | None = None
     call: Call | None = None
     segments: Sequence[Segment] = ()
+    plan: MixPlan | None = None  # what the pass does at the layer
 
 
 class LayerHooks(ABC, Generic[Module]):
@@ -107,16 +109,17 @@ class LayerHooks(ABC, Generic[Module]):
     def current_plan_at(self, place: str) -> Current:
         """The same, with a pass only if its plan mixes at this place."""
         current = self.current_plan()
-        plan = None if current.mixed is None else current.mixed.plan
-        return current if plan is not None and plan.place == place else Current()
+        plan = None if current.mixed is None or current.mixed.plan is None else current.mixed.plan.at(place)
+        return Current() if plan is None else current._replace(plan=plan)
 
     def _mix_at(self, current: Current, parts: Iterable[tuple[Any, int]]) -> list[Any]:
         """Mix what the planned layer returned, part by part, each with its own batch axis."""
         mixed: Any = current.mixed
-        features, shares = zip(*(self._mix(part, mixed, axis) for part, axis in parts), strict=True)
+        plan: Any = current.plan
+        features, shares = zip(*(self._mix(part, plan, mixed, axis) for part, axis in parts), strict=True)
         call = current.call
         if call is not None:
-            call.mark_mixed(mixed.plan.place, [share for part in shares for share in part])
+            call.mark_mixed(plan.place, [share for part in shares for share in part])
             self._carry_features(features, call)
         if call is not None and call.again is None:
             self._follow(call, current.segments)
@@ -154,19 +157,19 @@ class LayerHooks(ABC, Generic[Module]):
         return causes(self.autograd.tagged(self.framework.tensors(trees))) if any_lives() else []
 
     def _mix(
-        self, tree: Any, mixed: Pass, batch_dim: int | None = None
+        self, tree: Any, plan: MixPlan, mixed: Pass, batch_dim: int | None = None
     ) -> tuple[Any, list[tuple[Lam, Sequence[int]]]]:
         self.framework.check_mixing()
         axis = self.batch_dim if batch_dim is None else batch_dim
-        plan: Any = mixed.plan
         keep = self.keep if plan.place == INPUT else ()
-        partners = mixed.partners_of(self.framework)
+        first = plan is mixed.plan
+        partners = mixed.partners_of(self.framework) if first else self.framework.partners(plan.perm)
         return mix_tree(self.framework, tree, plan, partners, axis, self.channel_dim, keep)
 
     def _enter_masked(self, module: str, args: Any, kwargs: Any) -> Any:
         """A module that takes masks is called: the arguments to call it with; None: as they are."""
-        mixed, call, _ = self.current_plan()
-        if mixed is None or mixed.plan is None or mixed.plan.place is None:
+        mixed, call, *_ = self.current_plan()
+        if mixed is None or not mixed.mixes:
             return None
         return self._padding.enter(module, mixed, call, args, kwargs)
 

@@ -107,7 +107,7 @@ class Padding:
         Raises:
             MixingError: If no module was given a mask, so that padding would not be known.
         """
-        if not self.meanings:
+        if not self.meanings or not call.mixed.mixes:
             return None
         if call.tokens is None or call.mixed.plan is None:
             names = " or ".join(map(repr, self.meanings))

@@ -158,10 +158,15 @@ class Call:
     again: Iterator[Pass] | None = None  # while it runs again: the calls that were made inside it
     target: MixedTarget | None = None  # what the labels become, where the call knows them
     hands_out: bool = False  # whether they came as target=, so that the call returns the target
-    mixed_already: bool = False  # whether the planned place ran, and was mixed
+    mixed_at: set[str] = field(default_factory=set)  # the planned places that ran, and were mixed
     features: list[Any] = field(default_factory=list)  # what was mixed, where the target is known already
     tokens: tuple[Any, Meaning] | None = None  # the first padding mask that a module was given
     united_in: str | None = None  # the module that runs and was given the union of masks
+
+    @property
+    def mixed_already(self) -> bool:
+        """Whether every planned place ran, and was mixed."""
+        return self.mixed.plan is not None and self.mixed_at.issuperset(self.mixed.plan.places)
 
     def open(self) -> None:
         """The forward begins."""
@@ -182,7 +187,7 @@ class Call:
             MixingError: If it was mixed before, or held no tensor to mix.
         """
         plan = self.mixed.plan
-        if plan is None or self.mixed_already:
+        if plan is None or place in self.mixed_at:
             refuse(
                 f"the layer {place!r} ran twice in one forward, so it would be mixed twice",
                 "choose a layer that runs once; audit(model, example) lists them",
@@ -193,10 +198,10 @@ class Call:
                 "axis",
                 "choose another layer (audit(model, example) lists them), or give the batch axis as batch_dim=",
             )
-        self.mixed_already = True
+        self.mixed_at.add(place)
         if self.again is None:
             self.mixed.shares = shares
-            self.mixed.s = None if self.mixed.session.by_tokens else plan.label_share(shares)
+            self.mixed.s = None if plan.mixes and self.mixed.session.by_tokens else plan.label_share(shares)
 
     def check_mixed(self, hint: str = "") -> None:
         """The model returned: raise if the planned place did not run.
@@ -204,10 +209,10 @@ class Call:
         Args:
             hint: What else than the choice of layers may keep the planned one from being seen.
         """
-        plan = self.mixed.plan
-        if plan is not None and plan.place is not None and not self.mixed_already:
+        places = () if self.mixed.plan is None else self.mixed.plan.places
+        for missing in (place for place in places if place not in self.mixed_at):
             refuse(
-                f"the planned layer {plan.place!r} did not run in this forward, so only the labels would be mixed",
+                f"the planned layer {missing!r} did not run in this forward, so only the labels would be mixed",
                 "choose layers that always run; audit(model, example) lists them" + hint,
             )
 
