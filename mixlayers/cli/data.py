@@ -15,6 +15,7 @@ from mixlayers.cli.stop import Stop, cause
 
 Images = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
+Probabilities = npt.NDArray[np.float64]
 
 CLASSES: Final = 10
 SIDE: Final = 28

@@ -61,7 +61,7 @@ def mix_batch(
         raise ValueError(no_float_input(framework, x))
     partner, s = partner_and_share(framework, target, plan.label_share(shares), partners)
     mixed_target = MixedTarget(target, partner, s, plan, partial(one_hot, framework))
-    mixed_target.lie(framework, shares, channel_dim)
+    mixed_target.record_features(framework, shares, channel_dim)
     return mixed, mixed_target
 
 
