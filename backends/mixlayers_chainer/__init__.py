@@ -16,6 +16,7 @@ from mixlayers_chainer._loss import binary_cross_entropy as binary_cross_entropy
 from mixlayers_chainer._loss import cross_entropy as cross_entropy
 from mixlayers_chainer._metrics import accuracy as accuracy
 from mixlayers_chainer._metrics import calibration_error as calibration_error
+from mixlayers_chainer._metrics import temperature as temperature
 from mixlayers_chainer._mix import mix as mix
 from mixlayers_chainer._mixer import Mixer as Mixer
 from mixlayers_chainer._sampler import RepeatedAugmentationSampler as RepeatedAugmentationSampler
@@ -42,6 +43,7 @@ __all__ = [
     "mix",
     "mix_detection",
     "revert_iebn",
+    "temperature",
     "unwrap",
     "wrap",
 ]

@@ -19,6 +19,7 @@ from mixlayers_paddle._loss import binary_cross_entropy as binary_cross_entropy
 from mixlayers_paddle._loss import cross_entropy as cross_entropy
 from mixlayers_paddle._metrics import accuracy as accuracy
 from mixlayers_paddle._metrics import calibration_error as calibration_error
+from mixlayers_paddle._metrics import temperature as temperature
 from mixlayers_paddle._mix import mix as mix
 from mixlayers_paddle._mixer import Mixer as Mixer
 from mixlayers_paddle._sampler import RepeatedAugmentationSampler as RepeatedAugmentationSampler
@@ -47,6 +48,7 @@ __all__ = [
     "mix",
     "mix_detection",
     "revert_iebn",
+    "temperature",
     "to_official_state_dict",
     "unwrap",
     "wrap",

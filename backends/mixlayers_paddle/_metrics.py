@@ -1,4 +1,4 @@
-"""Accuracy and calibration under mixed targets."""
+"""Accuracy and calibration under mixed targets, and the temperature that mends calibration."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from paddle import Tensor
 
 from mixlayers import MixedTarget
 from mixlayers._core.labels.metrics import mixed_accuracy, mixed_calibration_error
+from mixlayers._core.labels.temperature import fitted_temperature
 from mixlayers_paddle._framework import IGNORED, PADDLE
 
 
@@ -51,3 +52,24 @@ def calibration_error(
         ignore_index: Labels of this number do not count.
     """
     return mixed_calibration_error(PADDLE, output, target, bins, ignore_index)
+
+
+def temperature(output: Tensor, target: Tensor, ignore_index: int = IGNORED) -> float:
+    """Temperature T at which softmax(output / T) gives the labels the best likelihood, fitted on the host.
+
+    Mixed training leaves a network less sure than it is right. Fit T on validation images, then divide the logits of
+    all others by it: the predicted classes stay, likelihood and `calibration_error` are another's. It is in
+    [0.01, 100]; at an end there is no best one, and a warning says so.
+
+    Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
+
+    Args:
+        output: Logits of validation images, (N, K).
+        target: Class indices (N,), or soft labels (N, K), which count as their largest class; nothing mixed.
+        ignore_index: Labels of this number do not count.
+
+    Raises:
+        TypeError: If the target is mixed.
+        ValueError: If no label counts.
+    """
+    return fitted_temperature(PADDLE, output, target, ignore_index)
