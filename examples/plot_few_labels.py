@@ -14,14 +14,12 @@ dataset-fashion-mnist); without it the run takes seconds and ranks nothing.
 # sphinx_gallery_thumbnail_path = "pictures/few_labels.png"
 
 import numpy as np
-import torch
-from evidence import Claim, Figure, Job, Record, Run, Study, figure, main, of, spread, table
-from evidence.networks import parts, pictures, trained
+from evidence import Claim, Figure, Job, Record, Run, Study, figure, main, of
+from evidence.compared import NOTE, comparison, having
+from evidence.networks import parts, pictures, scored, trained
 
-from mixlayers.cli.data import SOURCES
+from mixlayers.cli.data import title_of
 from mixlayers.cli.methods import METHODS
-from mixlayers.cli.score import accuracy, ece, nll
-from mixlayers.cli.torch_side import predict
 
 QUICK = {
     "data": "mnist5k",
@@ -49,35 +47,20 @@ def work(job: Job, settings: Job) -> Run:
     data, entry = pictures(settings["data"]), METHODS[job["method"]]
     rows = parts(data, job["labels"], job["seed"], settings["tested"])
     network = trained(entry.method, entry.layers, data, rows, job["seed"], settings["steps"])
-    chances, labels = predict(network, torch.from_numpy(data.images[rows.test])), data.labels[rows.test]
-    return {
-        "accuracy": accuracy(chances, labels),
-        "nll": nll(chances, labels),
-        "ece": ece(chances, labels),
-    }
+    return scored(network, data, rows)
 
 
 def tables(record: Record) -> str:
-    """Accuracy, its gain over plain training with the same seed, NLL and calibration error."""
+    """Accuracy, likelihood and calibration, before and after temperature scaling, beside plain training."""
     settings = record["settings"]
     found = []
     for n in settings["labels"]:
-        plain = of(record["runs"], "accuracy", labels=n, method="plain")
-        rows = []
-        for name in settings["methods"]:
-            own = {key: of(record["runs"], key, labels=n, method=name) for key in ("accuracy", "nll", "ece")}
-            rows.append(
-                [
-                    METHODS[name].title,
-                    spread(own["accuracy"], 1, 100.0),
-                    spread(own["accuracy"] - plain, 1, 100.0),
-                    spread(own["nll"], 3),
-                    spread(own["ece"], 1, 100.0),
-                ]
-            )
-        title = f"{SOURCES[settings['data']][0]}, {n} labels per class, {settings['seeds']} seeds"
-        found.append(table(title, ["method", "accuracy %", "gain", "NLL", "ECE %"], rows))
-    return "\n\n".join(found)
+        rows = {
+            METHODS[name].title: having(record["runs"], labels=n, method=name) for name in settings["methods"]
+        }
+        title = f"{title_of(settings['data'])}, {n} labels per class, {settings['seeds']} seeds"
+        found.append(comparison(title, "method", rows))
+    return "\n\n".join([*found, NOTE.format(base="plain training")])
 
 
 def claims(record: Record) -> list[Claim]:
