@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -126,22 +127,23 @@ def accuracy(model: nn.Layer, images: Any, labels: Any) -> float:
 
 
 def train(
-    model: nn.Layer, images: list[Any], labels: list[Any], epochs: int, batch: int, folder: Path
-) -> Any:
+    model: nn.Layer, images: list[Any], labels: list[Any], epochs: int, batch: int, folder: Path,
+    seed: int = 42, augment: Callable[[Any], Any] = lambda images: images,
+) -> Any:  # fmt: skip
     """Train; returns the learning curves and images per second. The best model is in the folder, and in `model`."""
     rate = paddle.optimizer.lr.MultiStepDecay(
         0.1, sorted({max(1, epochs * part // 20) for part in (6, 12, 16)}), 0.1
     )
     optimizer = paddle.optimizer.Momentum(rate, parameters=model.parameters(), weight_decay=1e-5)
     curves: dict[str, list[float]] = {"loss": [], "train": [], "validation": []}
-    rng, best, seconds, seen = np.random.default_rng(42), -1.0, 0.0, 0
+    rng, best, seconds, seen = np.random.default_rng(seed), -1.0, 0.0, 0
     for _ in range(epochs):
         model.train()
         total, start = 0.0, time.perf_counter()
         batches = np.array_split(rng.permutation(len(labels[0])), max(1, len(labels[0]) // batch))
         for rows in batches:
             where = paddle.to_tensor(rows)
-            loss = smoothed_cross_entropy(model(images[0][where]), labels[0][where])
+            loss = smoothed_cross_entropy(model(augment(images[0][where])), labels[0][where])
             loss.backward()
             optimizer.step()
             optimizer.clear_grad()

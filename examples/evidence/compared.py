@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from evidence import Run, spread, table
 from mixlayers.cli.paired import Paired, paired
 
+MEASURES = ("accuracy", "nll", "ece", "temperature", "scaled_nll", "scaled_ece")
 HEADS = ("accuracy %", "gain", "NLL", "NLL at T", "gain", "ECE %", "ECE % at T", "T")
 NOTE = (
     "Mean ± standard deviation over seeds. T: temperature, fitted on validation images. Gain: difference to {base} "
@@ -26,22 +27,19 @@ def gain(own: Sequence[Run], base: Sequence[Run], measure: str) -> Paired | None
     return paired(*zip(*pairs, strict=True), smaller_is_better=smaller) if pairs else None
 
 
-def comparison(
-    title: str, head: str, rows: Mapping[str, Sequence[Run]], base: str = "plain", extra: Sequence[str] = ()
-) -> str:
+def comparison(title: str, head: str, rows: Mapping[str, Sequence[Run]], base: str = "plain") -> str:
     """A table of runs that have accuracy and what `mixlayers.cli.score.measured` says of likelihood.
 
     Args:
         head: Of the first column.
         rows: The runs of each row, by its title; rows without a finished run are left out.
         base: Title of the row that the others' gains are over.
-        extra: Measures shown after the others, as they are, by their names.
     """
     lines = []
     for name, runs in rows.items():
         if not runs:
             continue
-        own = {key: [run[key] for run in runs] for key in (*MEASURES, *extra)}
+        own = {key: [run[key] for run in runs] for key in MEASURES}
         gains = {
             key: "" if name == base or found is None else found.text(*shown)
             for key, shown in {"accuracy": (1, 100.0), "scaled_nll": (3, 1.0)}.items()
@@ -58,10 +56,21 @@ def comparison(
                 spread(own["ece"], 1, 100.0),
                 spread(own["scaled_ece"], 1, 100.0),
                 spread(own["temperature"], 2),
-                *(spread(own[key], 1) for key in extra),
             ]
         )
-    return table(title, [head, *HEADS, *extra], lines)
+    return table(title, [head, *HEADS], lines)
 
 
-MEASURES = ("accuracy", "nll", "ece", "temperature", "scaled_nll", "scaled_ece")
+def shares(
+    title: str, head: str, rows: Mapping[str, Sequence[Run]], base: str, measures: Sequence[str]
+) -> str:
+    """A table of further shares of right answers, each with its gain over the base."""
+    lines = []
+    for name, runs in rows.items():
+        cells = []
+        for key in measures if runs else ():
+            found = None if name == base else gain(runs, rows[base], key)
+            better = "" if found is None else f" ({found.text(1, 100.0)})"
+            cells.append(spread([run[key] for run in runs], 1, 100.0) + better)
+        lines += [[name, *cells]] if cells else []
+    return table(title, [head, *measures], lines)

@@ -1,7 +1,5 @@
 """The networks of the CIFAR-10 studies, and the weights that they start with."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -85,21 +83,19 @@ class ViT(nn.Module):
 NETWORKS = {"resnet": PreActResNet, "vit": ViT}
 
 
-def build(network: str, width: int, stages: int, seed: int) -> nn.Module:
-    """A network with the weights of this seed."""
-    made = NETWORKS[network](width, stages)
-    start(made, np.random.default_rng([seed, 2]))
-    return made
+def build(network: str, width: int, stages: int, seed: int, classes: int = 10) -> nn.Module:
+    """A network with the weights of this seed, whatever the PyTorch.
 
-
-def start(network: nn.Module, rng: np.random.Generator, names: Sequence[str] = ("",)) -> None:
-    """Draw the weights of what begins with one of the names, whatever the PyTorch: normal, of variance 2 / fan-in for
-    convolutions, 1 / fan-in for the others; biases 0; norms stay."""
-    for name, value in network.named_parameters():
-        if not name.startswith(tuple(names)) or "norm" in name:
+    They are normal, of variance 2 / fan-in for convolutions and 1 / fan-in for the others; biases are 0; norms stay.
+    """
+    made = NETWORKS[network](width, stages, classes)
+    rng = np.random.default_rng([seed, 2])
+    for name, value in made.named_parameters():
+        if "norm" in name:
             continue
         fan_in = value[0].numel()
         scale = (2.0 if value.ndim == 4 else 1.0) / fan_in
         drawn = rng.normal(0.0, scale**0.5, tuple(value.shape)) if value.ndim > 1 else np.zeros(value.shape)
         with torch.no_grad():
             value.copy_(torch.from_numpy(drawn))
+    return made

@@ -9,7 +9,7 @@ import numpy as np
 
 from evidence import Claim, Figure, Job, Record, Run, Study, figure
 from evidence.cifar.training import fingerprint, work
-from evidence.compared import NOTE, comparison, gain, having
+from evidence.compared import NOTE, comparison, gain, having, shares
 from mixlayers.cli.methods import METHODS
 
 QUICK: Final[Job] = {
@@ -42,8 +42,8 @@ class Asked:
         base: Value of the last axis that gains are over.
         titles: Of the axes' values, for tables: a function for an axis.
         work: Does one job.
-        extra: Measures shown beside the usual ones.
-        hours: Of one processor core, for the full form, as far as somebody has reckoned it.
+        also: Further shares that `work` measures, which get a table of their own.
+        fingerprint: Of what its runs depend on.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Asked:
     base: Any = "plain"
     titles: tuple[tuple[str, Named], ...] = ()
     work: Work = work
-    extra: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
     fingerprint: Callable[[], str] = fingerprint
 
     def study(self) -> Study:
@@ -99,9 +99,13 @@ class Asked:
             rows = self.rows(record, group)
             if rows[base]:
                 words = [self.title(axis, value) for axis, value in group.items()]
-                seeds = max(map(len, rows.values()))
-                title = f"CIFAR-10, {', '.join([*words, f'{seeds} seed' + 's' * (seeds > 1)])}"
-                found.append(comparison(title, self.axes[-1], rows, base, self.extra))
+                seeds = settings["seeds"]
+                title = ", ".join(["CIFAR-10", *words, f"{seeds} seed{'s' * (seeds > 1)}"])
+                found.append(comparison(title, self.axes[-1], rows, base))
+                if self.also:
+                    found.append(
+                        shares(f"{title}: accuracy %, and its gain", self.axes[-1], rows, base, self.also)
+                    )
         return "\n\n".join([*found, NOTE.format(base=base)])
 
     def claims(self, record: Record) -> list[Claim]:

@@ -50,10 +50,10 @@ def noisy(labels: Labels, share: float, seed: int) -> Labels:
 
 
 def mixing_of(asked: Job) -> tuple[Method | None, Sequence[str] | str]:
-    """The job's method and layers: one of the demo's, or Manifold Mixup at the layers and with the alpha asked for."""
-    if "layers" in asked:
-        names = tuple(asked["layers"].split(", "))
-        return (None, ()) if names == ("none",) else (ManifoldMixup(asked["alpha"]), names)
+    """The job's method and layers: one of the demo's, or Manifold Mixup "at" layers, as "input, layer1 (alpha 2)"."""
+    if "at" in asked:
+        names, _, alpha = asked["at"].rstrip(")").partition(" (alpha ")
+        return (ManifoldMixup(float(alpha)), tuple(names.split(", "))) if alpha else (None, ())
     entry = METHODS[asked["method"]]
     return entry.method, entry.layers
 
