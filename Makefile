@@ -27,7 +27,7 @@ test: lint    ## run the linters, then the tests
 # Near SSE4: PyTorch's, oneDNN's, MKL's (Paddle's too) and OpenBLAS's own names for it.
 CAPPED := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 OPENBLAS_CORETYPE=Nehalem \
 	MKL_ENABLE_INSTRUCTIONS=SSE4_2 MKL_CBWR=COMPATIBLE
-NUMERIC := $(addprefix tests/,test_iebn.py test_parity.py test_equality.py test_losses.py test_dropblock.py) \
+NUMERIC := $(addprefix tests/shared/,test_iebn.py test_parity.py test_equality.py test_losses.py test_dropblock.py) \
 	$(foreach name,torch paddle chainer,tests/$(name)/test_iebn.py tests/$(name)/test_blend.py) tests/paddle/test_models.py
 
 test-capped: $(READY)    ## run the numeric tests as an old processor would, which adds up in another order
@@ -57,7 +57,7 @@ docs: $(READY)    ## build the documentation, build/docs/index.html
 
 release: docs    ## build the wheel and the source archive into dist, and try the wheel alone
 	$(RUN) -m build --no-isolation --outdir dist
-	$(RUN) -m pytest -q tests/test_wheel.py
+	$(RUN) -m pytest -q tests/repo/test_wheel.py
 
 # The commands are those of the page's headings.
 bench: $(READY) $(VISION)/.ready    ## time what mixing costs, an hour, and write docs/results.md
@@ -70,7 +70,6 @@ race: $(READY) $(VISION)/.peers    ## check and time other libraries' mixing; PA
 		$$python benchmarks/conformance.py --out docs/peers.json --page docs/peers.md >/dev/null; done
 	$(VISION)/bin/python benchmarks/race.py $(RACE) >/dev/null
 	$(RUN) benchmarks/race.py --parts paddle $(RACE)
-	$(RUN) benchmarks/stale.py --write
 
 # A .venv whose set-up was broken off, or whose Python no longer runs, is made anew; any other is brought up to date.
 ifneq ($(shell { $(RUN) -c 'print("runs")'; } 2>/dev/null),runs)

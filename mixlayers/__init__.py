@@ -5,6 +5,9 @@
 
 import sys
 
+from mixlayers._core.audit.report import Audit as Audit
+from mixlayers._core.audit.report import Point as Point
+from mixlayers._core.batch.detection import MixedBoxes as MixedBoxes
 from mixlayers._core.errors import MixingError as MixingError
 from mixlayers._core.labels.target import MixedTarget as MixedTarget
 from mixlayers._core.methods.combined import OneOf as OneOf
@@ -24,6 +27,7 @@ from mixlayers._core.plan.plan import MixPlan as MixPlan
 
 __all__ = [
     "Apart",
+    "Audit",
     "CutMix",
     "DropBlock",
     "Erasing",
@@ -32,12 +36,14 @@ __all__ = [
     "Method",
     "MixPlan",
     "MixRecord",
+    "MixedBoxes",
     "MixedTarget",
     "MixingError",
     "Mixup",
     "Near",
     "OneOf",
     "PatchUp",
+    "Point",
     "Scheduled",
 ]
 

@@ -1,24 +1,17 @@
 """One fixture for every framework: `fw`, with which the shared test bodies build networks and train them."""
 
-import sys
 from collections.abc import Iterator
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-HERE = Path(__file__).parent
 FRAMEWORKS = ("torch", "paddle", "chainer")
-
-sys.path[:0] = [
-    str(HERE / folder) for folder in ("support", "frameworks", "trainers", "programs", "install", *FRAMEWORKS)
-]
 
 
 def made(name: str) -> Any:
     import_module(f"mixlayers.{name.partition('_')[0]}")  # before chainer, which it helps to be imported
-    module = import_module(f"fw_{name}")
+    module = import_module(f"tests.support.fw_{name}")
     return getattr(module, name.title().replace("_", ""))()
 
 

@@ -8,11 +8,11 @@ import chainer.links as L
 import numpy as np
 import pytest
 from chainer import Variable
-from reference_iebn import iebn, iebn_backward, running_statistics
-from rounding import limits
 
 from mixlayers_chainer._iebn import IEBN
 from mixlayers_native._library import library
+from tests.support.reference_iebn import iebn, iebn_backward, running_statistics
+from tests.support.rounding import limits
 
 NAMES = ("gamma", "beta", "weight_readjust", "bias_readjust")
 SHAPES = {  # and what to normalise over

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ks_2samp
@@ -15,6 +14,7 @@ from mixlayers._core.framework.numpy_arrays import NUMPY
 from mixlayers._core.plan.masks import bernoulli, seed_rate
 from mixlayers._core.plan.replacements import Replace
 from mixlayers._core.plan.streams import MASK, stream
+from tests.support import reference
 
 
 def planned(method: Method, shape: tuple[int, ...], step: int = 0, channel_dim: int = 1) -> Replace:

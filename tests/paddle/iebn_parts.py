@@ -4,10 +4,10 @@ import numpy as np
 import paddle
 import pytest
 from paddle import nn
-from reference_iebn import iebn, iebn_backward
-from rounding import limits
 
 from mixlayers_paddle._iebn import IEBN1D, IEBN2D, IEBN3D
+from tests.support.reference_iebn import iebn, iebn_backward
+from tests.support.rounding import limits
 
 LAYERS = {2: IEBN1D, 3: IEBN1D, 4: IEBN2D, 5: IEBN3D}
 NAMES = ("weight", "bias", "weight_readjust", "bias_readjust")

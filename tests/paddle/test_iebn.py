@@ -4,14 +4,26 @@ import numpy as np
 import paddle
 import pytest
 import torch
-from iebn_parts import LAYERS, NAMES, STATISTICS, allowed, array, close, layer, random, reference, run, set_
-from iebn_parts import way as way
 from paddle import nn
-from reference_iebn import running_statistics
-from rounding import UNIT
 
 import mixlayers.torch
 from mixlayers_paddle._iebn_kernels import EXACT, _sums
+from tests.paddle.iebn_parts import (
+    LAYERS,
+    NAMES,
+    STATISTICS,
+    allowed,
+    array,
+    close,
+    layer,
+    random,
+    reference,
+    run,
+    set_,
+)
+from tests.paddle.iebn_parts import way as way
+from tests.support.reference_iebn import running_statistics
+from tests.support.rounding import UNIT
 
 SMALL = [(6, 5), (6, 5, 7), (4, 3, 5, 6), (3, 4, 2, 3, 5)]
 LARGE = [(32, 16, 160), (16, 24, 16, 16), (3, 5, 80, 70), (40, 32, 4, 4), (9, 12, 5, 12, 14)]

@@ -5,11 +5,11 @@ import gc
 import numpy as np
 import paddle
 import pytest
-from iebn_parts import NAMES, array, close, layer, random, reference, run
-from iebn_parts import way as way
 from paddle import nn
 
 from mixlayers_paddle._iebn_kernels import _ThroughStatistics
+from tests.paddle.iebn_parts import NAMES, array, close, layer, random, reference, run
+from tests.paddle.iebn_parts import way as way
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 import transformers
-from models import randomise
 from torch import Tensor, nn
+
+from tests.torch.models import randomise
 
 LENGTHS = (8, 3, 5, 2, 7, 4)
 

@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from audit_models import (
+from torch import nn
+
+from mixlayers._core.audit.proof import Proof
+from mixlayers._core.batch.token_masks import mask_meanings, masked_modules
+from mixlayers_torch._audit import put_on_trial
+from tests.torch.audit_models import (
     Contrast,
     FrozenTable,
     TwoHeads,
@@ -28,12 +33,7 @@ from audit_models import (
     sounds,
     wav2vec2,
 )
-from models import CASES, make
-from torch import nn
-
-from mixlayers._core.audit.proof import Proof
-from mixlayers._core.batch.token_masks import mask_meanings, masked_modules
-from mixlayers_torch._audit import put_on_trial
+from tests.torch.models import CASES, make
 
 PAGE = Path(__file__).parents[2] / "docs" / "choosing_layers.md"
 BEGIN, END = "<!-- audit zoo -->", "<!-- end of audit zoo -->"

@@ -1,7 +1,8 @@
 """What the audit says of other people's models, against the truth that was set by hand."""
 
 import pytest
-from audit_zoo import BEGIN, END, PAGE, ZOO, is_proved, table, verdicts
+
+from tests.torch.audit_zoo import BEGIN, END, PAGE, ZOO, is_proved, table, verdicts
 
 
 @pytest.mark.parametrize("name", ZOO)

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from reference_iebn import iebn, iebn_backward, running_statistics
-from rounding import UNIT, limits
 from torch import Tensor, nn
 
 from mixlayers_native._library import library
 from mixlayers_torch._iebn import IEBN1d, IEBN2d, IEBN3d
+from tests.support.reference_iebn import iebn, iebn_backward, running_statistics
+from tests.support.rounding import UNIT, limits
 
 SMALL = [(6, 5), (6, 5, 7), (4, 3, 5, 6), (3, 4, 2, 3, 5)]
 LARGE = [(32, 32, 160), (32, 24, 16, 16), (3, 8, 80, 70), (320, 32, 4, 4), (14, 12, 5, 12, 14)]  # own kernels

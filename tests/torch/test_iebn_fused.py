@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from reference_iebn import iebn, iebn_backward, running_statistics
 from torch import Tensor
 
 from mixlayers.torch import IEBN2d
 from mixlayers_torch._iebn_fused import fused
 from mixlayers_torch._iebn_statistics import Statistics
+from tests.support.reference_iebn import iebn, iebn_backward, running_statistics
 
 SHAPES = [(6, 5, 7), (4, 3, 5, 6), (32, 24, 16, 16), (3, 4, 2, 3, 5)]
 

@@ -19,6 +19,7 @@ from mixlayers._core.plan.streams import stream
 
 
 def check_fraction(name: str, value: float, hint: str) -> None:
+    """Raise ValueError, with the hint, unless the value is in (0, 1]."""
     if not 0.0 < value <= 1.0:
         raise ValueError(f"{name} must be in (0, 1], got {value}: {hint}")
 
@@ -176,6 +177,7 @@ class MixingMethod(Method):
 
 
 def check_alpha(alpha: float) -> None:
+    """Raise ValueError unless Beta(alpha, alpha) can be drawn."""
     if not 1e-300 <= alpha <= 1e300:  # beyond them the arithmetic of Beta's law gives nan
         raise ValueError(
             f"alpha must be > 0 and finite, got {alpha} (1e-300 to 1e300 can be drawn): small values mix little, "

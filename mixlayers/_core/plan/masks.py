@@ -44,7 +44,7 @@ class Box:
     def draw(
         self, rng: np.random.Generator, channels: int, spatial: Sequence[int]
     ) -> tuple[Mask, Span | None]:
-        """Draw the mask, (1 or N, 1, *spatial), and the same as slices if the whole batch has one box."""
+        """Draw the mask, `(1 or N, 1, *spatial)`, and the same as slices if the whole batch has one box."""
         cut = [size > 2 for size in spatial]
         if not any(cut):
             raise ValueError(
@@ -93,7 +93,7 @@ class Blocks:
     def draw(
         self, rng: np.random.Generator, channels: int, spatial: Sequence[int]
     ) -> tuple[Mask, Span | None]:
-        """Draw the mask, (1, channels, *spatial)."""
+        """Draw the mask, `(1, channels, *spatial)`."""
         sizes = tuple(min(self.block_size, size) for size in spatial)
         if self.gamma is None:
             rate = rate_for_portion(self.portion, tuple(spatial), sizes)

@@ -43,7 +43,7 @@ class Replace:
     __hash__ = None  # type: ignore[assignment]  # it holds arrays
 
     def channels_last(self) -> Replace:
-        """The same for a feature (N, *spatial, C)."""
+        """The same for a feature `(N, *spatial, C)`."""
         mask = np.ascontiguousarray(np.moveaxis(self.mask, 1, -1))
         return Replace(mask, np.moveaxis(self.partner, 1, -1), self.scale)
 
@@ -63,7 +63,7 @@ class DroppedBlocks:
     couple_channels: bool = False
 
     def draw(self, rng: np.random.Generator, size: int, channels: int, spatial: Sequence[int]) -> Replace:
-        """Draw for a feature (size, channels, *spatial)."""
+        """Draw for a feature `(size, channels, *spatial)`."""
         if self.couple_channels and not spatial:
             raise ValueError(
                 "couple_channels=True drops whole samples of a feature of shape (N, C): leave it out, or choose a "
@@ -99,7 +99,7 @@ class ErasedBoxes:
     size: int | None = None
 
     def draw(self, rng: np.random.Generator, size: int, channels: int, spatial: Sequence[int]) -> Replace:
-        """Draw for a batch (size, channels, *spatial)."""
+        """Draw for a batch `(size, channels, *spatial)`."""
         if len(spatial) != 2:
             raise ValueError(
                 f"Erasing needs images or maps (N, C, H, W), got {len(spatial)} spatial axes: use DropBlock, which "
