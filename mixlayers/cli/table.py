@@ -91,7 +91,7 @@ def _notes(results: Results, tied: bool, alone: bool) -> list[str]:
     counts = {name: len(results.of(name)) for name in results.methods}
     notes = [
         "NLL: negative log-likelihood. ECE: calibration error, 15 bins. "
-        f"FGSM: under attack, ε = {results.data['epsilon']:g}."
+        f"FGSM: under attack, ε = {results.data['epsilon']:.3g}."
     ]
     if max(counts.values()) == 1:
         notes.append("One run per method: there is no spread, so small differences may well be chance.")

@@ -65,8 +65,8 @@ LIST: Final = (
         ("labels", "norm"),
         quick={"norm": ["BatchNorm", "IEBN"], "side": 32},
         full={
-            "norm": ["BatchNorm", "IEBN", "BatchNorm from 0.269"], "labels": [400], "side": 64, "batch": 64, "epochs": 30,
-            "epochs_at": 400,
+            "norm": ["BatchNorm", "IEBN", "BatchNorm from 0.269"], "labels": [400], "side": 64, "batch": 64,
+            "epochs": 30, "epochs_at": 400,
         },
         gpu={
             "norm": ["BatchNorm", "IEBN", "BatchNorm from 0.269"], "side": 128, "batch": 256, "epochs": 30,
@@ -138,7 +138,8 @@ LIST: Final = (
         quick={"method": ["plain", "manifold", "cutmix"], "network": "vit", "width": 32, "stages": 2},
         full={"method": ["plain", "manifold", "mixup", "cutmix"], "labels": [400], **SMALL_VIT},
         gpu={
-            "method": ["plain", "manifold", "mixup", "cutmix"], "network": "vit", "width": 192, "stages": 9, "epochs": 60,
+            "method": ["plain", "manifold", "mixup", "cutmix"], "network": "vit", "width": 192, "stages": 9,
+            "epochs": 60,
         },
     ),
     Asked(
@@ -147,8 +148,8 @@ LIST: Final = (
         ("labels", "method"),
         quick={**TWO, "stages": 3, "trunk_labels": 4, "trunk_epochs": 1, "trunk_batch": 10},
         full={
-            **FOUR, "labels": [20], "batch": 20, "epochs": 200, "epochs_at": 20, "trunk_labels": 2000, "trunk_epochs": 20,
-            "trunk_batch": 100,
+            **FOUR, "labels": [20], "batch": 20, "epochs": 200, "epochs_at": 20, "trunk_labels": 2000,
+            "trunk_epochs": 20, "trunk_batch": 100,
         },
         gpu=None,
         work=of("frozen"),
