@@ -123,13 +123,14 @@ def measured(run: Callable[[], Iterable[Row]], threads: int, packages: Sequence[
         "cores": os.cpu_count(),
         "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "glibc_tunables": os.environ.get("GLIBC_TUNABLES", ""),
-        "versions": _versions(["mixlayers", *packages]),
+        "versions": versions(["mixlayers", *packages]),
         "command": " ".join(["python", *sys.argv]),
         "rows": rows,
     }
 
 
-def _versions(packages: Sequence[str]) -> dict[str, str]:
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Of these packages, where they are installed."""
     found = {}
     for name in packages:
         try:

@@ -29,15 +29,13 @@ CORE = [
 
 IMPORT_PROBE = """
 import sys
-import time
 import numpy
 
-start = time.perf_counter()
+before = set(sys.modules)
 import mixlayers
 
-seconds = time.perf_counter() - start
-heavy = {"torch", "paddle", "chainer", "matplotlib", "typer", "rich"} & sys.modules.keys()
-print(seconds, *sorted(heavy))
+new = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(*sorted(new - sys.stdlib_module_names - {"numpy", "mixlayers"}))
 """
 
 
@@ -45,18 +43,11 @@ def relative(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def test_import_loads_numpy_alone_and_quickly() -> None:
-    best = float("inf")
-    for _ in range(5):  # the best of a few runs, as a loaded machine is slow now and then
-        probe = subprocess.run(
-            [sys.executable, "-c", IMPORT_PROBE], cwd=ROOT, capture_output=True, text=True, check=True
-        )
-        seconds, *heavy = probe.stdout.split()
-        assert heavy == []
-        best = min(best, float(seconds))
-        if best < 0.1:
-            break
-    assert best < 0.2, f"import mixlayers takes {best:.2f} s after NumPy"
+def test_import_loads_numpy_alone() -> None:
+    probe = subprocess.run(
+        [sys.executable, "-c", IMPORT_PROBE], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert probe.stdout.split() == []
 
 
 @pytest.mark.parametrize("path", CORE, ids=relative)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mixlayers import CutMix, Mixup, PatchUp
+from mixlayers import CutMix, FMix, GMix, Halves, HMix, Mixup, PatchUp, ResizeMix, SpecMix
 from mixlayers.testing import check
 
 RIGHT = [
@@ -17,6 +17,14 @@ RIGHT = [
     CutMix(lam_per="sample", prob=0.5),
     PatchUp("soft", block_size=5),
     PatchUp("hard", block_size=3),
+    Mixup(fold=True, pairs=Halves()),
+    CutMix(axes=(-1,)),
+    FMix(),
+    FMix(max_soft=0.2),
+    GMix(lam_per="sample"),
+    HMix(),
+    ResizeMix(),
+    SpecMix(),
 ]
 
 

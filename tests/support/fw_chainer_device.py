@@ -97,6 +97,7 @@ class ChainerDevice(Chainer):
     """Use it as a context manager: inside, Chainer knows the device."""
 
     name = "chainer-device"
+    device = StandIn()
 
     def __enter__(self):
         self.kept = backend.get_device_from_array, backend.CpuDevice.send_array, FunctionNode.apply
@@ -109,24 +110,41 @@ class ChainerDevice(Chainer):
         backend.get_device_from_array, backend.CpuDevice.send_array, FunctionNode.apply = self.kept
 
     def net(self, kind=None, seed=0, **options):
-        return super().net(kind, seed, **options).to_device(StandIn())
+        return super().net(kind, seed, **options).to_device(self.device)
 
     def tensor(self, array, dtype=None):
         tensor = super().tensor(array, dtype)
         if isinstance(tensor, chainer.Variable):
-            return chainer.Variable(StandIn().send(tensor.array))
-        return StandIn().send(tensor)
+            return chainer.Variable(self.device.send(tensor.array))
+        return self.device.send(tensor)
 
     def host(self, array):
         return np.array(array, subok=False)
 
     def gradient(self, f, x, upstream):
-        return super().gradient(f, x, StandIn().send(upstream))
+        return super().gradient(f, x, self.device.send(upstream))
 
     def scaled_criterion(self):
         criterion, scale = super().scaled_criterion()
-        return criterion.to_device(StandIn()), scale
+        return criterion.to_device(self.device), scale
 
     def by_hand(self, x, perm, lam, mask):
-        mixed = lam * x + (1 - lam) * x[StandIn().send(perm)]
-        return mixed if mask is None else F.where(StandIn().send(np.broadcast_to(mask, x.shape)), mixed, x)
+        mixed = lam * x + (1 - lam) * x[self.device.send(perm)]
+        return mixed if mask is None else F.where(self.device.send(np.broadcast_to(mask, x.shape)), mixed, x)
+
+
+class ChainerOn(ChainerDevice):
+    """Chainer on a device that it knows: a GPU, through CuPy."""
+
+    def __init__(self, name):
+        self.device = chainer.get_device(name)
+        self.device.use()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        """Nothing was changed."""
+
+    def host(self, array):
+        return backend.CpuDevice().send(array)

@@ -36,7 +36,7 @@ def network(fw, kind="bool"):
         def forward(self, x, attention_mask=None):
             mask = np.ones((len(x), STEPS), bool)
             if attention_mask is not None:
-                mask = real(attention_mask.numpy())
+                mask = real(fw.numpy(attention_mask).astype(KINDS[kind][0].dtype))
                 self.seen.append(mask)
             weights = fw.tensor(mask.astype(np.float32)).unsqueeze(-1)
             return x + self.linear(x + (x * weights).sum(1, keepdim=True))

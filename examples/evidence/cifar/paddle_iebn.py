@@ -2,6 +2,7 @@
 
 import tempfile
 import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,14 @@ from paddle import nn
 from paddle_resnet_iebn import ResNet, train
 
 from evidence import Job, Run
-from evidence.cifar.networks import MEAN, SPREAD
 from evidence.cifar.training import SHIFT, epochs_of, rows_of
 from mixlayers.cli.score import measured
-from mixlayers.cli.train import flipped, shifted
+from mixlayers.cli.train import Batches
 from mixlayers.paddle import IEBN
 
 START = 1.0 / (1.0 + np.exp(1.0))
 """0.269: what IEBN multiplies by before it has learned anything, sigmoid(-1)."""
+CHUNK = 250
 
 
 def from_start(channels: int) -> nn.Layer:
@@ -29,47 +30,44 @@ def from_start(channels: int) -> nn.Layer:
 NORMS = {"BatchNorm": nn.BatchNorm2D, "IEBN": IEBN, "BatchNorm from 0.269": from_start}
 
 
+class Loader:
+    """Batches as the example's loaders give them: images in [-1, 1], scaled up as in the article, and labels (N, 1)."""
+
+    def __init__(self, batches: Iterable[tuple[np.ndarray, np.ndarray]], side: int) -> None:
+        self.batches, self.side = batches, side
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        for images, labels in self.batches:
+            x = paddle.to_tensor(2.0 * images - 1.0)
+            if self.side != x.shape[2]:
+                x = nn.functional.interpolate(x, [self.side, self.side], mode="bilinear")
+            yield x, paddle.to_tensor(labels[:, None])
+
+
 def work(job: Job, settings: Job) -> Run:
+    """Train by the example's recipe; score the weights that were best on the validation images, as the article does."""
     asked: dict[str, Any] = {**settings, **job}
     data, rows = rows_of(asked)
     seed, side = asked["seed"], asked["side"]
     paddle.set_device("cpu" if asked["device"] == "cpu" else "gpu")
     warnings.filterwarnings("ignore", "When training, we now always track")  # what Paddle's BatchNorm says
     paddle.seed(seed)
-    rng = np.random.default_rng([seed, 1])
-    mean, spread = (np.array(values, np.float32)[:, None, None] for values in (MEAN, SPREAD))
-    parts = [rows.train, rows.validation, rows.test]
+    network = ResNet(18, num_classes=10, norm_layer=NORMS[asked["norm"]], base=asked["width"])
 
-    class Network(nn.Layer):  # type: ignore[misc]
-        """The example's, after scaling images (N, 3, 32, 32) up, as the article does."""
+    def still(part: np.ndarray) -> Loader:
+        chunks = np.split(part, range(CHUNK, len(part), CHUNK))
+        return Loader([(data.take(chunk), data.labels[chunk]) for chunk in chunks], side)
 
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = ResNet(18, num_classes=10, norm_layer=NORMS[asked["norm"]], base=asked["width"])
-
-        def forward(self, x: Any) -> Any:
-            return self.net(x if side == 32 else nn.functional.interpolate(x, [side, side], mode="bilinear"))
-
-    def moved(images: Any) -> Any:
-        return paddle.to_tensor(flipped(shifted(images.numpy(), rng, SHIFT), rng))
-
-    network = Network()
-    images = [paddle.to_tensor((data.take(part) - mean) / spread) for part in parts]
-    labels = [paddle.to_tensor(data.labels[part]) for part in parts]
+    training = Loader(Batches(data, rows.train, seed, asked["batch"], SHIFT), side)
     with tempfile.TemporaryDirectory() as folder:
-        train(network, images, labels, epochs_of(asked), asked["batch"], Path(folder), seed, moved)
+        train(network, training, still(rows.validation), epochs_of(asked), Path(folder))
+        network.set_state_dict(paddle.load(str(Path(folder, "best_model.pdparams"))))
     network.eval()
 
-    def chances(part: Any) -> np.ndarray:
+    def chances(part: np.ndarray) -> np.ndarray:
         with paddle.no_grad():
-            logits = [network(some).astype("float64") for some in paddle.split(part, sections(len(part)))]
+            logits = [network(images).astype("float64") for images, _ in still(part)]
             return np.concatenate([nn.functional.softmax(some).numpy() for some in logits])
 
-    return measured(
-        chances(images[2]), data.labels[rows.test], chances(images[1]), data.labels[rows.validation]
-    )
-
-
-def sections(count: int, chunk: int = 250) -> list[int]:
-    """Sizes of the chunks that so many images are tested in."""
-    return [chunk] * (count // chunk) + ([count % chunk] if count % chunk else [])
+    tested, validation = chances(rows.test), chances(rows.validation)
+    return measured(tested, data.labels[rows.test], validation, data.labels[rows.validation])
