@@ -56,6 +56,7 @@ def read_cifar10(path: Path) -> Photos:
     """
     folder = path / "cifar-10-batches-py"
     batches = folder if folder.is_dir() else path
+    read: Callable[[Path], tuple[Part, Part]]
     if path.suffix == ".npz" and path.is_file():
         read, origin = _packed, "recompressed as JPEGs, one packed file"
     elif path.name.endswith((".tar.gz", ".tgz", ".tar")) and path.is_file():

@@ -58,12 +58,12 @@ class DataSet:
 
     @property
     def channels(self) -> int:
-        return self.images.shape[1]
+        return int(self.images.shape[1])
 
     def take(self, rows: Labels) -> Images:
         """Pictures of these rows, float32 in [0, 1]."""
-        chosen = self.images[rows]
-        return chosen.astype(np.float32) / np.float32(255.0) if chosen.dtype == np.uint8 else chosen
+        chosen: Images = self.images[rows].astype(np.float32, copy=False)
+        return chosen / np.float32(255.0) if self.images.dtype == np.uint8 else chosen
 
 
 @dataclass(frozen=True)

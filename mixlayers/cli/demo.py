@@ -116,7 +116,10 @@ def run_demo(choices: Choices) -> None:
             "quick": choices.quick,
             "framework": choices.framework,
             "workers": workers,
-            "recipe": {**RECIPE, "augmentation": RECIPE["augmentation"] + (", flips" if data.flips else "")},
+            "recipe": {
+                **RECIPE,
+                "augmentation": f"{RECIPE['augmentation']}{', flips' if data.flips else ''}",
+            },
         },
         data=_describe(data, splits[0]),
         planned=len(jobs),

@@ -100,7 +100,7 @@ def draw_hidden(data: DataSet, rows: Split, weights: Mapping[str, Any], side: Si
 def _samples(data: DataSet, rows: Split) -> tuple[Images, Labels]:
     """One validation image of each of some classes."""
     labels = data.labels[rows.validation]
-    chosen = [rows.validation[labels == label][0] for label in (3, 7, 0, 5, 8, 2, 6, 4)]
+    chosen = np.array([rows.validation[labels == label][0] for label in (3, 7, 0, 5, 8, 2, 6, 4)])
     return data.take(chosen), data.labels[chosen]
 
 

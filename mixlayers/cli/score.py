@@ -78,13 +78,15 @@ def measured(
 def rescaled(probabilities: Probabilities, temperature: float) -> Probabilities:
     """What the probabilities are if the logits are divided by the temperature."""
     logs = _logs(probabilities) / temperature
-    powers: Probabilities = np.exp(logs - logs.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    powers = np.exp(logs - logs.max(axis=1, keepdims=True))
+    scaled: Probabilities = powers / powers.sum(axis=1, keepdims=True)
+    return scaled
 
 
 def _logs(probabilities: Probabilities) -> Probabilities:
     """Logits that have these probabilities; of a probability that is 0 in float64, of the smallest that is not."""
-    return np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
+    logits: Probabilities = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
+    return logits
 
 
 def accuracy(probabilities: Probabilities, labels: Classes) -> float:
