@@ -67,9 +67,16 @@ class Study:
 
 
 def main(study: Study, arguments: Sequence[str] | None = None) -> None:
-    """Run a study as its command line asks: tables, claims, and files only where told to write them."""
+    """Run a study as its command line asks: tables, claims, and files only where told to write them.
+
+    Raises:
+        SystemExit: If the images cannot be read, the record cannot be gone on with, or a claim fails.
+    """
     options = read_options(study, sys.argv[1:] if arguments is None else arguments)
-    record = collect(study, settings_of(study, options), form_of(options), options.record)
+    try:
+        record = collect(study, settings_of(study, options), form_of(options), options.record)
+    except Stop as stop:
+        raise SystemExit(str(stop)) from None
     print(study.tables(record))
     picture = study.draw(record)
     if options.out:

@@ -23,8 +23,20 @@ def gain(own: Sequence[Run], base: Sequence[Run], measure: str) -> Paired | None
     """Of the seeds that both have; None if there is none."""
     before = {run["seed"]: run for run in base}
     pairs = [(run[measure], before[run["seed"]][measure]) for run in own if run["seed"] in before]
-    smaller = measure.endswith(("nll", "ece"))
-    return paired(*zip(*pairs, strict=True), smaller_is_better=smaller) if pairs else None
+    return paired(*zip(*pairs, strict=True), smaller_is_better=is_smaller_better(measure)) if pairs else None
+
+
+def is_sure(own: Sequence[Run], base: Sequence[Run], measure: str) -> bool:
+    """Whether the mean gain is for the better, and at least two of its standard errors."""
+    found = gain(own, base, measure)
+    if found is None or found.error is None:
+        return False
+    better = -found.mean if is_smaller_better(measure) else found.mean
+    return better >= 2.0 * found.error and better > 0.0
+
+
+def is_smaller_better(measure: str) -> bool:
+    return measure.endswith(("nll", "ece"))
 
 
 def comparison(title: str, head: str, rows: Mapping[str, Sequence[Run]], base: str = "plain") -> str:

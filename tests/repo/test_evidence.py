@@ -12,7 +12,7 @@ import mixlayers
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "examples"))
 
-from evidence import Study, check, collect, form_of, public, read_options, settings_of, spread  # noqa: E402
+from evidence import Study, check, collect, form_of, main, public, read_options, settings_of, spread  # noqa: E402
 from evidence.pages import PLACE, block, filled, forms, is_begun, is_whole, studies  # noqa: E402
 
 RECORDS = sorted((ROOT / "docs" / "evidence").glob("*.json"))
@@ -178,3 +178,20 @@ def stops_at(number: int, job: dict[str, Any], done: list[int]) -> dict[str, Any
 def test_spread_is_of_a_sample() -> None:
     assert spread([0.1, 0.3], 1, 100.0) == "20.0 ± 14.1"
     assert spread([0.1], 2) == "0.10"
+
+
+def test_images_that_are_not_there_are_one_line_that_says_where_people_get_them(tmp_path: Path) -> None:
+    for study in ("few_labels", "cifar_methods"):
+        with pytest.raises(
+            SystemExit, match=r"CIFAR-10 is read from the python version of https.* is not there\."
+        ):
+            main(STUDIES[study], ["--data", f"cifar10:{tmp_path / 'nowhere'}"])
+
+
+def test_studies_on_cifar10_need_its_path(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(STUDIES["cifar_methods"], [])
+    assert "the following arguments are required: --data" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(STUDIES["cifar_methods"], ["--data", "cifar10"])
+    assert "--data cifar10:PATH needs the path to CIFAR-10, got 'cifar10'" in capsys.readouterr().err
