@@ -35,7 +35,7 @@ def options(
 
 @app.command()
 def demo(
-    data: Annotated[str, typer.Option(help="mnist5k, digits or fashion.")] = "mnist5k",
+    data: Annotated[str, typer.Option(help="mnist5k, digits, fashion or cifar10:PATH.")] = "mnist5k",
     labels_per_class: Annotated[int, typer.Option(min=1, help="Training images of each class.")] = 10,
     epochs: Annotated[
         int | None,
@@ -71,7 +71,8 @@ def demo(
 ) -> None:
     """Train a small network on few labels with each method, and compare.
 
-    The data come with installed packages; nothing is downloaded.
+    The data come with installed packages, but for CIFAR-10, which you have: its python batches, an image folder or one
+    packed file. Nothing is downloaded.
     Ends with a table; results.json and pictures stay in the output folder.
     """
     from mixlayers.cli.demo import Choices, run_demo

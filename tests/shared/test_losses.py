@@ -79,6 +79,43 @@ def test_calibration_error_counts_shares(fw, method):
     assert not target.used
 
 
+def test_temperature_gives_the_labels_the_best_likelihood(fw):
+    rng = np.random.default_rng(2)
+    logits = 4 * rng.normal(size=(60, 5)).astype(np.float32)
+    labels = np.where(rng.random(60) < 0.7, logits.argmax(1), rng.integers(5, size=60))
+
+    def nll(temperature: float, rows: slice = slice(None)) -> float:
+        scaled = scipy.special.log_softmax(logits[rows].astype(np.float64) / temperature, axis=1)
+        return -scaled[np.arange(len(scaled)), labels[rows]].mean()
+
+    found = fw.face.temperature(fw.tensor(logits), fw.tensor(labels))
+    assert isinstance(found, float)
+    assert nll(found) < min(nll(0.999 * found), nll(1.001 * found), nll(1.0))
+    soft = np.eye(5, dtype=np.float32)[labels]
+    assert fw.face.temperature(fw.tensor(logits), fw.tensor(soft)) == found
+    ignoring = np.concatenate([labels[:50], np.full(10, -7)])
+    some = fw.face.temperature(fw.tensor(logits), fw.tensor(ignoring), ignore_index=-7)
+    assert nll(some, slice(50)) < min(nll(0.999 * some, slice(50)), nll(1.001 * some, slice(50)))
+
+
+def test_temperature_refuses_what_has_none(fw):
+    labels = np.arange(12) % 5
+    logits, target, _ = mixed(fw, Mixup(), labels)
+    with pytest.raises(
+        TypeError, match=r"images that are not mixed, got a MixedTarget: call the model in eval"
+    ):
+        fw.face.temperature(fw.tensor(logits), target)
+    with pytest.raises(ValueError, match="needs a label that counts, got 12 that do not"):
+        fw.face.temperature(fw.tensor(logits), fw.tensor(np.full(12, -3)), ignore_index=-3)
+    with pytest.raises(ValueError, match=r"output must be logits of shape \(N, K\), got shape \(12,\)"):
+        fw.face.temperature(fw.tensor(logits[:, 0]), fw.tensor(labels))
+    certain = fw.tensor(np.eye(5, dtype=np.float32)[labels])
+    with pytest.warns(UserWarning, match="every label has the highest score: 0.01 is the end of the range"):
+        assert fw.face.temperature(certain, fw.tensor(labels)) == 0.01
+    with pytest.warns(UserWarning, match="guessing would do no worse: 100 is the end"):
+        fw.face.temperature(certain, fw.tensor((labels + 1) % 5))
+
+
 def test_smoothing_before_or_after_mixing_is_the_same(fw):
     """Article 003's form smooths the one-hot labels and then mixes; a loss's label_smoothing comes after."""
     labels = np.arange(12) % 5
