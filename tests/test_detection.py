@@ -5,6 +5,8 @@ import pytest
 
 from mixlayers import CutMix, Mixup, OneOf, PatchUp
 
+pytestmark = pytest.mark.arrays
+
 COUNTS = [2, 0, 3, 1]
 
 

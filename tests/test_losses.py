@@ -7,6 +7,8 @@ import scipy.special
 from mixlayers import CutMix, Mixup
 from mixlayers._core.labels.metrics import calibration_error
 
+pytestmark = pytest.mark.arrays
+
 METHODS = [Mixup(), Mixup(lam_per="sample"), CutMix()]
 
 

@@ -6,6 +6,8 @@ import reference
 
 from mixlayers import CutMix, ManifoldMixup, MixedTarget, Mixup, PatchUp
 
+pytestmark = pytest.mark.arrays
+
 METHODS = [
     Mixup(),
     Mixup(lam_per="sample", pairs="derangement"),

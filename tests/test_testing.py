@@ -10,6 +10,8 @@ import pytest
 from mixlayers import CutMix, Mixup, PatchUp
 from mixlayers.testing import check
 
+pytestmark = pytest.mark.arrays
+
 RIGHT = [
     Mixup(),
     Mixup(0.2, lam_per="sample", pairs="derangement"),

@@ -42,6 +42,7 @@ class BaseCollate(ABC):
     """
 
     framework: Framework
+    channel_dim = 1
 
     def __init__(
         self,
@@ -106,7 +107,7 @@ class BaseCollate(ABC):
             seed=self._stream_seed(),
             rank=self.rank,
             batch_dim=0,
-            channel_dim=1,
+            channel_dim=self.channel_dim,
             keep=self.keep,
         )
         self._step += 1

@@ -110,7 +110,7 @@ class Judge:
         for place, proof in trial.proofs.items():
             if proof.verdict == "no":
                 raise MixingError(
-                    _refuted(place, trial.explain(place), "in this batch, though not in one before")
+                    refuted(place, trial.explain(place), "in this batch, though not in one before")
                 )
 
     def _choose(self, trial: Trial) -> tuple[str, ...]:
@@ -144,14 +144,14 @@ class Judge:
         for place in places:
             reason = trial.reason(place)
             if reason == PARTIAL:
-                raise ValueError(_refuted(place, Proof("no", reason)))
+                raise ValueError(refuted(place, Proof("no", reason)))
             if reason and reason != UNREACHED:  # it cannot be mixed as it is: each step says so
                 warnings.warn(f"layer {place!r} is not a true mixing point ({reason}).", stacklevel=2)
             elif place != INPUT or trial.experiment.goes_unmixed():
                 provable.append(place)
         for place, proof in trial.prove(provable).items():
             if proof.verdict == "no":
-                raise ValueError(_refuted(place, trial.explain(place)))
+                raise ValueError(refuted(place, trial.explain(place)))
             self._tell(place, proof)
         self._proved = tuple(place for place, proof in trial.proofs.items() if proof.verdict == "yes")
 
@@ -188,7 +188,8 @@ class Judge:
         return Experiment(stage, few, hooks._padding.masked)
 
 
-def _refuted(place: str, proof: Proof, when: str = "") -> str:
+def refuted(place: str, proof: Proof, when: str = "") -> str:
+    """The error text for a place that is no true mixing point."""
     what = "the input" if place == INPUT else f"layer {place!r}"
     return (
         f"{what} is not a true mixing point{' ' * bool(when) + when} ({proof.reason}{ways_round(proof)}): mixing there "

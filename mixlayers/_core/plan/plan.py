@@ -152,7 +152,7 @@ class MixPlan:
             )
         for axis, (size, own) in enumerate(zip(spatial, covered.shape[1:], strict=True), start=1):
             if size != own:
-                averaged = np.tensordot(covered, _overlaps(size, own), (axis, 1))
+                averaged = np.tensordot(covered, overlaps(size, own), (axis, 1))
                 covered = np.moveaxis(averaged, -1, axis)
         give = np.asarray(1.0 - self.lam, dtype=np.float32)
         shares: npt.NDArray[np.float32] = give.reshape((-1,) + (1,) * len(spatial)) * covered
@@ -222,7 +222,7 @@ class MixPlan:
         return plan
 
 
-def _overlaps(size: int, own: int) -> npt.NDArray[np.float32]:
+def overlaps(size: int, own: int) -> npt.NDArray[np.float32]:
     """Of each of `size` equal parts of an axis, what share lies in each of `own` equal parts: (size, own)."""
     start, at = np.arange(size)[:, None] / size, np.arange(own) / own
     common = np.minimum(start + 1 / size, at + 1 / own) - np.maximum(start, at)
