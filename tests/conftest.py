@@ -1,5 +1,6 @@
 """One fixture for every framework: `fw`, with which the shared test bodies build networks and train them."""
 
+import os
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -8,11 +9,15 @@ from typing import Any
 
 import pytest
 
+# read when JAX starts: four devices that are one
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
+
 HERE = Path(__file__).parent
 FRAMEWORKS = ("torch", "paddle", "chainer")
 
 sys.path[:0] = [
-    str(HERE / folder) for folder in ("support", "frameworks", "trainers", "programs", "install", *FRAMEWORKS)
+    str(HERE / folder)
+    for folder in ("support", "frameworks", "trainers", "programs", "install", "jax", *FRAMEWORKS)
 ]
 
 

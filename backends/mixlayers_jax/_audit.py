@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -51,6 +51,9 @@ class _Shapes(Jax):
         return hasattr(x, "shape") and hasattr(x, "dtype")
 
 
+SHAPES: Final = _Shapes()
+
+
 @dataclass
 class Traced:
     """A model's jaxpr as a graph: numbered nodes, the marks among them.
@@ -70,6 +73,16 @@ class Traced:
         number = len(self.below)
         self.below[number] = [*below]
         return number
+
+    def reached(self, beside: Iterable[int]) -> set[int]:
+        """The nodes that the outputs, and what is returned beside them, come from."""
+        stack = [ROOT, *beside]
+        seen = {*stack}
+        while stack:
+            fresh = [node for node in self.below[stack.pop()] if node not in seen]
+            seen.update(fresh)
+            stack += fresh
+        return seen
 
     def read(self, jaxpr: Jaxpr, inputs: Sequence[int | None]) -> list[int | None]:
         """The nodes of a jaxpr's outputs; None for what does not come from the inputs."""
@@ -154,11 +167,11 @@ def audit_call(
     Raises:
         ValueError: If the output does not depend on the samples.
     """
-    size = batch_size(JAX, (args, kwargs), 0)
+    size = batch_size(SHAPES, (args, kwargs), 0)
     samples: list[Any] = []
 
     def hole(leaf: Any) -> Any:
-        if not JAX.is_tensor(leaf) or not leaf.ndim or len(leaf) != size:
+        if not SHAPES.is_tensor(leaf) or not leaf.ndim or leaf.shape[0] != size:
             return leaf
         samples.append(leaf)
         return _Hole(len(samples) - 1)
@@ -179,16 +192,16 @@ def audit_call(
     heads, names = outputs[: len(shape[0])], sorted(shape[1])
     traced.below[ROOT] = [node for node in heads if node is not None]
     beside = {name: node for name, node in zip(names, outputs[len(heads) :], strict=True) if node is not None}
-    graph = Graph(traced.below, {number: number for number in traced.below})
+    graph = Graph(traced.below, {number: number for number in traced.reached(beside.values())})
     known = layers([*traced.calls, *traced.inside])
     calls = {name: own for name, own in traced.calls.items() if name in known}
-    found = report(_Shapes(), known, calls, graph, {*sources}, set(), samples, size, 0, beside=beside)
-    features = {node for node, x in zip(sources, samples, strict=True) if can_mix(JAX, x, size, 0)}
+    found = report(SHAPES, known, calls, graph, {*sources}, set(), samples, size, 0, beside=beside)
+    features = {node for node, x in zip(sources, samples, strict=True) if can_mix(SHAPES, x, size, 0)}
     whole = bool(features) and separates(traced.below, features, ROOT, {*sources})
     points = tuple(_judged(traced, point) for point in found)
     found = replace(found, points=points, float_input=whole, chosen=())
     found = replace(found, chosen=auto_layers(found)) if stage_ends(points) else found
-    first = next((tuple(x.shape) for x in samples if can_mix(JAX, x, size, 0)), None)
+    first = next((tuple(x.shape) for x in samples if can_mix(SHAPES, x, size, 0)), None)
     shapes = {point.name: point.shape for point in points if point.shape}
     return Found(found, {**({INPUT: first} if first else {}), **shapes}, whole)
 

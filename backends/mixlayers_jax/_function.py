@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from mixlayers import Method
+from mixlayers._core.audit.places import Layers
 from mixlayers._core.audit.report import Audit
 from mixlayers._core.audit.verdicts import Layer
 from mixlayers._core.plan.plan import INPUT
@@ -43,21 +45,23 @@ class Mixer(BaseMixer):
     def __init__(
         self,
         model: Callable[..., Any],
-        method: Any = None,
-        layers: Any = "auto",
+        method: Method | None = None,
+        layers: Layers = "auto",
         *,
         example: Any,
         **options: Any,
     ) -> None:
-        library = Function()
-        if isinstance(layers, str) and layers == "auto":
-            library.audit(model, example)
-            layers = [*library.places]
-            if not layers:
-                raise ValueError(
-                    'the function names no place: call h = blend(h, plan, "layer1") where it may be mixed.'
-                )
-        super().__init__(library, model, method, layers, example=example, **options)
+        super().__init__(Function(), model, method, layers, example=example, **options)
+
+    def _where(self, layers: Layers) -> Layers:
+        if not self.method.hidden or not isinstance(layers, str) or layers != "auto":
+            return layers
+        named = [point.name for point in self.audit]
+        if not named:
+            raise ValueError(
+                'the function names no place: call h = blend(h, plan, "layer1") where it may be mixed.'
+            )
+        return named
 
 
 def audit(model: Callable[..., Any], example: Any) -> Audit:

@@ -104,9 +104,15 @@ class BaseMixer:
         self._found = self._library.audit(model, example)
         modules = self._library.modules(model)
         self._kinds = {name: type(module) for name, module in modules.items()}
-        self._planner.choose(layers, modules, self.audit, trust, input_is_true=self._found.whole_input)
+        self._planner.choose(
+            self._where(layers), modules, self.audit, trust, input_is_true=self._found.whole_input
+        )
         if one_compilation and not all(leaf.has_partners for leaf in self.method.leaves):
             raise ValueError(f"one_compilation=True is for methods that mix samples, got {self.method!r}.")
+
+    def _where(self, layers: Layers) -> Layers:
+        """What layers="auto" means."""
+        return layers
 
     @property
     def method(self) -> Method:

@@ -1,0 +1,9 @@
+"""One fixture for JAX's libraries: `lib`."""
+
+import pytest
+from jax_libraries import LIBRARIES
+
+
+@pytest.fixture(params=LIBRARIES, ids=lambda lib: lib.name)
+def lib(request):
+    return request.param
