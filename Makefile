@@ -10,7 +10,7 @@ OLD_NUMPY := 1.26
 VISION := .venv-vision
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-capped test-vision test-install fuzz lint bench race docs release
+.PHONY: help setup demo check test test-slow test-capped test-vision test-install fuzz lint bench race docs release
 
 help:    ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -20,18 +20,28 @@ setup: $(READY)    ## make .venv with every pinned package; the other targets do
 demo: $(READY)    ## train on data that ships with the packages and compare the methods
 	@$(RUN) -m mixlayers demo
 
+# Files side by side, a thread each: JOBS=1 for one after another.
+JOBS := 2
+SIDE_BY_SIDE := OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n $(JOBS) --dist loadfile
+
+check: lint    ## run the linters, the core's tests and PyTorch's shared ones: the fast lane
+	$(SIDE_BY_SIDE) tests/core tests/shared -k "core or torch"
+
 test: lint    ## run the linters, then the tests
-	$(RUN) -m pytest
+	$(SIDE_BY_SIDE)
 	@$(MAKE) --no-print-directory test-capped
+
+test-slow: $(READY)    ## run the tests one after another and list the slowest 30
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -q --durations 30
 
 # Near SSE4: PyTorch's, oneDNN's, MKL's (Paddle's too) and OpenBLAS's own names for it.
 CAPPED := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 OPENBLAS_CORETYPE=Nehalem \
 	MKL_ENABLE_INSTRUCTIONS=SSE4_2 MKL_CBWR=COMPATIBLE
-NUMERIC := $(addprefix tests/,test_iebn.py test_parity.py test_equality.py test_losses.py test_dropblock.py) \
+NUMERIC := $(addprefix tests/shared/,test_iebn.py test_parity.py test_equality.py test_losses.py test_dropblock.py) \
 	$(foreach name,torch paddle chainer,tests/$(name)/test_iebn.py tests/$(name)/test_blend.py) tests/paddle/test_models.py
 
 test-capped: $(READY)    ## run the numeric tests as an old processor would, which adds up in another order
-	$(CAPPED) $(RUN) -m pytest -q $(NUMERIC) -k "not googlenet"
+	$(CAPPED) $(SIDE_BY_SIDE) $(NUMERIC) -k "not googlenet"
 
 test-vision: $(VISION)/.ready    ## run the tests beside torchvision, timm and fastai, in .venv-vision (6 GB)
 	OMP_NUM_THREADS=2 $(VISION)/bin/python -m pytest tests/vision
@@ -47,7 +57,7 @@ lint: $(READY)    ## check style, types and who imports whom
 	$(RUN) -m mypy
 	$(VENV)/bin/lint-imports --no-logo
 
-EXTRAS := core chainer
+EXTRAS := core chainer augment view
 
 test-install: $(READY)    ## install EXTRAS by the README's lines into empty environments, without pip's cache
 	@$(RUN) tests/install/try_install.py $(EXTRAS)
@@ -57,7 +67,7 @@ docs: $(READY)    ## build the documentation, build/docs/index.html
 
 release: docs    ## build the wheel and the source archive into dist, and try the wheel alone
 	$(RUN) -m build --no-isolation --outdir dist
-	$(RUN) -m pytest -q tests/test_wheel.py
+	$(RUN) -m pytest -q tests/repo/test_wheel.py
 
 # The commands are those of the page's headings.
 bench: $(READY) $(VISION)/.ready    ## time what mixing costs, an hour, and write docs/results.md
@@ -70,7 +80,6 @@ race: $(READY) $(VISION)/.peers    ## check and time other libraries' mixing; PA
 		$$python benchmarks/conformance.py --out docs/peers.json --page docs/peers.md >/dev/null; done
 	$(VISION)/bin/python benchmarks/race.py $(RACE) >/dev/null
 	$(RUN) benchmarks/race.py --parts paddle $(RACE)
-	$(RUN) benchmarks/stale.py --write
 
 # A .venv whose set-up was broken off, or whose Python no longer runs, is made anew; any other is brought up to date.
 ifneq ($(shell { $(RUN) -c 'print("runs")'; } 2>/dev/null),runs)

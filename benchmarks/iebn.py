@@ -20,8 +20,8 @@ from parts.resnet import ResNet18
 from parts.timing import TINY, Row, Scale, Spread, interleave, ratio
 from torch import Tensor, nn
 
-from mixlayers_torch import _iebn_native
-from mixlayers_torch._iebn import IEBN2d
+from mixlayers_torch._iebn import native
+from mixlayers_torch._iebn.layer import IEBN2d
 
 LARGE = [(128, 64, 32, 32), (64, 256, 16, 16), (32, 64, 56, 56), (16, 128, 28, 28)]
 OTHERS = [(256, 512, 4, 4), (100, 64, 8, 8)]
@@ -54,11 +54,11 @@ class WithoutLibrary(IEBN2d):
     """As where there was no compiler."""
 
     def forward(self, input: Tensor) -> Tensor:
-        found, _iebn_native.library = _iebn_native.library, lambda: None
+        found, native.library = native.library, lambda: None
         try:
             return super().forward(input)
         finally:
-            _iebn_native.library = found
+            native.library = found
 
 
 KINDS: dict[str, Callable[[int], nn.Module]] = {

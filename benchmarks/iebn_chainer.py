@@ -15,7 +15,7 @@ import numpy as np
 from parts.report import main
 from parts.timing import TINY, Row, Scale, Spread, interleave, ratio
 
-from mixlayers_chainer._iebn import IEBN  # before Chainer, which it makes importable
+from mixlayers_chainer._iebn.layer import IEBN  # before Chainer, which it makes importable
 
 import chainer  # isort: skip
 import chainer.functions as F  # isort: skip

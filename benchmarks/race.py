@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from parts.page import put
-from parts.report import circumstances, code_of_parts, measured
+from parts.report import circumstances, measured
 from parts.timing import FULL, QUICK, TINY, Row, Scale
 from peers.loading import import_rows, loader_rows, paddle_rows
 from peers.operations import memory_rows, operation_rows, scaling_rows
@@ -40,9 +40,8 @@ PACKAGES = (
 
 
 def run(part: str, scale: Scale) -> dict[str, Any]:
-    """One part's rows, with what they were run on and by what code."""
-    found = measured(lambda: PARTS[part](scale), torch.get_num_threads(), PACKAGES)
-    return found | {"code": code_of_parts([PARTS[part]])}
+    """One part's rows, with what they were run on."""
+    return measured(lambda: PARTS[part](scale), torch.get_num_threads(), PACKAGES)
 
 
 def table(parts: dict[str, dict[str, Any]]) -> str:

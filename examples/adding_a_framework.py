@@ -2,9 +2,9 @@
 ===================================================
 
 The framework is HIPS autograd, whose models are plain functions. What the core asks of a framework is
-`mixlayers._core.framework.framework.Framework`. autograd traces NumPy's arrays, so the few operations that differ are
-below; then every method, pair policy and kind of target works. A network of two layers learns scikit-learn's digits
-with Manifold Mixup, and the gradient through the mix is compared with finite differences.
+`mixlayers.extend.Framework`. autograd traces NumPy's arrays, so the few operations that differ are below; then every
+method, pair policy and kind of target works. A network of two layers learns scikit-learn's digits with Manifold
+Mixup, and the gradient through the mix is compared with finite differences.
 """
 
 import autograd.numpy as anp
@@ -15,8 +15,7 @@ from autograd.tracer import getval
 from sklearn.datasets import load_digits
 
 from mixlayers import ManifoldMixup, MixedTarget
-from mixlayers._core.batch.mix import mix_batch
-from mixlayers._core.framework.numpy_arrays import NumPy
+from mixlayers.extend import NumPy, mix_batch
 
 # %%
 # Four operations differ from NumPy's own.

@@ -5,25 +5,47 @@
 
 import sys
 
+from mixlayers._core.audit.report import Audit as Audit
+from mixlayers._core.audit.report import Point as Point
+from mixlayers._core.batch.detection import MixedBoxes as MixedBoxes
 from mixlayers._core.errors import MixingError as MixingError
 from mixlayers._core.labels.target import MixedTarget as MixedTarget
+from mixlayers._core.methods.around import Beside as Beside
+from mixlayers._core.methods.around import Remix as Remix
 from mixlayers._core.methods.combined import OneOf as OneOf
 from mixlayers._core.methods.combined import Scheduled as Scheduled
 from mixlayers._core.methods.cutmix import CutMix as CutMix
 from mixlayers._core.methods.dropblock import DropBlock as DropBlock
 from mixlayers._core.methods.dropblock import Erasing as Erasing
+from mixlayers._core.methods.fmix import FMix as FMix
+from mixlayers._core.methods.hmix import GMix as GMix
+from mixlayers._core.methods.hmix import HMix as HMix
 from mixlayers._core.methods.method import Method as Method
 from mixlayers._core.methods.mixup import ManifoldMixup as ManifoldMixup
 from mixlayers._core.methods.mixup import Mixup as Mixup
 from mixlayers._core.methods.patchup import PatchUp as PatchUp
+from mixlayers._core.methods.resizemix import ResizeMix as ResizeMix
+from mixlayers._core.methods.specmix import SpecMix as SpecMix
 from mixlayers._core.model.history import History as History
 from mixlayers._core.model.history import MixRecord as MixRecord
+from mixlayers._core.plan.groups import Across as Across
+from mixlayers._core.plan.groups import Halves as Halves
 from mixlayers._core.plan.pairs import Apart as Apart
 from mixlayers._core.plan.pairs import Near as Near
 from mixlayers._core.plan.plan import MixPlan as MixPlan
 
 __all__ = [
+    "ResizeMix",
+    "GMix",
+    "HMix",
+    "FMix",
+    "SpecMix",
+    "Across",
+    "Halves",
+    "Beside",
+    "Remix",
     "Apart",
+    "Audit",
     "CutMix",
     "DropBlock",
     "Erasing",
@@ -32,12 +54,14 @@ __all__ = [
     "Method",
     "MixPlan",
     "MixRecord",
+    "MixedBoxes",
     "MixedTarget",
     "MixingError",
     "Mixup",
     "Near",
     "OneOf",
     "PatchUp",
+    "Point",
     "Scheduled",
 ]
 

@@ -6,22 +6,22 @@ from mixlayers_chainer._audit import audit as audit
 from mixlayers_chainer._classifier import Classifier as Classifier
 from mixlayers_chainer._classifier import ManifoldMixupClassifier as ManifoldMixupClassifier
 from mixlayers_chainer._collate import MixCollate as MixCollate
-from mixlayers_chainer._convert import convert_iebn as convert_iebn
-from mixlayers_chainer._convert import iebn_parameters as iebn_parameters
-from mixlayers_chainer._convert import revert_iebn as revert_iebn
-from mixlayers_chainer._detection import mix_detection as mix_detection
-from mixlayers_chainer._iebn import IEBN as IEBN
-from mixlayers_chainer._iebn_sync import MultiNodeIEBN as MultiNodeIEBN
+from mixlayers_chainer._functions import mix_detection as mix_detection
+from mixlayers_chainer._iebn.layer import IEBN as IEBN
+from mixlayers_chainer._iebn.convert import convert_iebn as convert_iebn
+from mixlayers_chainer._iebn.convert import iebn_parameters as iebn_parameters
+from mixlayers_chainer._iebn.convert import revert_iebn as revert_iebn
+from mixlayers_chainer._iebn.sync import MultiNodeIEBN as MultiNodeIEBN
 from mixlayers_chainer._loss import binary_cross_entropy as binary_cross_entropy
 from mixlayers_chainer._loss import cross_entropy as cross_entropy
-from mixlayers_chainer._metrics import accuracy as accuracy
-from mixlayers_chainer._metrics import calibration_error as calibration_error
-from mixlayers_chainer._mix import mix as mix
+from mixlayers_chainer._functions import accuracy as accuracy
+from mixlayers_chainer._functions import calibration_error as calibration_error
+from mixlayers_chainer._functions import mix as mix
 from mixlayers_chainer._mixer import Mixer as Mixer
 from mixlayers_chainer._sampler import RepeatedAugmentationSampler as RepeatedAugmentationSampler
-from mixlayers_chainer._wrap import get_mixer as get_mixer
-from mixlayers_chainer._wrap import unwrap as unwrap
-from mixlayers_chainer._wrap import wrap as wrap
+from mixlayers_chainer._functions import get_mixer as get_mixer
+from mixlayers_chainer._functions import unwrap as unwrap
+from mixlayers_chainer._functions import wrap as wrap
 
 __all__ = [
     "Classifier",

@@ -15,10 +15,9 @@ from mixlayers._core.audit.places import Layers, auto_layers
 from mixlayers._core.plan.plan import INPUT
 from mixlayers_chainer._audit import audit
 from mixlayers_chainer._autograd import AUTOGRAD
+from mixlayers_chainer._functions import accuracy, get_mixer
 from mixlayers_chainer._loss import cross_entropy
-from mixlayers_chainer._metrics import accuracy
 from mixlayers_chainer._mixer import Mixer
-from mixlayers_chainer._wrap import get_mixer
 
 
 class Classifier(L.Classifier):

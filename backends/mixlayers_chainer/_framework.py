@@ -11,6 +11,7 @@ from typing import Any, Final
 import chainer
 import chainer.functions as F
 import numpy as np
+import numpy.typing as npt
 from chainer import Link, Variable, backend
 from chainer.training.updaters import ParallelUpdater
 from chainer.training.updaters.multiprocess_parallel_updater import _Worker
@@ -82,6 +83,25 @@ class Chainer(Framework):
     def replace(self, x: Variable | Array, how: Replace) -> Variable | Array:
         return replace(x, how)
 
+    def scalar(self, value: Any) -> Variable:
+        return Variable(np.asarray(value) if isinstance(value, np.generic) else value, requires_grad=False)
+
+    def precise(self, x: Variable | Array) -> Variable | Array:
+        return _cast(x, np.dtype(np.float32)) if x.dtype == np.float16 else x
+
+    def like(self, x: Variable | Array, other: Variable | Array) -> Variable | Array:
+        return _cast(x, other.dtype)
+
+    def points(self, x: Variable | Array, index: npt.NDArray[np.int64]) -> Variable | Array:
+        device, (size, channels, _) = device_of(x), x.shape
+        own = (np.arange(size)[:, None, None], np.arange(channels)[:, None], index[:, None])
+        return _as_given(F.get_item(x, tuple(map(device.send, own))), x)
+
+    def where(
+        self, mask: npt.NDArray[np.bool_], x: Variable | Array, y: Variable | Array
+    ) -> Variable | Array:
+        return _as_given(F.where(device_of(x).send(mask), x, y), y)
+
     def share(self, s: Lam, beside: Variable | Array) -> float | Array:
         return share_on(s, device_of(beside))
 
@@ -104,6 +124,15 @@ class Chainer(Framework):
 
 
 CHAINER = Chainer()
+
+
+def _cast(x: Variable | Array, dtype: np.dtype[Any]) -> Variable | Array:
+    return F.cast(x, dtype) if isinstance(x, Variable) else x.astype(dtype, copy=False)
+
+
+def _as_given(result: Variable, x: Variable | Array) -> Variable | Array:
+    """An array of an array."""
+    return result if isinstance(x, Variable) else result.array
 
 
 def _frames() -> list[FrameType]:

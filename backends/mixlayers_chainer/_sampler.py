@@ -23,19 +23,6 @@ class RepeatedAugmentationSampler(BaseSampler, OrderSampler):
 
     In one process the copies are neighbours in a batch: mix with `pairs=Apart(repeats)`, which pairs no image
     with itself.
-
-    Args:
-        dataset: Anything that has a length N.
-        repeats: How often each image comes, >= 1.
-        num_replicas, rank: How many processes there are, and which this is: a ChainerMN communicator's size and
-            rank; None: one process.
-        shuffle: Whether each epoch has an order of its own.
-        seed: Equal in all processes.
-        round_to: None: ceil(N / num_replicas) indices a process. 256: floor(N // 256 * 256 / num_replicas), as in
-            DeiT and timm.
-
-    Raises:
-        ValueError: If an argument is out of its range, or `round_to` leaves no index.
     """
 
     def __call__(self, current_order: npt.NDArray[Any], current_position: int) -> npt.NDArray[np.int64]:

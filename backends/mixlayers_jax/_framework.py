@@ -74,6 +74,18 @@ class Jax(Framework):
     def replace(self, x: Any, how: Replace) -> Array:
         return replace(x, how)
 
+    def precise(self, x: Any) -> Array:
+        return jnp.asarray(x).astype(jnp.promote_types(x.dtype, jnp.float32))
+
+    def like(self, x: Any, other: Any) -> Array:
+        return jnp.asarray(x).astype(other.dtype)
+
+    def points(self, x: Any, index: Any) -> Array:
+        return jnp.take_along_axis(x, index[:, None], 2)
+
+    def where(self, mask: Any, x: Any, y: Any) -> Array:
+        return jnp.where(mask, x, y)
+
     def share(self, s: Lam, beside: Any) -> Any:
         return jnp.asarray(s) if isinstance(s, np.ndarray) else s
 

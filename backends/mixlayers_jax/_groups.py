@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import jax
 import numpy as np
 
 from mixlayers import MixPlan
 from mixlayers._core.model.planner import Planner
-from mixlayers_jax._blend import Partners
 from mixlayers_jax._plan import Plan
 
 
@@ -59,14 +59,11 @@ def grouped(
             )
         plans.append(Plan.of(drawn, shape_of(drawn), channel_dim))
 
-    def joined(name: str) -> Any:
+    def joined(*values: Any) -> Any:
         """One for the batch, or one for each sample."""
-        values = [getattr(plan, name) for plan in plans]
-        each = values[0] is not None and np.ndim(values[0]) and len(values[0]) == own and own > 1
+        each = np.ndim(values[0]) and len(values[0]) == own and own > 1
         return np.concatenate(values) if each else values[0]
 
-    perm, inverse = (
-        np.stack([getattr(plan.partners, name) for plan in plans]) for name in ("perm", "inverse")
-    )
-    parts_of = {name: joined(name) for name in ("lam", "s", "mask", "noise")}
-    return first, replace(whole, partners=Partners(perm, inverse), **parts_of)
+    partners = jax.tree.map(lambda *each: np.stack(each), *(plan.partners for plan in plans))
+    act, s = jax.tree.map(joined, *((plan.act, plan.s) for plan in plans))
+    return first, replace(whole, partners=partners, act=act, s=s)

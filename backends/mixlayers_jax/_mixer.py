@@ -17,11 +17,11 @@ from mixlayers._core.errors import MixingError, refuse
 from mixlayers._core.model.judge import Trust
 from mixlayers._core.model.mixer import call_of
 from mixlayers._core.model.planner import Planner
-from mixlayers._core.plan.plan import INPUT
+from mixlayers._core.plan.plan import INPUT, Blend
 from mixlayers_jax._audit import Found, Marks, audit_call
 from mixlayers_jax._framework import JAX
 from mixlayers_jax._groups import grouped
-from mixlayers_jax._plan import Plan
+from mixlayers_jax._plan import Plan, number
 from mixlayers_jax._target import Use, mixed_target
 
 
@@ -107,7 +107,7 @@ class BaseMixer:
         self._planner.choose(
             self._where(layers), modules, self.audit, trust, input_is_true=self._found.whole_input
         )
-        if one_compilation and not all(leaf.has_partners for leaf in self.method.leaves):
+        if one_compilation and not all(leaf.labels_mix for leaf in self.method.leaves):
             raise ValueError(f"one_compilation=True is for methods that mix samples, got {self.method!r}.")
 
     def _where(self, layers: Layers) -> Layers:
@@ -193,19 +193,30 @@ class BaseMixer:
 
     def _for_all(self, plan: Plan) -> Plan:
         """A plan in the form that all places share."""
-        leaves, size, masks = self.method.leaves, plan.batch_size, None
-        per_sample = any(leaf.lam_per != "batch" for leaf in leaves)
+        act, leaves, size = plan.act, self.method.leaves, plan.batch_size
+        if act is None:
+            act = Blend(None, number(1.0), None, None, number(0.0))  # type: ignore[arg-type]
+        if not isinstance(act, Blend):
+            raise ValueError(f"one_compilation=True is for methods that blend or paste, got {self.method!r}.")
+        per_sample, masks = any(leaf.lam_per != "batch" for leaf in leaves), None
         if any(leaf.partial for leaf in leaves):
             rows = size if per_sample else 1
             masks = {
                 place: np.ones((rows, *self._found.shapes[place][1:]), np.bool_) for place in self.places
             }
-            if plan.place is not None and plan.mask is not None:
-                masks[plan.place] &= plan.mask
-        lam, s = (np.broadcast_to(x, (size,)) if per_sample else x for x in (plan.lam, plan.s))
-        at = -1 if plan.place is None else self.places.index(plan.place)
+            if plan.place is not None and act.mask is not None:
+                masks[plan.place] &= act.mask
+        lam, s = (np.broadcast_to(x, (size,)) if per_sample else x for x in (act.lam, plan.s))
         return replace(
-            plan, lam=lam, s=s, place=None, places=self.places, at=np.int32(at), mask=masks, hard=False
+            plan,
+            act=Blend(None, lam, None, None, s),  # type: ignore[arg-type]
+            s=s,
+            masks=masks,
+            at=np.int32(-1 if plan.place is None else self.places.index(plan.place)),
+            place=None,
+            places=self.places,
+            hard=False,
+            masked=masks is not None,
         )
 
     def _actions(self, model: Any, plan: Plan | None) -> dict[str, Plan]:

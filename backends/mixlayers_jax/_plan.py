@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NoReturn
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from jax.sharding import PartitionSpec
 
 from mixlayers._core.batch.mix import can_mix, mix_tree
 from mixlayers._core.errors import refuse
 from mixlayers._core.framework.tree import leaves, tree_map
-from mixlayers._core.plan.lam import Lam
-from mixlayers._core.plan.plan import Blend, MixPlan, overlaps
+from mixlayers._core.plan.blends import Weigh
+from mixlayers._core.plan.plan import Act, Blend, MixPlan, share_map
 from mixlayers._core.plan.replacements import Replace
-from mixlayers_jax._blend import Partners, spread
+from mixlayers._core.plan.resized import Paste
+from mixlayers_jax._blend import Partners
 from mixlayers_jax._framework import JAX
 
 STATIC = {"static": True}
+
+for act, static in ((Blend, "box"), (Weigh, ""), (Paste, "channel_dim"), (Replace, "")):
+    names = [each.name for each in fields(act)]
+    jax.tree_util.register_dataclass(
+        act, [n for n in names if n != static], [n for n in names if n == static]
+    )
 
 
 @jax.tree_util.register_dataclass
@@ -33,30 +38,30 @@ class Plan:
 
     Attributes:
         partners: Who mixes with whom.
-        lam: Share of the original sample under the mask, () or (N,).
+        act: What is done at the place, as the core has it at the feature's shape; None for a clean step.
         s: Share of the partner in the label, () or (N,).
-        mask: bool, broadcastable to the feature with its batch axis first; None: everywhere. Or one for each of places.
-        noise: What is put in instead of samples, by DropBlock and Erasing.
-        scale: Their factor of the rest.
+        masks: Where one compiled function serves several places: the mask of each, if there are any.
         at: Which of `places` mixes, int32 (); -1 for none.
         place: "input", a layer's name, or None for a clean step. Static.
         places: Where one compiled function serves several places: these. Static; None: `place` says it.
         loss_scale: Factor of the loss. Static.
-        hard: Whether lam is 0, so that the partner is pasted. Static.
+        hard: Whether lam is 0 under a mask, so that the partner is pasted. Static.
+        labels_stay: Whether the labels are not mixed (DropBlock, Erasing). Static.
+        masked: Whether the partner's share differs from point to point of the feature. Static.
         channel_dim: 1 or -1, where a masked feature's channels are. Static.
     """
 
     partners: Partners
-    lam: Any
+    act: Act | None
     s: Any
-    mask: Any = None
-    noise: Any = None
-    scale: Any = None
+    masks: Any = None
     at: Any = None
     place: str | None = field(default=None, metadata=STATIC)
     places: tuple[str, ...] | None = field(default=None, metadata=STATIC)
     loss_scale: float = field(default=1.0, metadata=STATIC)
     hard: bool = field(default=False, metadata=STATIC)
+    labels_stay: bool = field(default=False, metadata=STATIC)
+    masked: bool = field(default=False, metadata=STATIC)
     channel_dim: int = field(default=-1, metadata=STATIC)
 
     @classmethod
@@ -65,19 +70,32 @@ class Plan:
 
         Args:
             plan: What the core drew.
-            shape: The feature's, batch axis first; None for a clean step, or where there is no mask.
+            shape: The feature's, batch axis first; None for a clean step, or where nothing depends on it.
             channel_dim: As of `MixPlan.blend`.
         """
         partners = Partners.drawn(plan.perm)
         if plan.place is None:
-            return cls(partners, _array(1.0), _array(0.0), channel_dim=channel_dim)
-        how = plan.blend(shape or (plan.batch_size,), channel_dim)
-        if isinstance(how, Replace):
-            made = cls(partners, _array(1.0), _array(0.0), how.mask, how.partner, _array(how.scale))
-        else:
-            hard = how.mask is not None and isinstance(how.lam, float) and how.lam == 0.0
-            made = cls(partners, _array(how.lam), _array(how.s), how.mask, hard=hard)
-        return replace(made, place=plan.place, loss_scale=plan.loss_scale, channel_dim=channel_dim)
+            return cls(partners, None, number(0.0), channel_dim=channel_dim)
+        shape = shape or (plan.batch_size,)
+        how: Any = plan.blend(shape, channel_dim)
+        hard = (
+            isinstance(how, Blend) and how.mask is not None and isinstance(how.lam, float) and how.lam == 0.0
+        )
+        s = number(how.s if isinstance(how, Replace) else plan.label_share([(how.s, shape)]))
+        given = {each.name: getattr(how, each.name) for each in fields(how)}
+        given |= dict.fromkeys({"perm", "box"} & given.keys())  # perm is among the partners
+        given = {name: _narrow(value) for name, value in given.items()}
+        return cls(
+            partners,
+            type(how)(**given),
+            s,
+            place=plan.place,
+            loss_scale=plan.loss_scale,
+            hard=hard,
+            labels_stay=not plan.mixes,
+            masked=plan.masked,
+            channel_dim=channel_dim,
+        )
 
     @property
     def batch_size(self) -> int:
@@ -91,14 +109,24 @@ class Plan:
         return self.partners.perm
 
     @property
-    def mixes(self) -> bool:
-        """Whether samples may be mixed, and so their labels."""
-        return self.noise is None and (self.place is not None or self.places is not None)
+    def lam(self) -> Any:
+        """Share of the original sample under the mask, () or (N,); 1 for a clean step."""
+        return getattr(self.act, "lam", np.float32(1.0))
 
     @property
-    def recipe(self) -> Any:
-        """The mask, where MixPlan has its recipe."""
-        return self.mask
+    def mixes(self) -> bool:
+        """Whether samples may be mixed, and their labels."""
+        return not self.labels_stay and (self.place is not None or self.places is not None)
+
+    @property
+    def lies(self) -> tuple[int, ...] | None:
+        """The shape of the mask, for labels that have points to follow it; None: there is no one mask."""
+        mask = _mask(self.act)
+        return (
+            None
+            if mask is None or not self.masked or self.places is not None
+            else getattr(mask, "shape", None)
+        )
 
     def mixed(self, place: str, x: Any, keep: Collection[str] = ()) -> Any:
         """The output of a layer, mixed if this is the plan's place.
@@ -115,8 +143,10 @@ class Plan:
             return self._mixed(x, keep) if place == self.place else x
         if place not in self.places:
             return x
-        mask = self.mask[place] if isinstance(self.mask, Mapping) else None
-        own = replace(self, place=place, places=None, at=None, mask=mask)
+        act: Any = self.act
+        own = replace(self, place=place, places=None, at=None, masks=None)
+        if self.masks is not None:
+            own = replace(own, act=replace(act, mask=self.masks[place]))
         here = self.at == self.places.index(place)
 
         def mix(leaf: Any) -> Any:
@@ -143,38 +173,30 @@ class Plan:
             "draw the plan for this batch's size, mixer.plan(len(y)), and let the batch axis be the first",
         )
 
-    def blend(self, shape: Sequence[int], channel_dim: int = -1) -> Blend | Replace:
-        """The plan for a feature of a shape: see `MixPlan.blend`."""
-        if self.mask is not None:
-            fits = self.mask.ndim == len(shape) and all(
-                own in (1, size) for own, size in zip(self.mask.shape, shape, strict=True)
+    def blend(self, shape: Sequence[int], channel_dim: int = -1) -> Act:
+        """What is done to a feature of a shape: see `MixPlan.blend`."""
+        act: Any = self.act
+        mask = _mask(act)
+        if mask is not None and not (
+            mask.ndim == len(shape)
+            and all(own in (1, size) for own, size in zip(mask.shape, shape, strict=True))
+        ):
+            refuse(
+                f"the plan's mask is for a feature of shape {tuple(mask.shape)} at {self.place!r}, which now has shape "
+                f"{tuple(shape)}",
+                "give the mixer an example like this batch; for batches of several sizes make a mixer for each",
             )
-            if not fits:
-                refuse(
-                    f"the plan's mask is for a feature of shape {tuple(self.mask.shape)} at {self.place!r}, which now "
-                    f"has shape {tuple(shape)}",
-                    "give the mixer an example like this batch; for batches of several sizes make a mixer for each",
-                )
-        if self.noise is not None:
-            return Replace(self.mask, self.noise, self.scale)
-        return Blend(self.partners.perm, 0.0 if self.hard else self.lam, self.mask, None, self.s)
+        if isinstance(act, Replace):
+            return act
+        act = replace(act, perm=self.perm)
+        return replace(act, lam=0.0) if self.hard else act
 
-    def share_map(self, shape: Sequence[int], spatial: Sequence[int], channel_dim: int = -1) -> Array:
+    def share_map(self, shape: Sequence[int], spatial: Sequence[int], channel_dim: int = -1) -> Any:
         """The partner's share at each point of labels (N, *spatial): see `MixPlan.share_map`."""
-        covered = jnp.asarray(self.mask).mean(axis=channel_dim, dtype=jnp.float32)
-        if covered.ndim - 1 != len(spatial):
-            raise ValueError(
-                f"a mask over {covered.ndim - 1} spatial axes cannot be brought to labels of shape "
-                f"(N, {', '.join(map(str, spatial))})."
-            )
-        for axis, (size, own) in enumerate(zip(spatial, covered.shape[1:], strict=True), start=1):
-            if size != own:
-                averaged = jnp.tensordot(covered, overlaps(size, own), (axis, 1))
-                covered = jnp.moveaxis(averaged, -1, axis)
-        return spread(1.0 - jnp.asarray(self.lam), covered) * covered
+        return share_map(self.act, spatial, channel_dim)  # type: ignore[arg-type]
 
     def specs(self, axis: str) -> Plan:
-        """What of a plan for groups lies on which device: `in_specs` of shard_map, or shardings' specs.
+        """Which part of a plan for groups is on which device, for shard_map's `in_specs` and for shardings.
 
         Args:
             axis: Name of the mesh's axis over which the batch is split.
@@ -184,9 +206,8 @@ class Plan:
         def spec(leaf: Any) -> PartitionSpec:
             return PartitionSpec(axis) if np.ndim(leaf) and len(leaf) == size else PartitionSpec()
 
-        whole = jax.tree.map(spec, self)
         groups = PartitionSpec(axis)
-        return replace(whole, partners=Partners(groups, groups))
+        return replace(jax.tree.map(spec, self), partners=Partners(groups, groups))
 
 
 @jax.tree_util.register_dataclass
@@ -203,7 +224,7 @@ class Placed:
     name: str = field(metadata=STATIC)
 
     def mixed(self, output: Any) -> Any:
-        """What the layer returns."""
+        """The layer's output, mixed or marked."""
         return self.action.mixed(self.name, output)
 
 
@@ -221,14 +242,26 @@ def blend(x: Any, plan: Plan | None, place: str | None = None) -> Any:
     """
     if plan is None:
         return x
-    return plan.mixed(plan.place if place is None and plan.place else place or "hidden", x)
-
-
-def _array(value: Lam) -> np.ndarray[Any, Any]:
-    """A number or array as float32; as float64 where JAX calculates so and it is known so well."""
-    return np.asarray(value, np.float32 if np.ndim(value) else jax.dtypes.canonicalize_dtype(np.float64))
+    return plan.mixed(getattr(plan, "place", None) or "hidden" if place is None else place, x)
 
 
 def stacked(plans: Sequence[Plan]) -> Plan:
     """The plans of several steps as one, for `jax.lax.scan` over them; they must be of one place, or for all places."""
     return jax.tree.map(lambda *leaves: np.stack(leaves), *plans)
+
+
+def number(value: Any) -> np.ndarray[Any, Any]:
+    """A number or array as float32; as float64 where JAX calculates so and it is known so well."""
+    return np.asarray(value, np.float32 if np.ndim(value) else jax.dtypes.canonicalize_dtype(np.float64))
+
+
+def _narrow(value: Any) -> Any:
+    """A field of the core's act as jitted functions take it."""
+    if isinstance(value, float):
+        return number(value)
+    return value.astype(np.int32) if isinstance(value, np.ndarray) and value.dtype == np.int64 else value
+
+
+def _mask(act: Any) -> Any:
+    """What of an act has the feature's shape."""
+    return getattr(act, "keep", getattr(act, "mask", None))

@@ -59,8 +59,8 @@ def mixed_target(y: Any, plan: Plan | None, use: Use | None = None) -> MixedTarg
 
 def _made(use: Use, y: Any, partner: Any, s: Any, plan: Any) -> MixedTarget:
     target = PlannedTarget(use, y, partner, s, plan, ONE_HOT)
-    shape = getattr(plan.mask, "shape", None) if isinstance(plan, Plan) else None
-    if shape:
+    shape = plan.lies if isinstance(plan, Plan) else None
+    if shape is not None:
         target.lie(JAX, [(plan.s, shape)], plan.channel_dim)
     return target
 

@@ -13,7 +13,8 @@ from mixlayers import Method
 from mixlayers._core.audit.places import Layers
 from mixlayers._core.audit.report import Audit
 from mixlayers._core.audit.verdicts import Layer
-from mixlayers._core.model.mixer import attached, check_signature, check_unwrapped
+from mixlayers._core.model.mixer import check_signature, check_unwrapped
+from mixlayers._core.model.wrapping import Wrapping
 from mixlayers_jax._audit import Marks
 from mixlayers_jax._mixer import BaseMixer, Library
 from mixlayers_jax._plan import Placed, Plan
@@ -105,18 +106,6 @@ def wrap(model: Any, method: Method | None = None, layers: Layers = "auto", **op
     return model
 
 
-def get_mixer(model: Any) -> Mixer:
-    """The mixer of a wrapped model, or of a copy of it."""
-    return attached(_mixer_of(model), model)
-
-
-def unwrap(model: Any) -> Any:
-    """Give a model its own class back, and return it."""
-    get_mixer(model)
-    object.__setattr__(model, "__class__", type(model)._mixlayers[1])
-    return model
-
-
 def audit(model: nnx.Module, example: Any) -> Audit:
     """Tell which layers are true mixing points: everything of a sample passes through them.
 
@@ -152,3 +141,11 @@ def _acting_class(base: type) -> type:
 
 def _like(base: type) -> dict[str, Any]:
     return {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
+
+
+def _restore(model: Any, mixer: Mixer) -> None:
+    object.__setattr__(model, "__class__", type(model)._mixlayers[1])
+
+
+_wrapping = Wrapping(Mixer, _mixer_of, _restore)
+unwrap, get_mixer = _wrapping.unwrap, _wrapping.get_mixer

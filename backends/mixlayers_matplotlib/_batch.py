@@ -9,6 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mixlayers import MixedTarget, MixPlan
+from mixlayers._core.batch.carry import carry_out
+from mixlayers._core.framework.numpy_arrays import NUMPY
 from mixlayers._core.plan.replacements import Replace
 from mixlayers_matplotlib._values import Array, as_features, as_numpy, limits, show_sample, title_of
 
@@ -79,16 +81,17 @@ def _mixed(values: Array, plan: MixPlan | None, shown: int) -> tuple[Array, ...]
     if plan is None or plan.place is None:
         return own, own, own, np.arange(shown), np.zeros(shown)
     how = plan.blend(values.shape)
+    mixed = carry_out(NUMPY, values, how, NUMPY.partners(plan.perm))[:shown]
     if isinstance(how, Replace):
-        put = np.broadcast_to(how.partner, values.shape)[:shown]
-        where = np.broadcast_to(how.mask, values.shape)[:shown]
-        return own, put, np.where(where, put, own * how.scale), np.arange(shown), np.zeros(shown)
-    lam = np.broadcast_to(how.lam, (len(values),))[:shown]
-    where = np.broadcast_to(True if how.mask is None else how.mask, values.shape)[:shown]
-    partners = values[how.perm[:shown]]
-    weight = where * (1.0 - lam).reshape(-1, *[1] * (values.ndim - 1))
-    mixed = own + weight * (partners - own)
-    return own, partners, mixed, how.perm[:shown], np.broadcast_to(how.s, (len(values),))[:shown]
+        return (
+            own,
+            np.broadcast_to(how.partner, values.shape)[:shown],
+            mixed,
+            np.arange(shown),
+            np.zeros(shown),
+        )
+    share = np.broadcast_to(plan.label_share([(how.s, values.shape)]), (len(values),))
+    return own, values[plan.perm[:shown]], mixed, plan.perm[:shown], share[:shown]
 
 
 def _captions(labels: Any, names: Sequence[str] | None, size: int) -> list[str]:

@@ -26,7 +26,7 @@ _FIELDS = {
         *("x", "g", "y", "weight", "bias", "weight_readjust", "bias_readjust", "running_mean", "running_var"),
         *("kept", "room", "sums", "on_weight", "on_bias", "on_weight_readjust", "on_bias_readjust"),
     ),
-    ctypes.c_double: ("count", "eps", "factor"),
+    ctypes.c_double: ("count", "eps", "factor", "correction"),
 }
 
 
@@ -77,6 +77,7 @@ class Forward:
         batch: Whether the batch's own statistics normalise, or the running ones.
         factor: Share of the new batch in the running statistics.
         eps: Added to the variance.
+        correction: What is taken from the number of values in the running variance: 1: the unbiased one, or 0.
         join: Joins mean and squares with other processes'.
     """
 
@@ -91,6 +92,7 @@ class Forward:
         batch: bool,
         factor: float,
         eps: float,
+        correction: int = 1,
         join: Join | None = None,
     ) -> None:
         self.layout, self.batch, self.eps = layout, batch, eps
@@ -100,18 +102,8 @@ class Forward:
         sums, room = layout.room()
         call = _Call(
             *(*layout.shape, layout.rows, layout.threads, batch, x, 0, y, *parameters, *running),
-            *(
-                self.kept.ctypes.data,
-                room.ctypes.data,
-                sums.ctypes.data,
-                0,
-                0,
-                0,
-                0,
-                self.count,
-                eps,
-                factor,
-            ),
+            *(self.kept.ctypes.data, room.ctypes.data, sums.ctypes.data, 0, 0, 0, 0),
+            *(self.count, eps, factor, correction),
         )
         run = passes(layout.kind)
         run.sums(ctypes.byref(call))
@@ -141,15 +133,7 @@ class Forward:
         sums, room = layout.room()
         call = _Call(
             *(*layout.shape, layout.rows, layout.threads, self.batch, x, g, dx or 0, *parameters, 0, 0),
-            *(
-                self.kept.ctypes.data,
-                room.ctypes.data,
-                sums.ctypes.data,
-                *learned,
-                self.count,
-                self.eps,
-                0.0,
-            ),
+            *(self.kept.ctypes.data, room.ctypes.data, sums.ctypes.data, *learned, self.count, self.eps),
         )
         run = passes(layout.kind)
         run.products(ctypes.byref(call))
@@ -172,7 +156,7 @@ def infer(
     kept, (sums, room) = np.empty(n * channels + 3 * channels, layout.real), layout.room()
     call = _Call(
         *(*layout.shape, layout.rows, layout.threads, False, x, 0, y, *parameters, *running),
-        *(kept.ctypes.data, room.ctypes.data, sums.ctypes.data, 0, 0, 0, 0, 0.0, eps, 0.0),
+        *(kept.ctypes.data, room.ctypes.data, sums.ctypes.data, 0, 0, 0, 0, 0.0, eps),
     )
     passes(layout.kind).infer(ctypes.byref(call))
 

@@ -72,6 +72,7 @@ struct iebn_call {
     double *sums;                                                /* (4, c): to be joined with other processes' */
     void *on_weight, *on_bias, *on_weight_readjust, *on_bias_readjust; /* (c), REAL: the parameters' gradients */
     double count, eps, factor; /* count: of values a channel, of all processes' once they are joined */
+    double correction;         /* taken from it in the running variance */
 };
 
 /* The same for the passes, which find the vectors of kept, room and sums here by name. */

@@ -131,8 +131,8 @@ static void OF_TYPE(settle)(const struct iebn *s) {
         rstd[k] = 1 / sqrt(s->squares[k] / (s->call.count > 0 ? s->call.count : 1) + s->call.eps);
         if (running_mean && s->call.count > 0) {
             running_mean[k] += s->call.factor * (s->mean[k] - running_mean[k]);
-            double unbiased = s->squares[k] / (s->call.count > 1 ? s->call.count - 1 : 1);
-            running_var[k] += s->call.factor * (unbiased - running_var[k]);
+            double rest = s->call.count - s->call.correction;
+            running_var[k] += s->call.factor * (s->squares[k] / (rest > 0 ? rest : 1) - running_var[k]);
         }
     }
 }

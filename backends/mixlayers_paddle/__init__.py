@@ -4,27 +4,27 @@ import mixlayers_paddle._needs  # noqa: F401, I001  # first: it says the way out
 
 from mixlayers_paddle._audit import audit as audit
 from mixlayers_paddle._collate import MixCollate as MixCollate
-from mixlayers_paddle._convert import convert_iebn as convert_iebn
-from mixlayers_paddle._convert import iebn_parameters as iebn_parameters
-from mixlayers_paddle._convert import revert_iebn as revert_iebn
-from mixlayers_paddle._detection import mix_detection as mix_detection
-from mixlayers_paddle._iebn import IEBN as IEBN
-from mixlayers_paddle._iebn import IEBN1D as IEBN1D
-from mixlayers_paddle._iebn import IEBN2D as IEBN2D
-from mixlayers_paddle._iebn import IEBN3D as IEBN3D
-from mixlayers_paddle._iebn import from_official_state_dict as from_official_state_dict
-from mixlayers_paddle._iebn import to_official_state_dict as to_official_state_dict
-from mixlayers_paddle._iebn_sync import SyncIEBN as SyncIEBN
+from mixlayers_paddle._functions import mix_detection as mix_detection
+from mixlayers_paddle._iebn.layer import IEBN as IEBN
+from mixlayers_paddle._iebn.layer import IEBN1D as IEBN1D
+from mixlayers_paddle._iebn.layer import IEBN2D as IEBN2D
+from mixlayers_paddle._iebn.layer import IEBN3D as IEBN3D
+from mixlayers_paddle._iebn.layer import from_official_state_dict as from_official_state_dict
+from mixlayers_paddle._iebn.layer import to_official_state_dict as to_official_state_dict
+from mixlayers_paddle._iebn.convert import convert_iebn as convert_iebn
+from mixlayers_paddle._iebn.convert import iebn_parameters as iebn_parameters
+from mixlayers_paddle._iebn.convert import revert_iebn as revert_iebn
+from mixlayers_paddle._iebn.sync import SyncIEBN as SyncIEBN
 from mixlayers_paddle._loss import binary_cross_entropy as binary_cross_entropy
 from mixlayers_paddle._loss import cross_entropy as cross_entropy
-from mixlayers_paddle._metrics import accuracy as accuracy
-from mixlayers_paddle._metrics import calibration_error as calibration_error
-from mixlayers_paddle._mix import mix as mix
+from mixlayers_paddle._functions import accuracy as accuracy
+from mixlayers_paddle._functions import calibration_error as calibration_error
+from mixlayers_paddle._functions import mix as mix
 from mixlayers_paddle._mixer import Mixer as Mixer
 from mixlayers_paddle._sampler import RepeatedAugmentationSampler as RepeatedAugmentationSampler
-from mixlayers_paddle._wrap import get_mixer as get_mixer
-from mixlayers_paddle._wrap import unwrap as unwrap
-from mixlayers_paddle._wrap import wrap as wrap
+from mixlayers_paddle._functions import get_mixer as get_mixer
+from mixlayers_paddle._functions import unwrap as unwrap
+from mixlayers_paddle._functions import wrap as wrap
 
 __all__ = [
     "IEBN",

@@ -22,21 +22,6 @@ class MixCollate(BaseCollate):
     uint8 images are blended in float32 and rounded to the nearest; other integers are refused. Worker
     processes draw differently, and differently in each epoch, from the seed that the DataLoader gives them
     (`numpy.random.seed` decides it).
-
-    Args:
-        method: An input method, for example Mixup(0.2) or CutMix().
-        num_classes: K.
-        seed: The run's seed.
-        rank: The process's number; give different ranks different numbers.
-        smoothing: Label smoothing epsilon in [0, 1).
-        labels_getter: Where the labels are in a collated batch: a key ("label"), a position (2 for samples of
-            (index, x, y)), or, as torchvision's, a function of the batch. None: the second of (x, y), or the one
-            entry of a dict or named tuple that is called label, labels, target, targets, y, class, classes or
-            category.
-        labels: What whole-number labels are: class "indices", or "rows" of 0 and 1 for each class. "auto": rows where
-            they are bool, or have num_classes > 1 columns; else indices.
-        keep: Names of floating-point entries of a dict that are no features and stay as they are, such as an image's
-            scale.
     """
 
     framework = COLLATED  # Paddle's own operators can hang in a worker that was forked after they ran

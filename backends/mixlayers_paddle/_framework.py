@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
@@ -76,6 +77,19 @@ class Paddle(Framework):
 
     def replace(self, x: Tensor, how: Replace) -> Tensor:
         return replace(x, how)
+
+    def precise(self, x: Tensor) -> Tensor:
+        return x.astype("float32") if x.dtype in (paddle.float16, paddle.bfloat16) else x
+
+    def like(self, x: Tensor, other: Tensor) -> Tensor:
+        return x.astype(other.dtype)
+
+    def points(self, x: Tensor, index: npt.NDArray[np.int64]) -> Tensor:
+        at = paddle.to_tensor(index, place=x.place).unsqueeze(1).expand([-1, x.shape[1], -1])
+        return paddle.take_along_axis(x, at, 2, broadcast=False)
+
+    def where(self, mask: npt.NDArray[np.bool_], x: Tensor, y: Tensor) -> Tensor:
+        return paddle.where(paddle.to_tensor(mask, place=x.place), x, y)
 
     def share(self, s: Lam, beside: Tensor) -> float | Tensor:
         return share_on(s, beside.place)

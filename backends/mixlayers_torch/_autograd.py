@@ -64,13 +64,16 @@ def _nested(f: Any, name: str) -> CodeType | None:
     return next((code for code in constants if getattr(code, "co_name", None) == name), None)
 
 
-_CHECKPOINT = _code(torch.utils.checkpoint.checkpoint)
+_CHECKPOINT = _code(_found("utils.checkpoint._checkpoint_impl") or torch.utils.checkpoint.checkpoint)
 _UNPACK = _nested(getattr(PRIVATE["utils.checkpoint._checkpoint_hook"], "__init__", None), "unpack_hook")
 _BACKWARDS = frozenset(
     _code(getattr(torch.autograd.function.BackwardCFunction, name, None)) for name in ("apply", "apply_boxed")
 ) - {None}
 _ENGINE = _code(PRIVATE["autograd.graph._engine_run_backward"])
-_GENERATOR = _code(PRIVATE["utils.checkpoint._checkpoint_without_reentrant_generator"])
+_GENERATOR = _code(  # PyTorch 2.14 moved what both did into functions behind them
+    _found("utils.checkpoint._checkpoint_without_reentrant_generator_impl")
+    or PRIVATE["utils.checkpoint._checkpoint_without_reentrant_generator"]
+)
 
 
 def _names(code: CodeType | None) -> tuple[str, ...]:

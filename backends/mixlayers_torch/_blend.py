@@ -34,8 +34,8 @@ class Partners:
     def on(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """perm and its inverse, int64 (N,) each, on the device."""
         if device not in self._moved:
-            perm, inverted = to_device(self._both, device)
-            self._moved[device] = (perm, inverted)
+            both = to_device(self._both, device)
+            self._moved[device] = (both[0], both[1])
         return self._moved[device]
 
     def of(self, target: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.utils.data import get_worker_info
@@ -15,7 +16,7 @@ from mixlayers._core.plan.exchanges import Permutation
 from mixlayers._core.plan.lam import Lam
 from mixlayers._core.plan.plan import Blend
 from mixlayers._core.plan.replacements import Replace
-from mixlayers_torch._blend import Partners, blend, replace, share_on
+from mixlayers_torch._blend import Partners, blend, replace, share_on, to_device
 
 IGNORED: Final = -100
 """The number of labels that do not count, by default."""
@@ -72,6 +73,19 @@ class Torch(Framework):
 
     def replace(self, x: Tensor, how: Replace) -> Tensor:
         return replace(x, how)
+
+    def precise(self, x: Tensor) -> Tensor:
+        return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+    def like(self, x: Tensor, other: Tensor) -> Tensor:
+        return x.to(other.dtype)
+
+    def points(self, x: Tensor, index: npt.NDArray[np.int64]) -> Tensor:
+        at = to_device(index, x.device)
+        return x.gather(2, at.unsqueeze(1).expand(-1, x.shape[1], -1))
+
+    def where(self, mask: npt.NDArray[np.bool_], x: Tensor, y: Tensor) -> Tensor:
+        return torch.where(to_device(mask, x.device), x, y)
 
     def share(self, s: Lam, beside: Tensor) -> float | Tensor:
         return share_on(s, beside.device)

@@ -71,7 +71,7 @@ class Place:
             how = self.mixer.traced
             if how is None or self.name not in how.group:
                 return None
-            if isinstance(output, Tensor) and output.is_floating_point() and not how.replaced:
+            if isinstance(output, Tensor) and output.is_floating_point() and not how.eager:
                 return mix_traced(output, self.name, how, self.mixer.batch_dim)
             return eagerly(self._mix, layer, output)
         return self._mix(layer, output)

@@ -22,18 +22,6 @@ class RepeatedAugmentationSampler(BaseSampler, DistributedSampler[int]):
 
     In one process the copies are neighbours in a batch: mix with `pairs=Apart(repeats)`, which pairs no image
     with itself.
-
-    Args:
-        dataset: Anything that has a length N.
-        repeats: How often each image comes, >= 1.
-        num_replicas, rank: How many processes there are, and which this is; None: torch.distributed's own.
-        shuffle: Whether each epoch has an order of its own.
-        seed: Equal in all processes.
-        round_to: None: ceil(N / num_replicas) indices a process. 256: floor(N // 256 * 256 / num_replicas), as in
-            DeiT and timm.
-
-    Raises:
-        ValueError: If an argument is out of its range, or `round_to` leaves no index.
     """
 
     def _processes(self) -> tuple[int, int]:

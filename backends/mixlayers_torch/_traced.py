@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from torch._compile import _disable_dynamo
 
 from mixlayers._core.errors import MixingError
-from mixlayers._core.plan.plan import INPUT, MixPlan
-from mixlayers._core.plan.replacements import Replace
+from mixlayers._core.plan.plan import INPUT, Blend, MixPlan
 from mixlayers_torch._blend import to_device
 
 if TYPE_CHECKING:
@@ -41,13 +40,13 @@ class Traced:
         mixer: By which name the graph asks for the mixer.
         group: The layers among which it mixes.
         masked: Whether under a mask.
-        replaced: Whether there are no partners (DropBlock, Erasing): that is done outside of the graph.
+        eager: Whether more than a blend is to be done (DropBlock, MixStyle): that is done outside of the graph.
     """
 
     mixer: str
     group: tuple[str, ...]
     masked: bool
-    replaced: bool = False
+    eager: bool = False
 
     @classmethod
     def of(cls, mixer: Mixer, plan: MixPlan | None) -> Traced | None:
@@ -59,7 +58,7 @@ class Traced:
         hidden = [place for place in mixer.places or () if place != INPUT]
         size = -(-len(hidden) // _most_groups())
         first = hidden.index(plan.place) // size * size
-        return cls(key, tuple(hidden[first : first + size]), plan.recipe is not None, not plan.mixes)
+        return cls(key, tuple(hidden[first : first + size]), plan.recipe is not None, not plan.blends)
 
 
 def forget_graphs(model: nn.Module) -> None:
@@ -110,7 +109,7 @@ def decide(feature: Tensor, mixer: str, place: str, masked: bool) -> list[Tensor
             f"the graph that was compiled for {place!r} is of another method: compile the model again."
         )
     how = plan.blend(feature.shape, own.channel_dim)
-    if isinstance(how, Replace):
+    if not isinstance(how, Blend):
         raise MixingError(f"{plan.method} is not for graphs: it is done outside of them.")
     if not acting.again:
         mixed.fire(place, [(how.s, tuple(feature.shape))])

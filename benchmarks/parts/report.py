@@ -13,15 +13,15 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
+from functools import partial
 from importlib import metadata
-from inspect import getsourcefile
 from pathlib import Path
 from typing import Any
 
-from parts.ages import ROOT, Code, code_of, line
 from parts.page import put
 from parts.timing import FULL, QUICK, TINY, Row, Scale
 
+ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 KEEP_BLOCKS = "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296"
 Part = Callable[[Scale], Iterable[Row]]
@@ -53,7 +53,7 @@ def main(
     if options.out is not None:
         options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     if options.record:
-        record(_command(), circumstances(found), rows, code_of_parts(parts[name] for name in options.parts))
+        record(_command(), circumstances(found), rows)
 
 
 def _options(parts: Mapping[str, Part], threads: int | None) -> argparse.Namespace:
@@ -116,19 +116,21 @@ def measured(run: Callable[[], Iterable[Row]], threads: int, packages: Sequence[
     rows = [row.to_dict() for row in run()]
     return {
         "date": begun.isoformat(timespec="seconds"),
+        "commit": commit(),
         "seconds": round((datetime.now(timezone.utc) - begun).total_seconds(), 1),
         "load": [load, os.getloadavg()[0]],
         "threads": threads,
         "cores": os.cpu_count(),
         "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "glibc_tunables": os.environ.get("GLIBC_TUNABLES", ""),
-        "versions": _versions(["mixlayers", *packages]),
+        "versions": versions(["mixlayers", *packages]),
         "command": " ".join(["python", *sys.argv]),
         "rows": rows,
     }
 
 
-def _versions(packages: Sequence[str]) -> dict[str, str]:
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Of these packages, where they are installed."""
     found = {}
     for name in packages:
         try:
@@ -143,30 +145,35 @@ def circumstances(found: Mapping[str, Any]) -> str:
     before, after = found["load"]
     versions = ", ".join(f"{package} {version}" for package, version in found["versions"].items())
     return (
-        f"{found['date'][:10]}, {found['threads']} threads, load {before:.1f} to {after:.1f} on "
-        f"{found['cores']} cores; {found['machine']}; {versions}"
+        f"{found['date'][:10]}, commit {found['commit']}, {found['threads']} threads, "
+        f"load {before:.1f} to {after:.1f} on {found['cores']} cores; {found['machine']}; {versions}"
     )
 
 
-def code_of_parts(parts: Iterable[Part]) -> Code:
-    """The code that these parts run."""
-    return code_of(Path(getsourcefile(part) or "").resolve() for part in parts)
+def commit(root: Path = ROOT) -> str:
+    """The commit whose code runs, with "+" where files differ from it; "unknown" without git."""
+    try:
+        git = partial(subprocess.run, cwd=root, capture_output=True, text=True, check=True)
+        head = git(["git", "rev-parse", "--short", "HEAD"]).stdout.strip()
+        changed = git(["git", "status", "--porcelain", "--untracked-files=no", "--", ":!docs"]).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head + "+" * bool(changed)
 
 
-def record(command: str, ran: str, rows: Sequence[Row], code: Code) -> None:
+def record(command: str, ran: str, rows: Sequence[Row]) -> None:
     """Write a section's record into docs/results.json, and its table into docs/results.md."""
     path = DOCS / "results.json"
     records = json.loads(path.read_text(encoding="utf-8"))
-    records[command] = {"ran": ran, "code": code, "table": table(rows).splitlines()}
+    records[command] = {"ran": ran, "table": table(rows).splitlines()}
     put(DOCS / "results.md", "measured", block(records[command]), after=f"{command}`\n")
     kept = {each: records[each] for each in sections() if each in records}
     path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 def block(kept: Mapping[str, Any]) -> str:
-    """What the page says of a record between its marks: the table, on what it ran, whether its code has changed."""
-    ran = f"{kept['ran']}." if kept["ran"] else ""
-    return "\n".join(kept["table"]) + "\n\n".join(["", *filter(None, (ran, line(kept["code"])))])
+    """A record as its page has it between the marks: the table, when it was measured, at which commit, on what."""
+    return "\n".join([*kept["table"], "", f"{kept['ran']}."])
 
 
 def table(rows: Sequence[Row]) -> str:

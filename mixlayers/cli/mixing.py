@@ -12,6 +12,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from mixlayers import CutMix, ManifoldMixup, Method, MixPlan, Mixup, PatchUp
+from mixlayers._core.plan.blends import Blend
 
 if TYPE_CHECKING:
     from mixlayers.cli.data import DataSet, Images, Labels, Split
@@ -63,7 +64,7 @@ def draw_hidden(data: DataSet, rows: Split, weights: Mapping[str, Any], side: Si
     for (title, method), plan in zip(methods.items(), plans, strict=True):
         mixed = side.hidden(dict(weights), images, labels, method, step)[0]
         blend = plan.blend(clean.shape)
-        if blend.mask is not None:
+        if isinstance(blend, Blend) and blend.mask is not None:
             lines.append((f"{title}\nmask", blend.mask[0], True))
         lines.append((f"{title}\n{1 - blend.s:.0%} + {blend.s:.0%}", mixed, False))
 

@@ -1,6 +1,3 @@
-import sys
-from pathlib import Path
+"""The shim first: it lets the tests import Chainer."""
 
-import mixlayers_chainer  # noqa: F401  # first: its shim lets the tests import Chainer
-
-sys.path.insert(0, str(Path(__file__).parent))
+import mixlayers_chainer  # noqa: F401

@@ -5,11 +5,11 @@ import chainer.functions as F
 import numpy as np
 import pytest
 from chainer import Variable
-from chainer_networks import Net
 
 from mixlayers import CutMix, ManifoldMixup, Mixup, PatchUp
 from mixlayers.chainer import cross_entropy, get_mixer, mix, unwrap, wrap
 from mixlayers_chainer._blend import _LARGE, Partners, blend
+from tests.chainer.chainer_networks import Net
 
 METHODS = [
     Mixup(),

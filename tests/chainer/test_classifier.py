@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from chainer import Variable
 from chainer.serializers import load_npz, save_npz
-from chainer_networks import LAYERS, Net, batch, classifier
 
 from mixlayers import CutMix, ManifoldMixup, Mixup, PatchUp
 from mixlayers.chainer import Classifier, ManifoldMixupClassifier, cross_entropy, mix
+from tests.chainer.chainer_networks import LAYERS, Net, batch, classifier
 
 
 def get_copy(model):

@@ -14,8 +14,8 @@ from chainer.optimizer_hooks import WeightDecay
 
 from mixlayers import ManifoldMixup
 from mixlayers_chainer import unwrap, wrap
-from mixlayers_chainer._convert import convert_iebn, iebn_parameters, revert_iebn
-from mixlayers_chainer._iebn import IEBN
+from mixlayers_chainer._iebn.convert import convert_iebn, iebn_parameters, revert_iebn
+from mixlayers_chainer._iebn.layer import IEBN
 
 AXIS = {"axis": (0, 2, 3)}
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from fw_chainer_device import ChainerDevice, DeviceArray, StandIn
 
 from mixlayers import CutMix, ManifoldMixup, Mixup, PatchUp
 from mixlayers.chainer import Classifier, MixCollate, accuracy, audit, cross_entropy, get_mixer, mix, wrap
+from tests.support.fw_chainer_device import ChainerDevice, DeviceArray, StandIn
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import chainer.links as L
 import numpy as np
 import pytest
 from chainer import Variable
-from reference_iebn import iebn, iebn_backward, running_statistics
-from rounding import limits
 
-from mixlayers_chainer._iebn import IEBN
+from mixlayers_chainer._iebn.layer import IEBN
 from mixlayers_native._library import library
+from tests.support.reference_iebn import iebn, iebn_backward, running_statistics
+from tests.support.rounding import limits
 
 NAMES = ("gamma", "beta", "weight_readjust", "bias_readjust")
 SHAPES = {  # and what to normalise over
@@ -37,7 +37,7 @@ def compiled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     if request.param:
         assert library() is not None, "the passes are not built: make setup, on a machine with a compiler"
     else:
-        monkeypatch.setattr("mixlayers_chainer._iebn_native.library", lambda: None)
+        monkeypatch.setattr("mixlayers_chainer._iebn.native.library", lambda: None)
 
 
 def axis_of(shape: tuple[int, ...]) -> tuple[int, ...]:

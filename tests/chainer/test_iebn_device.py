@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from chainer import Variable, backend
 
-from mixlayers_chainer import _iebn_kernels, _iebn_op, _iebn_statistics
-from mixlayers_chainer._iebn import IEBN
+from mixlayers_chainer._iebn import choose, measure, passes
+from mixlayers_chainer._iebn.layer import IEBN
 
 
 def random(shape: tuple[int, ...] = (8, 3, 5, 6), seed: int = 0) -> np.ndarray:
@@ -50,7 +50,7 @@ def test_on_a_device_no_array_of_the_host_is_met(
         ascontiguousarray=lambda x: x if x.flags.c_contiguous else x.copy(order="C"),
     )
     stand_in = SimpleNamespace(get_array_module=lambda x: module if isinstance(x, DeviceArray) else np)
-    for file in (_iebn_kernels, _iebn_op, _iebn_statistics):
+    for file in (choose, measure, passes):
         monkeypatch.setattr(file, "backend", stand_in)
 
     def run(send: Any) -> list[np.ndarray]:

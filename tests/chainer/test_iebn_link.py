@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from chainer import Sequential, Variable, serializers
 
-from mixlayers_chainer._iebn import ATTENTION, IEBN
+from mixlayers_chainer._iebn.layer import ATTENTION, IEBN
 
 
 def images(shape: tuple[int, ...] = (8, 3, 5, 6), seed: int = 0, dtype: str = "float32") -> np.ndarray:

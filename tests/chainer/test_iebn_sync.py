@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from chainer import Sequential, Variable
 
-from mixlayers_chainer._convert import convert_iebn, revert_iebn
-from mixlayers_chainer._iebn import IEBN
-from mixlayers_chainer._iebn_sync import MultiNodeIEBN
+from mixlayers_chainer._iebn.convert import convert_iebn, revert_iebn
+from mixlayers_chainer._iebn.layer import IEBN
+from mixlayers_chainer._iebn.sync import MultiNodeIEBN
 
 SHAPE = (12, 3, 4, 5)
 

@@ -16,7 +16,6 @@ from chainer.iterators import SerialIterator
 from chainer.serializers import load_npz
 from chainer.training import extensions
 from chainer.training.updaters import multiprocess_parallel_updater
-from chainer_networks import LAYERS, Net, batch, classifier, data
 
 from mixlayers import CutMix, Mixup
 from mixlayers.chainer import (
@@ -27,6 +26,7 @@ from mixlayers.chainer import (
     unwrap,
     wrap,
 )
+from tests.chainer.chainer_networks import LAYERS, Net, batch, classifier, data
 
 HERE = Path(__file__).parent
 

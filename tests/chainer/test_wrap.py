@@ -1,4 +1,4 @@
-"""What wrapping leaves of Chainer's own as it was; the rest is in tests/test_wrap.py."""
+"""What wrapping leaves of Chainer's own as it was; the rest is in tests/shared/test_wrap.py."""
 
 import copy
 import pickle
@@ -10,10 +10,10 @@ import chainermn
 import numpy as np
 import pytest
 from chainer import Chain, ChainList
-from chainer_networks import Block, Net
 
 from mixlayers import ManifoldMixup, Mixup, PatchUp
 from mixlayers.chainer import Mixer, cross_entropy, get_mixer, unwrap, wrap
+from tests.chainer.chainer_networks import Block, Net
 
 LAYERS = ["layer1", "layer2"]
 

@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = map(str, (ROOT, ROOT / "backends", Path(__file__).parent))
+sys.path[:0] = map(str, (ROOT, ROOT / "backends"))
 warnings.simplefilter("ignore")
 
 importlib.import_module("mixlayers.chainer")  # before chainer, which it helps to be imported
@@ -14,9 +14,9 @@ importlib.import_module("mixlayers.chainer")  # before chainer, which it helps t
 import chainer  # noqa: E402
 import chainermn  # noqa: E402
 import numpy as np  # noqa: E402
-from chainer_networks import Net  # noqa: E402
 
 from mixlayers.chainer import Classifier  # noqa: E402
+from tests.chainer.chainer_networks import Net  # noqa: E402
 
 communicator = chainermn.create_communicator("naive")
 model = Classifier(Net(), layers=["layer1", "layer2"])

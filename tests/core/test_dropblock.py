@@ -4,10 +4,9 @@ import json
 
 import numpy as np
 import pytest
-import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import ks_2samp
+from scipy.stats import ks_2samp, kstest
 
 from mixlayers import DropBlock, Erasing, Method, MixPlan, Mixup, OneOf, Scheduled
 from mixlayers._core.augment.erasing import RandomErasing
@@ -15,6 +14,7 @@ from mixlayers._core.framework.numpy_arrays import NUMPY
 from mixlayers._core.plan.masks import bernoulli, seed_rate
 from mixlayers._core.plan.replacements import Replace
 from mixlayers._core.plan.streams import MASK, stream
+from tests.support import reference
 
 
 def planned(method: Method, shape: tuple[int, ...], step: int = 0, channel_dim: int = 1) -> Replace:
@@ -103,6 +103,26 @@ def test_each_image_has_its_own_boxes_and_what_fills_them():
     assert squares.any(0).all()  # every border is reached
 
 
+def test_noise_is_standard_normal():
+    noise = planned(Erasing(1.0, value="random", scale=(0.3, 0.3)), (20, 3, 64, 64))
+    inside = noise.partner[np.broadcast_to(noise.mask, noise.partner.shape)]
+    assert len(inside) > 60000
+    assert kstest(inside, "norm").pvalue > 1e-3
+    assert np.abs(np.corrcoef(inside[1:], inside[:-1])[0, 1]) < 0.02
+
+
+def test_a_plan_from_before_the_table_of_quantiles_erases_by_the_noise_that_it_had():
+    """A dict of format 2 without `quantiles`, and the first numbers of its noise then."""
+    told = Erasing(1.0, value="pixel").plan(step=5, batch_size=4, seed=2, rank=1).to_dict()
+    del told["recipe"]["quantiles"]
+    how = MixPlan.from_dict(json.loads(json.dumps(told))).blend((4, 3, 9, 9))
+    assert how.partner[np.broadcast_to(how.mask, how.partner.shape)][:3].tolist() == [
+        -0.4164333939552307,
+        0.8677898049354553,
+        -1.3739696741104126,
+    ]
+
+
 @pytest.mark.parametrize(
     "method", [DropBlock(0.2, 3), Erasing(1.0, value="pixel"), Erasing(size=4)], ids=repr
 )
@@ -120,7 +140,7 @@ def test_methods_of_methods_take_them():
     either = OneOf({DropBlock(): 1, Mixup(): 1})
     kinds = [either.plan(step=step, batch_size=4, places=("a",)).mixes for step in range(400)]
     assert 0.4 < np.mean(kinds) < 0.6
-    assert either.has_partners and not OneOf({DropBlock(): 1, Erasing(): 2}).has_partners
+    assert either.mixes_labels and not OneOf({DropBlock(): 1, Erasing(): 2}).mixes_labels
     rising = Scheduled(DropBlock(), warmup=1000)
     acts = np.array([rising.plan(step=step, batch_size=2).place is not None for step in range(1000)])
     assert abs(acts[:500].mean() - 0.25) < 0.08 and abs(acts[500:].mean() - 0.75) < 0.08

@@ -5,7 +5,26 @@ import json
 import numpy as np
 import pytest
 
-from mixlayers import Apart, CutMix, ManifoldMixup, Mixup, Near, OneOf, PatchUp, Scheduled
+from mixlayers import (
+    Across,
+    Apart,
+    Beside,
+    CutMix,
+    DropBlock,
+    FMix,
+    GMix,
+    Halves,
+    HMix,
+    ManifoldMixup,
+    Mixup,
+    Near,
+    OneOf,
+    PatchUp,
+    Remix,
+    ResizeMix,
+    Scheduled,
+    SpecMix,
+)
 from mixlayers._core.plan.streams import stream
 from mixlayers.augment import RandAugment
 from mixlayers.presets import PRESETS
@@ -20,6 +39,16 @@ METHODS = [
     PatchUp("hard", portion=0.3, block_size=3, loss_scale=2.0),
     OneOf({Mixup(0.8): 1.0, OneOf({CutMix(): 1.0}): 2.0}, prob=0.9),
     Scheduled(CutMix(), start=2, stop=9, warmup=3),
+    Mixup(fold=True, pairs=Halves()),
+    ManifoldMixup(2.0, lam_per="sample", pairs=Across("same", "different")),
+    CutMix(axes=(-1,)),
+    FMix(decay=2.0, max_soft=0.1),
+    HMix(ratio=1.0, prob=0.5),
+    GMix(lam_per="sample"),
+    ResizeMix((0.2, 0.5)),
+    SpecMix(2, 0.1),
+    Remix(PatchUp(prob=0.5), (5, 0, 20), tau=0.3),
+    Beside(ManifoldMixup(20.0, lam_per="sample")),
 ]
 
 
@@ -56,6 +85,43 @@ def test_repr_is_the_method(method):
         (lambda: Mixup(1e308), r"alpha must be > 0 and finite, got 1e\+308"),
         (lambda: Mixup().plan(step=2**64, batch_size=2), r"step must be in .*, got 18446744073709551616"),
         (lambda: Mixup().plan(step=-1, batch_size=2), r"step must be in .*, got -1"),
+        (lambda: CutMix(axes=()), r"at least, each once, got \(\)"),
+        (lambda: CutMix(axes=(0, 0)), r"each once, got \(0, 0\)"),
+        (
+            lambda: CutMix(axes=(2,)).plan(step=0, batch_size=2).blend((2, 3, 8, 8)),
+            r"among the 2 spatial ones",
+        ),
+        (lambda: FMix(lam_per="sample"), r"one mask for the whole batch, as published, got lam_per='sample'"),
+        (lambda: FMix(decay=0.0), r"decay must be in \(0, 100\), got 0.0"),
+        (lambda: FMix(max_soft=0.6), r"max_soft must be in \[0, 0.5\], got 0.6"),
+        (lambda: FMix().plan(step=0, batch_size=2).blend((2, 3)), r"FMix needs a feature with spatial axes"),
+        (lambda: GMix().plan(step=0, batch_size=2).blend((2, 3)), r"GMix needs a feature with spatial axes"),
+        (lambda: HMix(ratio=0.0), r"ratio must be in \(0, 1\], got 0.0: for 0 use Mixup"),
+        (lambda: ResizeMix((0.5, 0.2)), r"the smaller first, got \(0.5, 0.2\)"),
+        (lambda: ResizeMix().plan(step=0, batch_size=2).blend((2, 3)), r"ResizeMix needs images or series"),
+        (lambda: SpecMix(width=1.0), r"width must be in \(0, 1\), got 1.0"),
+        (
+            lambda: SpecMix().plan(step=0, batch_size=2).blend((2, 3, 8)),
+            r"needs spectrograms .* got 1 spatial axes",
+        ),
+        (lambda: Remix(Mixup(), (5,)), r"counts must be a number >= 0 for each of two classes"),
+        (lambda: Remix(Mixup(), (5, -1)), r"counts must be a number >= 0"),
+        (lambda: Remix(Mixup(), (5, 1), k=1.0), r"k must be > 1 and finite, got 1.0"),
+        (lambda: Remix(Mixup(), (5, 1), tau=0.0), r"tau must be in \(0, 1\], got 0.0"),
+        (lambda: Remix(Mixup(), (5, 1), prob=0.5), r"give prob to the method inside, got prob=0.5 for Remix"),
+        (
+            lambda: Remix(Mixup(), (5, 1)).plan(step=0, batch_size=2),
+            r"Remix compares how frequent classes are",
+        ),
+        (
+            lambda: Remix(Mixup(), (5, 0)).plan(step=0, batch_size=2, labels=np.array([1, 2])),
+            r"no count, or one of 0, for the labels \[1, 2\]",
+        ),
+        (lambda: Beside(Mixup()).plan(step=0, batch_size=3), r"needs an even batch, .* got 3 samples"),
+        (lambda: Across("same", "same"), r"one the same and one different, got 'same' for both"),
+        (lambda: Across("any"), r"domain must be 'same' or 'different', got 'any'"),
+        (lambda: Mixup(pairs=Across()).plan(step=0, batch_size=2), r'target=\{"label": y, "domain": d\}'),
+        (lambda: Mixup(pairs=Halves(), lam_per="pair"), r"which pairs=Halves\(shuffle=True\) cannot promise"),
     ],
 )
 def test_wrong_arguments_say_the_rule_and_the_value(make, says):
@@ -76,6 +142,10 @@ def test_wrong_arguments_say_the_rule_and_the_value(make, says):
         (lambda: OneOf(Mixup()), r"a list of methods, got Mixup"),
         (lambda: OneOf(3), "a list of methods, got 3"),
         (lambda: stream(0, 0, 1.5), "step must be an integer, got 1.5"),
+        (lambda: Remix(OneOf([Mixup()]), (1, 2)), r"Remix takes one method that mixes labels.*got OneOf"),
+        (lambda: Beside(DropBlock()), r"Beside takes one method that mixes labels.*got DropBlock"),
+        (lambda: Halves(1), "shuffle must be True or False, got 1"),
+        (lambda: CutMix(axes=(0.5,)), "axes must be an integer, got 0.5"),
     ],
 )
 def test_numbers_that_are_no_integers_are_type_errors(make, says):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reference import partner_share
 
 from mixlayers import CutMix, ManifoldMixup, MixPlan, Mixup, PatchUp
 from mixlayers._core.plan.plan import FORMAT, joint_share
+from tests.support.reference import partner_share
 
 methods = st.sampled_from(
     [

@@ -134,6 +134,21 @@ def test_blocks_of_rows_and_other_axes():
     assert prove(run, run({}), ["a"], N)["a"].verdict == "yes"
 
 
+def test_scores_of_each_sample_with_each_other():
+    """CLIP's logits: a true place swaps rows and columns, one tower's swaps the rows alone."""
+    text = GENERATOR.normal(size=(N, 5))
+    clean = [X @ text.T, X, text]
+
+    def run(shifts):
+        both = shifts.get("fused", 0) + shifts.get(EVERYTHING, 0)
+        images, texts = np.roll(X, both + shifts.get("images", 0), 0), np.roll(text, both, 0)
+        return [images @ texts.T, images, texts]
+
+    found = prove(run, clean, ["images", "fused"], N)
+    assert (found["images"].verdict, found["fused"].verdict) == ("no", "yes")
+    assert found["images"].noise == 0.0
+
+
 def test_infinite_scores_are_scores():
     masked = np.where(X > 0, -np.inf, X)
     run = lambda shifts: [np.roll(masked, sum(shifts.values()), 0)]  # noqa: E731

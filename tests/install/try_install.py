@@ -1,6 +1,6 @@
 """Try the README's install lines in empty environments, from the checkout, without pip's cache.
 
-    python tests/install/try_install.py core chainer          # what CI runs
+    python tests/install/try_install.py core chainer augment view    # what CI runs, by cost
     python tests/install/try_install.py core torch paddle chainer view augment demo
 
 Each extra is tried on every Python from 3.10 that is on PATH (python3.10, python3.11 ...), and then runs a step.

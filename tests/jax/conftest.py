@@ -1,7 +1,8 @@
 """One fixture for JAX's libraries: `lib`."""
 
 import pytest
-from jax_libraries import LIBRARIES
+
+from tests.jax.jax_libraries import LIBRARIES
 
 
 @pytest.fixture(params=LIBRARIES, ids=lambda lib: lib.name)

@@ -6,24 +6,25 @@ import numpy as np
 import pytest
 from flax import linen as nn
 from flax import nnx
-from jax_libraries import LIBRARIES, WIDTH, Nnx, batch
 
 import mixlayers.jax
 import mixlayers.linen
 import mixlayers.nnx
 from mixlayers import ManifoldMixup
 from mixlayers._core.audit.report import PARTIAL, UNREACHED
+from mixlayers._core.plan.plan import Blend
 from mixlayers.jax import Plan, blend
 from mixlayers_jax._audit import IN_LOOP
 from mixlayers_jax._blend import Partners
+from tests.jax.jax_libraries import LIBRARIES, WIDTH, Nnx, batch
 
 ORDER = np.array([1, 2, 3, 0])
 
 
 def swapping(place):
     """Everything of the partner's, at a place."""
-    one, all_of_it = np.float32(0.0), np.float32(1.0)
-    return Plan(Partners.drawn(ORDER), one, all_of_it, place=place)
+    everything = Blend(None, np.float32(0.0), None, None, np.float32(1.0))
+    return Plan(Partners.drawn(ORDER), everything, np.float32(1.0), place=place)
 
 
 class Hard(nnx.Module):

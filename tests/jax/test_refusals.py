@@ -4,12 +4,12 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
-from jax_libraries import LIBRARIES, PLACES, Equinox, Linen, Nnx, batch
 
 import mixlayers.equinox
 import mixlayers.jax
 import mixlayers.nnx
 from mixlayers import CutMix, DropBlock, ManifoldMixup, MixingError, Mixup, PatchUp
+from tests.jax.jax_libraries import LIBRARIES, PLACES, Equinox, Linen, Nnx, batch
 
 
 def test_a_plan_drawn_while_tracing(lib):

@@ -4,10 +4,10 @@ import jax
 import numpy as np
 import optax
 import pytest
-from jax_libraries import PLACES, batch, by_hand, same
 
 from mixlayers import CutMix, DropBlock, ManifoldMixup, Mixup, Near, OneOf, PatchUp, Scheduled
 from mixlayers.jax import cross_entropy
+from tests.jax.jax_libraries import PLACES, batch, by_hand, same
 
 METHODS = [
     ManifoldMixup(),

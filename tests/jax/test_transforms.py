@@ -11,12 +11,12 @@ import pytest
 from flax import linen as nn
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
-from jax_libraries import PLACES, Equinox, Function, Linen, Nnx, batch, by_hand, same
 
 import mixlayers.jax
 from mixlayers import CutMix, ManifoldMixup, Mixup, PatchUp
 from mixlayers._core.plan.plan import Blend
 from mixlayers.jax import blend, cross_entropy, stacked
+from tests.jax.jax_libraries import PLACES, Equinox, Function, Linen, Nnx, batch, by_hand, same
 
 
 def loss_of(lib, mixer, model, x, y, plan):
@@ -132,7 +132,7 @@ def test_groups_mix_within_themselves_and_nothing_is_sent(method):
     assert plan.perm.shape == (4, 4)
     whole = (np.arange(4)[:, None] * 4 + plan.perm).reshape(-1)
     place = plan.place
-    flat = Blend(whole, plan.lam, plan.mask, None, plan.s)
+    flat = Blend(whole, plan.lam, plan.act.mask, None, plan.s)
     logits = by_hand(lib, model, x, flat, place)
     entropy = optax.softmax_cross_entropy_with_integer_labels
     expected = ((1 - plan.s) * entropy(logits, y) + plan.s * entropy(logits, y[whole])).mean()
@@ -261,7 +261,7 @@ def test_labels_of_pixels_follow_a_mask_inside_jit():
     logits = rng.normal(size=(6, 4, 4, 5)).astype(np.float32)
     mixer = mixlayers.jax.Mixer(lambda x, plan: blend(x, plan, "input"), CutMix(), example=x)
     plan = mixer.plan(6)
-    inside = np.broadcast_to(plan.mask, (6, 8, 8, 1))[..., 0].reshape(6, 4, 2, 4, 2).mean((2, 4))
+    inside = np.broadcast_to(plan.act.mask, (6, 8, 8, 1))[..., 0].reshape(6, 4, 2, 4, 2).mean((2, 4))
     entropy = optax.softmax_cross_entropy_with_integer_labels
     expected = (1 - inside) * entropy(logits, y) + inside * entropy(logits, y[plan.perm])
 

@@ -4,9 +4,9 @@ import sys
 
 import paddle
 import paddle.distributed as dist
-from paddle_networks import batch, net
 
 from mixlayers.paddle import cross_entropy, get_mixer, wrap
+from tests.paddle.paddle_networks import batch, net
 
 dist.init_parallel_env()
 rank = dist.get_rank()

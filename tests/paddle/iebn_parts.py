@@ -4,22 +4,25 @@ import numpy as np
 import paddle
 import pytest
 from paddle import nn
-from reference_iebn import iebn, iebn_backward
-from rounding import limits
 
-from mixlayers_paddle._iebn import IEBN1D, IEBN2D, IEBN3D
+from mixlayers_native._library import library
+from mixlayers_paddle._iebn.layer import IEBN1D, IEBN2D, IEBN3D
+from tests.support.reference_iebn import iebn, iebn_backward
+from tests.support.rounding import limits
 
 LAYERS = {2: IEBN1D, 3: IEBN1D, 4: IEBN2D, 5: IEBN3D}
 NAMES = ("weight", "bias", "weight_readjust", "bias_readjust")
 STATISTICS = ("_mean", "_variance")
 
 
-@pytest.fixture(params=["formula", "fused"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The published formula, or own kernels whatever the size."""
-    monkeypatch.setattr("mixlayers_paddle._iebn_kernels.SMALL", 0)
-    monkeypatch.setattr("mixlayers_paddle._iebn._IEBN.fused", request.param == "fused")
-    return request.param
+@pytest.fixture(params=["compiled passes", "Paddle's operations"])
+def compiled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Each test with the library and without."""
+    if request.param == "compiled passes":
+        assert library() is not None, "the passes are not built: make setup, on a machine with a compiler"
+        return True
+    monkeypatch.setattr("mixlayers_paddle._iebn.native.library", lambda: None)
+    return False
 
 
 def layer(shape: tuple[int, ...], dtype: str = "float64", **options: object) -> nn.Layer:

@@ -3,13 +3,13 @@
 import numpy as np
 import paddle
 import pytest
-import reference
-from paddle_networks import equal
 
 from mixlayers import CutMix, Mixup, PatchUp
 from mixlayers._core.plan.plan import Blend
 from mixlayers.paddle import mix
 from mixlayers_paddle._blend import Partners, blend
+from tests.paddle.paddle_networks import equal
+from tests.support import reference
 
 METHODS = [
     Mixup(),

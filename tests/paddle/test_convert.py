@@ -11,9 +11,15 @@ import pytest
 from paddle import nn
 from paddle.vision.models import resnet18
 
-from mixlayers_paddle._convert import convert_iebn, iebn_parameters, revert_iebn
-from mixlayers_paddle._iebn import IEBN1D, IEBN2D, IEBN3D, from_official_state_dict, to_official_state_dict
-from mixlayers_paddle._iebn_sync import SyncIEBN
+from mixlayers_paddle._iebn.convert import convert_iebn, iebn_parameters, revert_iebn
+from mixlayers_paddle._iebn.layer import (
+    IEBN1D,
+    IEBN2D,
+    IEBN3D,
+    from_official_state_dict,
+    to_official_state_dict,
+)
+from mixlayers_paddle._iebn.sync import SyncIEBN
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:When training, we now always track:UserWarning"),  # Paddle's BatchNorm

@@ -9,7 +9,7 @@ import pytest
 from paddle import nn
 
 from mixlayers.paddle import IEBN2D, convert_iebn, revert_iebn
-from mixlayers_paddle._iebn_act import IEBNAct
+from mixlayers_paddle._iebn.act import IEBNAct
 
 
 def images(shape: tuple[int, ...], seed: int = 0) -> paddle.Tensor:

@@ -5,26 +5,19 @@ import gc
 import numpy as np
 import paddle
 import pytest
-from iebn_parts import NAMES, array, close, layer, random, reference, run
-from iebn_parts import way as way
 from paddle import nn
 
-from mixlayers_paddle._iebn_kernels import _ThroughStatistics
+from mixlayers_paddle._iebn.native import _Step
+from tests.paddle.iebn_parts import NAMES, array, close, layer, random, reference, run
+from tests.paddle.iebn_parts import compiled as compiled
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-def test_second_derivatives(way: str, training: bool) -> None:
+def test_second_derivatives(compiled: bool, training: bool) -> None:
     """A gradient penalty: against differences of first derivatives."""
     shape = (3, 2, 3, 4)
     norm = layer(shape)
     norm.training = training
-    if way == "fused":
-        norm._mean.zero_()  # far from 0 there is no other way than the formula
-        given = paddle.to_tensor(random(shape), stop_gradient=False)
-        y = norm(given)
-        with pytest.raises(OSError, match="set `fused = False` on the layer"):  # as Paddle wraps it
-            paddle.grad([y], [given], create_graph=True)
-        return
     x, step = random(shape), np.random.default_rng(5).normal(size=shape)
 
     def slope(values: np.ndarray, graph: bool) -> tuple[paddle.Tensor, paddle.Tensor]:
@@ -39,13 +32,13 @@ def test_second_derivatives(way: str, training: bool) -> None:
     close(found.numpy(), (ahead - behind) / (2 * tiny), 1e-5)
 
 
-def test_first_layer_of_a_model_needs_no_gradient_of_x(way: str) -> None:
+def test_first_layer_of_a_model_needs_no_gradient_of_x(compiled: bool) -> None:
     norm = layer((16, 24, 16, 16))
     norm(paddle.to_tensor(random((16, 24, 16, 16)))).sum().backward()
     assert all(getattr(norm, name).grad is not None for name in NAMES)
 
 
-def test_a_retained_graph_runs_again(way: str) -> None:
+def test_a_retained_graph_runs_again(compiled: bool) -> None:
     norm, x = layer((4, 3, 5, 9)), paddle.to_tensor(random((4, 3, 5, 9)), stop_gradient=False)
     loss = nn.functional.relu(norm(x)).sum()
     loss.backward(retain_graph=True)
@@ -56,7 +49,7 @@ def test_a_retained_graph_runs_again(way: str) -> None:
 
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 @pytest.mark.parametrize("wanted", ["x", *NAMES])
-def test_asking_for_one_gradient_only(way: str, wanted: str, training: bool) -> None:
+def test_asking_for_one_gradient_only(compiled: bool, wanted: str, training: bool) -> None:
     shape = (4, 3, 5, 9)
     norm, x, gradient = layer(shape), random(shape, 1), random(shape, 2)
     norm.training = training
@@ -69,7 +62,7 @@ def test_asking_for_one_gradient_only(way: str, wanted: str, training: bool) -> 
 
 
 @pytest.mark.parametrize("frozen", [("weight",), ("bias", "weight_readjust"), NAMES], ids=str)
-def test_frozen_parameters(way: str, frozen: tuple[str, ...]) -> None:
+def test_frozen_parameters(compiled: bool, frozen: tuple[str, ...]) -> None:
     shape = (4, 3, 5, 9)
     norm, x, gradient = layer(shape), random(shape, 1), random(shape, 2)
     expected = dict(zip(("x", *NAMES), reference(norm, x, gradient, True)[1:], strict=True))
@@ -86,7 +79,7 @@ def test_frozen_parameters(way: str, frozen: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, 3.0])
-def test_constant_channels(way: str, value: float) -> None:
+def test_constant_channels(compiled: bool, value: float) -> None:
     shape = (4, 3, 5, 9)
     norm, x, gradient = layer(shape), random(shape, 1), random(shape, 2)
     x[:, 1] = value
@@ -95,15 +88,15 @@ def test_constant_channels(way: str, value: float) -> None:
         close(one, other, 1e-7)  # Paddle keeps its epsilon in float32
 
 
-def test_no_step_is_kept_alive(way: str) -> None:
+def test_no_step_is_kept_alive(compiled: bool) -> None:
     def steps() -> int:
         gc.collect()
-        return sum(type(each) is _ThroughStatistics for each in gc.get_objects())
+        return sum(type(each) is _Step for each in gc.get_objects())
 
     before, norm = steps(), layer((4, 3, 5, 9))
     x = paddle.to_tensor(random((4, 3, 5, 9)), stop_gradient=False)
     y = norm(x * 1.0)
-    assert steps() - before == (way == "fused")
+    assert steps() - before == (compiled)
     y.sum().backward(retain_graph=True)
     paddle.grad([y], [norm.weight])
     del y

@@ -14,7 +14,7 @@ WORKER = """
 import pickle, sys, warnings
 warnings.simplefilter("ignore")
 import numpy as np, paddle, paddle.distributed as dist
-from mixlayers_paddle._iebn_sync import SyncIEBN
+from mixlayers_paddle._iebn.sync import SyncIEBN
 def work(folder, processes):
     if processes > 1:
         dist.init_parallel_env()

@@ -6,11 +6,11 @@ import pytest
 from paddle import nn
 from paddle.io import Dataset
 from paddle.static import InputSpec
-from paddle_networks import Net, batch, net
 
 from mixlayers import MixingError
 from mixlayers.paddle import Mixer, get_mixer, unwrap, wrap
 from mixlayers.trainers.paddle import Mixing
+from tests.paddle.paddle_networks import Net, batch, net
 
 pytestmark = pytest.mark.filterwarnings("ignore:To copy construct from a tensor")  # paddle.Model copies so
 

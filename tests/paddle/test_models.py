@@ -3,10 +3,10 @@
 import paddle
 import pytest
 from paddle import nn
-from paddle_models import BATCH, CASES, CLASSES, logits, make
 
 from mixlayers import ManifoldMixup
 from mixlayers.paddle import audit, get_mixer, wrap
+from tests.paddle.paddle_models import BATCH, CASES, CLASSES, logits, make
 
 PARTNERS = paddle.to_tensor([1, 2, 3, 0])
 LABELS = paddle.arange(BATCH) % CLASSES

@@ -9,7 +9,7 @@ HERE = Path(__file__).parent
 
 
 def test_two_processes_keep_equal_weights_and_draw_their_own_plans(tmp_path):
-    path = os.pathsep.join([str(HERE), *filter(None, sys.path)])
+    path = os.pathsep.join(filter(None, sys.path))
     subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "paddle.distributed.launch", "--nproc_per_node", "2",
          "--backend", "gloo", "--log_dir", str(tmp_path / "log"), str(HERE / "data_parallel.py"), str(tmp_path)],

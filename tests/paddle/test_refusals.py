@@ -1,10 +1,10 @@
-"""What wrap refuses of PaddlePaddle's own; the rest is in tests/test_refusals.py."""
+"""What wrap refuses of PaddlePaddle's own; the rest is in tests/shared/test_refusals.py."""
 
 import paddle
 import pytest
-from paddle_networks import net, untouched
 
 from mixlayers.paddle import wrap
+from tests.paddle.paddle_networks import net, untouched
 
 
 @pytest.mark.filterwarnings("ignore:The program will return to single-card operation")

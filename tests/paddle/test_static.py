@@ -3,10 +3,10 @@
 import paddle
 import pytest
 from paddle import nn
-from paddle_networks import batch, close, equal, net
 
 from mixlayers import MixingError, Mixup
 from mixlayers.paddle import Mixer, audit, cross_entropy, get_mixer, mix, wrap
+from tests.paddle.paddle_networks import batch, close, equal, net
 
 pytestmark = pytest.mark.filterwarnings("ignore:Tensor do not have 'place' interface")  # Paddle's own tracing
 

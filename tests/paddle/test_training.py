@@ -1,12 +1,12 @@
-"""Steps under PaddlePaddle's own machinery; the rest is in tests/test_training.py."""
+"""Steps under PaddlePaddle's own machinery; the rest is in tests/shared/test_training.py."""
 
 import paddle
 import pytest
-from paddle_networks import batch, net
 
 from mixlayers import ManifoldMixup, MixingError, PatchUp
 from mixlayers.paddle import cross_entropy, wrap
 from mixlayers_paddle import _autograd
+from tests.paddle.paddle_networks import batch, net
 
 METHODS = [ManifoldMixup(), PatchUp("soft"), PatchUp("hard", block_size=3)]
 

@@ -1,4 +1,4 @@
-"""What wrapping must mind of PaddlePaddle's own; the rest is in tests/test_wrap.py."""
+"""What wrapping must mind of PaddlePaddle's own; the rest is in tests/shared/test_wrap.py."""
 
 import io
 import pickle
@@ -9,10 +9,10 @@ import numpy as np
 import paddle
 import pytest
 from paddle import nn
-from paddle_networks import batch, equal, net
 
 from mixlayers import Mixup, PatchUp
 from mixlayers.paddle import Mixer, cross_entropy, get_mixer, unwrap, wrap
+from tests.paddle.paddle_networks import batch, equal, net
 
 LAYERS = ["layer1", "layer2"]
 

@@ -9,19 +9,15 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 if __name__ == "__main__":
-    folders = [
-        HERE,
-        *(HERE.parent / name for name in ("support", "frameworks", "torch", "paddle", "chainer")),
-    ]
-    sys.path[:0] = [str(folder) for folder in (*folders, HERE.parents[1], HERE.parents[1] / "backends")]
+    sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "backends")]
 
 import numpy as np  # noqa: E402
-import programs_parts  # noqa: E402
-from programs_draw import program_of  # noqa: E402
-from world import World  # noqa: E402
-from world_judging import Difference, Over  # noqa: E402
 
 from mixlayers import MixingError  # noqa: E402
+from tests.programs import programs_parts  # noqa: E402
+from tests.programs.programs_draw import program_of  # noqa: E402
+from tests.programs.world import World  # noqa: E402
+from tests.programs.world_judging import Difference, Over  # noqa: E402
 
 FRAMEWORKS = ("torch", "paddle", "chainer")
 
@@ -29,7 +25,7 @@ FRAMEWORKS = ("torch", "paddle", "chainer")
 def framework(name):
     """A framework as tests use it, and the parts of its nets."""
     import_module(f"mixlayers.{name}")
-    fw = getattr(import_module(f"fw_{name}"), name.title())()
+    fw = getattr(import_module(f"tests.support.fw_{name}"), name.title())()
     return fw, getattr(programs_parts, f"{name}_parts")(fw)
 
 

@@ -1,8 +1,7 @@
 """Random programs."""
 
-from programs_nets import How
-
 from mixlayers import CutMix, ManifoldMixup, Mixup, PatchUp
+from tests.programs.programs_nets import How
 
 METHODS = (
     Mixup(),

@@ -4,12 +4,8 @@
 """
 
 import pytest
-from fuzz import FRAMEWORKS, framework, run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from programs_draw import program_of
-from world import World
-from world_judging import Difference
 
 import mixlayers._core.model.forward
 import mixlayers._core.model.layer_hooks
@@ -22,6 +18,10 @@ from mixlayers._core.model.mixer import BaseMixer
 from mixlayers._core.model.passes import _RUNNING, Pass, State, running
 from mixlayers._core.model.scope import Scope
 from mixlayers._core.model.session import Session
+from tests.programs.fuzz import FRAMEWORKS, framework, run
+from tests.programs.programs_draw import program_of
+from tests.programs.world import World
+from tests.programs.world_judging import Difference
 
 BUDGET = settings(
     max_examples=250,

@@ -3,15 +3,15 @@
 import contextlib
 
 import numpy as np
-from programs_nets import CLASSES
-from world_calls import Calls
-from world_forwards import Forwards
-from world_judging import Judging
-from world_losses import Losses
-from world_scopes import Scopes
-from world_wrapped import Wrapped
 
 from mixlayers import MixingError
+from tests.programs.programs_nets import CLASSES
+from tests.programs.world_calls import Calls
+from tests.programs.world_forwards import Forwards
+from tests.programs.world_judging import Judging
+from tests.programs.world_losses import Losses
+from tests.programs.world_scopes import Scopes
+from tests.programs.world_wrapped import Wrapped
 
 
 class World(Forwards, Calls, Scopes, Losses, Judging):

@@ -2,10 +2,9 @@
 
 from contextlib import nullcontext
 
-import programs_nets as nets
-from world_wrapped import Output
-
 from mixlayers._core.model.layer_hooks import AUDITING
+from tests.programs import programs_nets as nets
+from tests.programs.world_wrapped import Output
 
 
 class Calls:

@@ -3,9 +3,9 @@
 import copy
 import threading
 
-import programs_nets as nets
-from world_judging import Difference
-from world_wrapped import Output
+from tests.programs import programs_nets as nets
+from tests.programs.world_judging import Difference
+from tests.programs.world_wrapped import Output
 
 
 class Forwards:

@@ -1,7 +1,8 @@
 """Losses, metrics and backward passes of what forwards returned."""
 
 import numpy as np
-from programs_nets import CLASSES
+
+from tests.programs.programs_nets import CLASSES
 
 CHANGES = {"same": lambda x: x, "scaled": lambda x: x * 2.0, "sliced": lambda x: x[:, :CLASSES] + 0.5}
 

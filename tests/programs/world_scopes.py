@@ -1,6 +1,6 @@
 """Other forwards before and after the mixed one of a scope."""
 
-import programs_nets as nets
+from tests.programs import programs_nets as nets
 
 CLEAN = ("eval", "no grad", "eval no grad")
 

@@ -4,7 +4,7 @@ The oracle is the twin: it was never wrapped, and mixes as the plan says that it
 without recomputation. It asks the library for nothing but the step's number at which a program begins.
 """
 
-import programs_nets as nets
+from tests.programs import programs_nets as nets
 
 
 class Wrapped:

@@ -120,6 +120,49 @@ def replace_backward(gradient: Array, mask: Array, scale: float) -> Array:
     return np.where(mask, 0.0, gradient * scale)
 
 
+def weigh(x: Array, perm: Array, keep: Array) -> Array:
+    """`keep * x + (1 - keep) * x[perm]`, sample by sample.
+
+    Args:
+        x: (N, ...).
+        perm: Partners, (N,).
+        keep: The sample's own weights, broadcastable to x.
+    """
+    weights = np.broadcast_to(keep, x.shape).astype(np.float64)
+    return np.stack([w * x[i] + (1.0 - w) * x[perm[i]] for i, w in enumerate(weights)])
+
+
+def weigh_backward(gradient: Array, perm: Array, keep: Array) -> Array:
+    """The gradient with respect to x of `weigh(x, ...)`."""
+    weights = np.broadcast_to(keep, gradient.shape).astype(np.float64)
+    result = weights * gradient
+    for i, partner in enumerate(perm):
+        result[partner] += (1.0 - weights[i]) * gradient[i]
+    return result
+
+
+def paste_resized(x: Array, perm: Array, mask: Array, scale: float) -> tuple[Array, Array]:
+    """ResizeMix: cell (a, b) of each sample's box shows its partner's cell (floor(a / scale), floor(b / scale)).
+
+    Args:
+        x: (N, C, H, W).
+        perm: Partners, (N,).
+        mask: Where the boxes are, bool (N, 1, H, W).
+        scale: Of the sides.
+
+    Returns:
+        What is mixed; and for each of its elements the flat position in x that it comes from.
+    """
+    origin = np.arange(x.size).reshape(x.shape)
+    came = origin.copy()
+    for i, partner in enumerate(perm):
+        rows, columns = np.flatnonzero(mask[i, 0].any(1)), np.flatnonzero(mask[i, 0].any(0))
+        for a, row in enumerate(rows):
+            for b, column in enumerate(columns):
+                came[i, :, row, column] = origin[partner, :, int(a / scale), int(b / scale)]
+    return x.ravel()[came], came
+
+
 def drop_block(corners: Array, sizes: tuple[int, ...]) -> Array:
     """Where DropBlock drops.
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import peft
 import torch
 import transformers
-from models import randomise
 from torch import Tensor, nn
+
+from tests.torch.models import randomise
 
 LENGTHS = (8, 3, 5, 2, 7, 4)
 
@@ -84,6 +86,41 @@ def pictures(*, masked: bool = False) -> dict[str, Tensor]:
     widths = torch.tensor([64, 40, 50, 64, 32])
     mask = (torch.arange(64) < widths[:, None])[:, None, :].expand(5, 64, 64).long()
     return {"pixel_values": x, **({"pixel_mask": mask} if masked else {})}
+
+
+def adapted(model: nn.Module, targets: list[str]) -> nn.Module:
+    """With LoRA: all that was there is frozen, and its second factors are zero, as peft makes them."""
+    return peft.get_peft_model(
+        model, peft.LoraConfig(task_type="SEQ_CLS", r=2, lora_dropout=0.1, target_modules=targets)
+    )
+
+
+def _two_towers() -> transformers.CLIPConfig:
+    small = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 3}
+    tokens = {"bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0}
+    return transformers.CLIPConfig(
+        text_config={**small, **tokens, "vocab_size": 50, "max_position_embeddings": 8},
+        vision_config={**small, "image_size": 32, "patch_size": 8}, projection_dim=16, num_labels=3,
+    )  # fmt: skip
+
+
+def clip() -> nn.Module:
+    return randomise(transformers.CLIPModel(_two_towers()))
+
+
+def clip_classifier() -> nn.Module:
+    return randomise(transformers.CLIPForImageClassification(_two_towers()))
+
+
+def captioned() -> dict[str, Tensor]:
+    """Images, each with a text of 8 tokens."""
+    text = torch.randint(3, 50, (6, 8), generator=torch.Generator().manual_seed(3))
+    text[:, -1] = 1
+    return {"input_ids": text, **small_pictures()}
+
+
+def small_pictures() -> dict[str, Tensor]:
+    return {"pixel_values": torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(2))}
 
 
 class FrozenTable(nn.Module):

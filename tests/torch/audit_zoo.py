@@ -12,12 +12,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from audit_models import (
+from torch import nn
+
+from mixlayers._core.audit.proof import Proof
+from mixlayers._core.batch.token_masks import mask_meanings, masked_modules
+from mixlayers_torch._audit import put_on_trial
+from tests.torch.audit_models import (
     Contrast,
     FrozenTable,
     TwoHeads,
+    adapted,
     bart,
+    captioned,
     classifier,
+    clip,
+    clip_classifier,
     detr,
     gpt2,
     ids,
@@ -25,15 +34,11 @@ from audit_models import (
     padded,
     pictures,
     reformer,
+    small_pictures,
     sounds,
     wav2vec2,
 )
-from models import CASES, make
-from torch import nn
-
-from mixlayers._core.audit.proof import Proof
-from mixlayers._core.batch.token_masks import mask_meanings, masked_modules
-from mixlayers_torch._audit import put_on_trial
+from tests.torch.models import CASES, make
 
 PAGE = Path(__file__).parents[2] / "docs" / "choosing_layers.md"
 BEGIN, END = "<!-- audit zoo -->", "<!-- end of audit zoo -->"
@@ -58,6 +63,7 @@ class Case(NamedTuple):
 
 
 MASK = "attention_mask"
+LORA = "base_model.model"
 LAST = "the head reads each sample's own last token"
 ZOO = {
     "BERT, mask named": Case(
@@ -121,6 +127,31 @@ ZOO = {
     "DETR, padded": Case(
         detr, lambda: pictures(masked=True), {"model.encoder.layers.0": False}, why="the pixel mask"
     ),
+    "CLIP": Case(
+        clip, captioned,
+        {"input": False, "vision_model.encoder.layers.0": False, "text_model.encoder.layers.0": False},
+        why="the other tower",
+    ),
+    "CLIP, images alone": Case(
+        clip_classifier, small_pictures,
+        {"input": True, "vision_model.encoder.layers.0": True, "vision_model.encoder.layers.0.mlp": False},
+        why="residual",
+    ),
+    "BERT by peft's LoRA, mask named": Case(
+        lambda: adapted(classifier("Bert"), ["query", "value"]), padded,
+        {f"{LORA}.bert.embeddings": True, f"{LORA}.bert.encoder.layer.0": True,
+         f"{LORA}.bert.encoder.layer.0.attention.self.query": False,
+         f"{LORA}.bert.encoder.layer.0.attention.self.query.lora_A.default": False},
+        MASK, "the frozen layers beside it",
+    ),
+    "Llama by peft's LoRA, padded right": Case(
+        lambda: adapted(classifier("Llama", num_key_value_heads=2), ["q_proj", "v_proj"]), padded,
+        {f"{LORA}.model.layers.0": False}, MASK, LAST,
+    ),
+    "Llama by peft's LoRA, padded left": Case(
+        lambda: adapted(classifier("Llama", num_key_value_heads=2), ["q_proj", "v_proj"]),
+        lambda: padded(left=True), {f"{LORA}.model.embed_tokens": True, f"{LORA}.model.layers.0": True}, MASK,
+    ),
     "frozen embedding, low-rank branch": Case(
         own(FrozenTable), ids, {"embed": True, "blocks.0": True, "blocks.1": False, "blocks.2": True},
         why="the branch, zero at first",
@@ -151,8 +182,10 @@ ZOO = {
 
 def verdicts(case: Case) -> dict[str, tuple[str, Proof]]:
     """What the graph and the swap say of each place."""
-    model, inputs = case.build(), case.inputs()
+    inputs = case.inputs()
     args, kwargs = (inputs, {}) if isinstance(inputs, tuple) else ((), inputs)
+    with warnings.catch_warnings(action="ignore"):  # peft reads what transformers calls deprecated
+        model = case.build()
     modules = {"": model, **{name: module for name, module in model.named_modules() if name}}
     masked = masked_modules(mask_meanings(case.mask), modules) if case.mask else {}
     with warnings.catch_warnings(action="ignore"):

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from distributed_scenes import Part, full, optimiser_of
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -13,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mixlayers import CutMix, ManifoldMixup, Method, Mixup, PatchUp
 from mixlayers.torch import cross_entropy, get_mixer, wrap
+from tests.torch.distributed_scenes import Part, full, optimiser_of
 
 STEPS = 3
 METHODS: dict[str, Method] = {

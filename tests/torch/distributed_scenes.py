@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mixlayers import ManifoldMixup, PatchUp
 from mixlayers.torch import convert_iebn, cross_entropy, get_mixer, wrap
-from mixlayers_torch._iebn_sync import SyncIEBN
+from mixlayers_torch._iebn.sync import SyncIEBN
 
 STEPS = 4
 SAVED = 2

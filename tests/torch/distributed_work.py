@@ -2,8 +2,9 @@
 
 import torch
 import torch.distributed as dist
-from distributed_combinations import combinations
-from distributed_scenes import SCENES
+
+from tests.torch.distributed_combinations import combinations
+from tests.torch.distributed_scenes import SCENES
 
 
 def work(rank: int, folder: str) -> None:

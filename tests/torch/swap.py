@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from models import BATCH, logits
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
+
+from tests.torch.models import BATCH, logits
 
 PARTNERS = torch.tensor([1, 2, 3, 0])
 

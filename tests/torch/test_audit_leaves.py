@@ -7,7 +7,6 @@ from collections import deque
 import numpy as np
 import pytest
 import torch
-from networks import batch, net
 from torch import nn
 from torch._dynamo.testing import CompileCounter
 from torch.ao.nn.intrinsic.qat import LinearReLU
@@ -15,6 +14,7 @@ from torch.ao.quantization import get_default_qat_qconfig
 
 from mixlayers import ManifoldMixup
 from mixlayers.torch import audit, cross_entropy, wrap
+from tests.torch.networks import batch, net
 
 
 class Busy(nn.Module):

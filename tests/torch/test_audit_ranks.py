@@ -4,7 +4,8 @@ from pathlib import Path
 
 import torch
 import torch.multiprocessing as mp
-from audit_ranks import work
+
+from tests.torch.audit_ranks import work
 
 
 def test_what_one_rank_sees_is_refused_on_all(tmp_path: Path) -> None:

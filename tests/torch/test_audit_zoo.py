@@ -1,7 +1,12 @@
 """What the audit says of other people's models, against the truth that was set by hand."""
 
 import pytest
-from audit_zoo import BEGIN, END, PAGE, ZOO, is_proved, table, verdicts
+import torch
+
+from mixlayers import ManifoldMixup
+from mixlayers.torch import cross_entropy, get_mixer, wrap
+from tests.torch.audit_models import adapted, classifier, padded
+from tests.torch.audit_zoo import BEGIN, END, LORA, PAGE, ZOO, is_proved, table, verdicts
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -9,6 +14,22 @@ def test_the_audit_tells_the_truth(name):
     case = ZOO[name]
     found = verdicts(case)
     assert {place: is_proved(*found[place]) for place in case.truth} == case.truth
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
+def test_a_model_by_peft_trains():
+    """All but LoRA's factors is frozen, the embeddings too: auto finds its places all the same."""
+    model = wrap(adapted(classifier("Bert"), ["query", "value"]), ManifoldMixup(), mask="attention_mask")
+    for step in range(6):
+        get_mixer(model).load_state_dict({"step": step})
+        output, target = model(**padded(), target=torch.arange(6) % 3)
+        assert target.layer in get_mixer(model).places
+        cross_entropy(output.logits, target).backward()
+    assert get_mixer(model).places == (f"{LORA}.bert.encoder.layer.0", f"{LORA}.bert.encoder.layer.1")
+    trained = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+    assert any("lora_B" in name for name in trained) and not any(
+        "word_embeddings" in name for name in trained
+    )
 
 
 def test_the_page_has_what_is_found():

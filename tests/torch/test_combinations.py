@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from distributed_combinations import METHODS, Pictures, combinations, mixed
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mixlayers import MixPlan
 from mixlayers.torch import cross_entropy, get_mixer
+from tests.torch.distributed_combinations import METHODS, Pictures, combinations, mixed
 
 ROOT = Path(__file__).parents[2]
 STEPS = 5

@@ -12,10 +12,10 @@ import pytest
 import torch
 import torch._dynamo
 from torch import Tensor, nn
-from traced_step import Plain, compare
 
 from mixlayers import CutMix, ManifoldMixup, Method, MixingError, OneOf, PatchUp
 from mixlayers.torch import Mixer, cross_entropy, get_mixer, unwrap, wrap
+from tests.torch.traced_step import Plain, compare
 
 config = torch._dynamo.config
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,6 @@ import logging
 
 import pytest
 import torch
-from networks import Net, batch, net
 from pytorchcv.model_provider import get_model
 from torch import nn
 
@@ -22,6 +21,7 @@ from mixlayers.torch import (
     to_official_state_dict,
     wrap,
 )
+from tests.torch.networks import Net, batch, net
 
 
 def trained(kind=Net):

@@ -6,12 +6,12 @@ fake "lazy" device, and the forward, with the kernel that is also the backward's
 
 import pytest
 import torch
-from networks import net
 from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from mixlayers import CutMix, ManifoldMixup, Mixup, OneOf, PatchUp
 from mixlayers.torch import Mixer, accuracy, cross_entropy, get_mixer, mix, wrap
+from tests.torch.networks import net
 
 METHODS = [
     ManifoldMixup(),

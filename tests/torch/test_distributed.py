@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 import torch
 import torch.multiprocessing as mp
-from distributed_combinations import COMPILED, KINDS, Pictures, combinations, mixed, picture_step
-from distributed_combinations import STEPS as FEW_STEPS
-from distributed_scenes import (
+from torch import Tensor, nn
+
+from mixlayers import ManifoldMixup
+from mixlayers.torch import get_mixer, wrap
+from tests.torch.distributed_combinations import COMPILED, KINDS, Pictures, combinations, mixed, picture_step
+from tests.torch.distributed_combinations import STEPS as FEW_STEPS
+from tests.torch.distributed_scenes import (
     PLACES,
     SAVED,
     SCENES,
@@ -23,11 +27,7 @@ from distributed_scenes import (
     resume,
     step_of,
 )
-from distributed_work import work
-from torch import Tensor, nn
-
-from mixlayers import ManifoldMixup
-from mixlayers.torch import get_mixer, wrap
+from tests.torch.distributed_work import work
 
 WORLDS = [1, 3]
 

@@ -11,8 +11,8 @@ from torch.nn.utils import prune
 from torch.optim.swa_utils import AveragedModel
 
 from mixlayers.torch import convert_iebn, revert_iebn, update_bn
-from mixlayers_torch._iebn import IEBN2d
-from mixlayers_torch._iebn_act import IEBNAct2d
+from mixlayers_torch._iebn.act import IEBNAct2d
+from mixlayers_torch._iebn.layer import IEBN2d
 
 X = torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(0))
 
@@ -160,7 +160,7 @@ def test_a_checkpoint_of_half_precision_gives_the_attention_its_dtype() -> None:
 
 def test_half_precision_averages_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """A mean near 100 rounded to bfloat16 is off by up to .25, and the attention with it."""
-    monkeypatch.setattr("mixlayers_torch._iebn_native.library", lambda: None)
+    monkeypatch.setattr("mixlayers_torch._iebn.native.library", lambda: None)
     norm = IEBN2d(3)
     with torch.no_grad():
         norm.weight_readjust.fill_(1.0)

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from models import for_small_images
 from onnx.reference import ReferenceEvaluator
 
 from mixlayers.torch import convert_iebn
+from tests.torch.models import for_small_images
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from reference_iebn import iebn, iebn_backward, running_statistics
 from torch import Tensor
 
 from mixlayers.torch import IEBN2d
-from mixlayers_torch._iebn_fused import fused
-from mixlayers_torch._iebn_statistics import Statistics
+from mixlayers_torch._iebn.given import Parameters, Statistics
+from mixlayers_torch._iebn.inductor import fused
+from tests.support.reference_iebn import iebn, iebn_backward, running_statistics
 
 SHAPES = [(6, 5, 7), (4, 3, 5, 6), (32, 24, 16, 16), (3, 4, 2, 3, 5)]
 
@@ -55,7 +55,7 @@ def test_equals_the_reference(
     slopes = iebn_backward(array(g), array(x), *map(array, parameters), eps=1e-5, **kept)
     after = running_statistics(array(x), array(mean), array(var), 0.1)
     x.requires_grad_()
-    y = fused(x, *parameters, Statistics(mean, var, training, 0.1, 1e-5))
+    y = fused(x, Parameters(*parameters), Statistics(mean, var, training, 0.1, 1e-5))
     y.backward(g)
     close(y, expected, tolerance)
     names = ("weight", "bias", "weight_readjust", "bias_readjust")
@@ -70,7 +70,7 @@ def test_equals_the_reference(
 def test_neither_an_offset_nor_a_constant_channel_costs_digits(offset: float, scale: float) -> None:
     x = features((16, 4, 12, 12), offset, scale)[0].float()
     parameters = vectors(4, 4, torch.float32)
-    y = fused(x, *parameters, Statistics(None, None, True, 0.1, 1e-5))
+    y = fused(x, Parameters(*parameters), Statistics(None, None, True, 0.1, 1e-5))
     close(y, iebn(array(x), *map(array, parameters), eps=1e-5), 1e-5)
 
 
@@ -81,9 +81,9 @@ def test_goes_without_weight_or_bias(missing: str) -> None:
     statistics = Statistics(None, None, True, 0.1, 1e-5)
     ones, zeros = torch.ones_like(weight), torch.zeros_like(bias)
     if missing == "weight":
-        y, full = (fused(x, w, bias, *attention, statistics) for w in (None, ones))
+        y, full = (fused(x, Parameters(w, bias, *attention), statistics) for w in (None, ones))
     else:
-        y, full = (fused(x, weight, b, *attention, statistics) for b in (None, zeros))
+        y, full = (fused(x, Parameters(weight, b, *attention), statistics) for b in (None, zeros))
     torch.testing.assert_close(y, full)
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-from mixlayers_torch._iebn import IEBN1d, IEBN2d, IEBN3d, to_official_state_dict
-from mixlayers_torch._iebn_sync import SyncIEBN
+from mixlayers_torch._iebn.layer import IEBN1d, IEBN2d, IEBN3d, to_official_state_dict
+from mixlayers_torch._iebn.sync import SyncIEBN
 
 SHAPE = (32, 24, 16, 16)
 

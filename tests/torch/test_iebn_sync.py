@@ -9,11 +9,11 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from rounding import ROUNDINGS, UNIT, limits
 from torch import Tensor, nn
 
-from mixlayers_torch._iebn import IEBN1d, IEBN2d
-from mixlayers_torch._iebn_sync import SyncIEBN
+from mixlayers_torch._iebn.layer import IEBN1d, IEBN2d
+from mixlayers_torch._iebn.sync import SyncIEBN
+from tests.support.rounding import ROUNDINGS, UNIT, limits
 
 SHARES = {"unequal": [(0, 5), (5, None)], "one has nothing": [(0, 0), (0, None)]}  # of the joint batch
 PARAMETERS = ("weight", "bias", "weight_readjust", "bias_readjust")

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from models import (
+from torch import nn
+
+from mixlayers import ManifoldMixup
+from mixlayers.torch import audit, get_mixer, wrap
+from tests.torch.models import (
     BATCH,
     CASES,
     CLASSES,
@@ -14,11 +18,7 @@ from models import (
     make,
     randomise,
 )
-from swap import passes_swap_test
-from torch import nn
-
-from mixlayers import ManifoldMixup
-from mixlayers.torch import audit, get_mixer, wrap
+from tests.torch.swap import passes_swap_test
 
 CHOOSING = [name for name, case in CASES.items() if case.auto]
 LABELS = torch.arange(BATCH) % CLASSES

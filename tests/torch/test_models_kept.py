@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from models import BATCH, CASES, CLASSES, logits, make
 from torch import Tensor, nn
 
 from mixlayers import ManifoldMixup
 from mixlayers.torch import get_mixer, unwrap, wrap
+from tests.torch.models import BATCH, CASES, CLASSES, logits, make
 
 NAMES = [name for name, case in CASES.items() if case.auto]
 LABELS = torch.arange(BATCH) % CLASSES

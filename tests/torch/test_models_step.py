@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from models import BATCH, CASES, CLASSES, logits, make
-from swap import changed
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 from transformers.utils import ModelOutput
@@ -18,6 +16,8 @@ from transformers.utils import ModelOutput
 from mixlayers import ManifoldMixup, MixPlan, PatchUp
 from mixlayers._core.methods.method import Method
 from mixlayers.torch import get_mixer, wrap
+from tests.torch.models import BATCH, CASES, CLASSES, logits, make
+from tests.torch.swap import changed
 
 LABELS = torch.arange(BATCH) % CLASSES
 MANIFOLD = ManifoldMixup(pairs="derangement")

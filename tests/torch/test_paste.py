@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-import reference
 import torch
 
 from mixlayers import CutMix
 from mixlayers.torch import mix
 from mixlayers_torch import _blend
+from tests.support import reference
 
 
 @pytest.mark.parametrize(

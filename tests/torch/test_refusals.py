@@ -1,10 +1,10 @@
-"""What wrap refuses of PyTorch's own; the rest is in tests/test_refusals.py."""
+"""What wrap refuses of PyTorch's own; the rest is in tests/shared/test_refusals.py."""
 
 import pytest
-from networks import net
 from torch import nn
 
 from mixlayers.torch import wrap
+from tests.torch.networks import net
 
 
 def test_containers_are_refused():

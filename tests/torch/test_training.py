@@ -1,11 +1,11 @@
-"""Steps under PyTorch's own machinery; the rest is in tests/test_training.py."""
+"""Steps under PyTorch's own machinery; the rest is in tests/shared/test_training.py."""
 
 import pytest
 import torch
-from networks import batch, net
 
 from mixlayers import ManifoldMixup, PatchUp
 from mixlayers.torch import cross_entropy, wrap
+from tests.torch.networks import batch, net
 
 
 @pytest.mark.parametrize(

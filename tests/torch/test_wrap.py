@@ -1,13 +1,13 @@
-"""What wrapping leaves of PyTorch's own as it was; the rest is in tests/test_wrap.py."""
+"""What wrapping leaves of PyTorch's own as it was; the rest is in tests/shared/test_wrap.py."""
 
 import copy
 import io
 
 import torch
-from networks import batch, net
 from torch import nn
 
 from mixlayers.torch import Mixer, cross_entropy, get_mixer, wrap
+from tests.torch.networks import batch, net
 
 
 def test_a_model_travels_through_torch_save():

@@ -7,12 +7,12 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from digits_scene import BATCH, PLACES, Net, digits
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from mixlayers import ManifoldMixup
 from mixlayers.trainers.lightning import Mixing
+from tests.trainers.digits_scene import BATCH, PLACES, Net, digits
 
 
 class Child(pl.LightningModule):

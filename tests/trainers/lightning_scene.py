@@ -8,7 +8,11 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F
-from digits_scene import (
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from mixlayers.torch import Mixer
+from tests.trainers.digits_scene import (
     BATCH,
     LR,
     METHOD,
@@ -19,10 +23,6 @@ from digits_scene import (
     check_swapped,
     digits,
 )
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
-
-from mixlayers.torch import Mixer
 
 NOISE = "ignore:.*(LeafSpec|many workers|num_workers|number of training batches|You defined a `valid).*"
 X, Y, TEST_X, TEST_Y = digits()

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from digits_scene import BATCH, TRAIN, Net, digits
 from torch import Tensor, nn
 
 from mixlayers import ManifoldMixup, OneOf, PatchUp
 from mixlayers.torch import Mixer
+from tests.trainers.digits_scene import BATCH, TRAIN, Net, digits
 
 METHOD = OneOf({ManifoldMixup(): 1, PatchUp("soft", portion=0.3): 1}, prob=0.9)
 PLACES = ("one", "two")

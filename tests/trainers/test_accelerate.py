@@ -11,11 +11,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
-from digits_scene import BATCH, EPOCHS, METHOD, PLACES, STEPS, Net, Swap, check_swapped, digits
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from mixlayers.torch import Mixer
+from tests.trainers.digits_scene import BATCH, EPOCHS, METHOD, PLACES, STEPS, Net, Swap, check_swapped, digits
 
 X, Y, TEST_X, TEST_Y = digits()
 

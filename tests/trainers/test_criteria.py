@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from digits_scene import METHOD, PLACES, Net, digits
 from torch import Tensor, nn
 
 from mixlayers import MixingError
 from mixlayers.torch import Mixer
+from tests.trainers.digits_scene import METHOD, PLACES, Net, digits
 
 BACKEND = "aot_eager"
 X, Y, *_ = digits()

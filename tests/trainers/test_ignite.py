@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from digits_scene import BATCH, EPOCHS, METHOD, PLACES, STEPS, Net, Swap, check_swapped, digits
 from ignite.engine import DeterministicEngine, Events, create_supervised_evaluator, create_supervised_trainer
 from ignite.handlers import Checkpoint, DiskSaver
 from ignite.metrics import Accuracy, Loss
@@ -15,6 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from mixlayers.torch import Mixer, unwrap
+from tests.trainers.digits_scene import BATCH, EPOCHS, METHOD, PLACES, STEPS, Net, Swap, check_swapped, digits
 
 X, Y, TEST_X, TEST_Y = digits()
 

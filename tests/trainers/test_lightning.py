@@ -9,7 +9,11 @@ import lightning.pytorch as pl
 import pytest
 import torch
 import torch.nn.functional as F
-from digits_scene import (
+from torch import nn
+
+from mixlayers import CutMix, Mixup, PatchUp
+from mixlayers.trainers.lightning import Mixing
+from tests.trainers.digits_scene import (
     BATCH,
     EPOCHS,
     METHOD,
@@ -19,7 +23,7 @@ from digits_scene import (
     Swap,
     hooks,
 )
-from lightning_scene import (
+from tests.trainers.lightning_scene import (
     KINDS,
     NOISE,
     TEST_X,
@@ -35,10 +39,6 @@ from lightning_scene import (
     same,
     trainer,
 )
-from torch import nn
-
-from mixlayers import CutMix, Mixup, PatchUp
-from mixlayers.trainers.lightning import Mixing
 
 pytestmark = pytest.mark.filterwarnings(NOISE)
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from digits_scene import PLACES, Swap, hooks
-from lightning_scene import NOISE, Functional, Lit, Own, Probe, loader, made, net_of, trainer
 from torch import Tensor, nn
 
 from mixlayers.trainers.lightning import Mixing
+from tests.trainers.digits_scene import PLACES, Swap, hooks
+from tests.trainers.lightning_scene import NOISE, Functional, Lit, Own, Probe, loader, made, net_of, trainer
 
 pytestmark = pytest.mark.filterwarnings(NOISE)
 BACKEND = "aot_eager"  # all of torch.compile but the code that it writes

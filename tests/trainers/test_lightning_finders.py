@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from digits_scene import METHOD, PLACES, hooks
 from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
 from lightning.pytorch.tuner import Tuner
-from lightning_scene import NOISE, Lit, by_hand, inventory, loader, made, same, trainer
 
 from mixlayers.torch import get_mixer
 from mixlayers.trainers.lightning import Mixing
+from tests.trainers.digits_scene import METHOD, PLACES, hooks
+from tests.trainers.lightning_scene import NOISE, Lit, by_hand, inventory, loader, made, same, trainer
 
 pytestmark = pytest.mark.filterwarnings(NOISE, "ignore:Be aware that when using `ckpt_path`")
 

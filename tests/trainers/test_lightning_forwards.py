@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from digits_scene import METHOD, PLACES, Net
 from lightning.pytorch.utilities import CombinedLoader
-from lightning_scene import NOISE, Functional, X, Y, by_hand, loader, made, same, trainer
 from torch import Tensor, nn
 
 from mixlayers.torch import get_mixer
 from mixlayers.trainers.lightning import Mixing
+from tests.trainers.digits_scene import METHOD, PLACES, Net
+from tests.trainers.lightning_scene import NOISE, Functional, X, Y, by_hand, loader, made, same, trainer
 
 pytestmark = pytest.mark.filterwarnings(NOISE)
 

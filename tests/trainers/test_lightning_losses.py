@@ -9,13 +9,13 @@ import lightning.pytorch as pl
 import pytest
 import torch
 import torch.nn.functional as F
-from digits_scene import METHOD, PLACES, hooks
-from lightning_scene import NOISE, Functional, by_hand, inventory, loader, made, same, trainer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mixlayers import ManifoldMixup, MixingError
 from mixlayers.trainers.lightning import Mixing
+from tests.trainers.digits_scene import METHOD, PLACES, hooks
+from tests.trainers.lightning_scene import NOISE, Functional, by_hand, inventory, loader, made, same, trainer
 
 pytestmark = pytest.mark.filterwarnings(NOISE)
 

@@ -9,13 +9,17 @@ import lightning.pytorch as pl
 import pytest
 import torch
 import torch.nn.functional as F
-from digits_scene import (
+from torch import Tensor, nn
+
+from mixlayers import MixingError
+from mixlayers.trainers.lightning import Mixing
+from tests.trainers.digits_scene import (
     METHOD,
     PLACES,
     Swap,
     hooks,
 )
-from lightning_scene import (
+from tests.trainers.lightning_scene import (
     NOISE,
     Functional,
     Lit,
@@ -27,10 +31,6 @@ from lightning_scene import (
     same,
     trainer,
 )
-from torch import Tensor, nn
-
-from mixlayers import MixingError
-from mixlayers.trainers.lightning import Mixing
 
 pytestmark = pytest.mark.filterwarnings(NOISE)
 

@@ -14,7 +14,13 @@ import pytest
 import pytorch_lightning
 import torch
 import torch.nn.functional as F
-from digits_scene import (
+from lightning.pytorch.callbacks import EMAWeightAveraging, StochasticWeightAveraging
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from torch import nn
+
+from mixlayers import Scheduled
+from mixlayers.trainers.lightning import Mixing
+from tests.trainers.digits_scene import (
     BATCH,
     LR,
     METHOD,
@@ -23,9 +29,7 @@ from digits_scene import (
     Net,
     hooks,
 )
-from lightning.pytorch.callbacks import EMAWeightAveraging, StochasticWeightAveraging
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from lightning_scene import (
+from tests.trainers.lightning_scene import (
     NOISE,
     Functional,
     Lit,
@@ -36,10 +40,6 @@ from lightning_scene import (
     same,
     trainer,
 )
-from torch import nn
-
-from mixlayers import Scheduled
-from mixlayers.trainers.lightning import Mixing
 
 pytestmark = pytest.mark.filterwarnings(NOISE)
 

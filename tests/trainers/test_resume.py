@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import resume_scene
 import torch
-from resume_scene import EPOCH, EPOCHS, EVERY, LOOPS
+
+from tests.trainers import resume_scene
+from tests.trainers.resume_scene import EPOCH, EPOCHS, EVERY, LOOPS
 
 ROOT = Path(__file__).parents[2]
 STEPS = random.Random(20261122).sample(range(EVERY, EPOCHS * EPOCH), len(LOOPS))

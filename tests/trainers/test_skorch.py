@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from digits_scene import (
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from skorch import NeuralNetClassifier
+from skorch.callbacks import Callback, Checkpoint, LoadInitState, LRScheduler
+from torch import Tensor, nn
+
+from mixlayers import ManifoldMixup, MixingError, Mixup, OneOf
+from mixlayers.torch import Mixer
+from mixlayers.trainers.skorch import Mixing
+from tests.trainers.digits_scene import (
     BATCH,
     EPOCHS,
     LR,
@@ -24,15 +33,6 @@ from digits_scene import (
     digits,
     hooks,
 )
-from sklearn.base import clone
-from sklearn.model_selection import GridSearchCV
-from skorch import NeuralNetClassifier
-from skorch.callbacks import Callback, Checkpoint, LoadInitState, LRScheduler
-from torch import Tensor, nn
-
-from mixlayers import ManifoldMixup, MixingError, Mixup, OneOf
-from mixlayers.torch import Mixer
-from mixlayers.trainers.skorch import Mixing
 
 X, Y, TEST_X, TEST_Y = (tensor.numpy() for tensor in digits())
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from digits_scene import BATCH, METHOD, Net, Swap, hooks
 from skorch import NeuralNet
 from skorch.callbacks import Callback
-from test_skorch import TEST_X, Probabilities, X, Y, classifier, mixing, same
 from torch import Tensor, nn
 
 from mixlayers import ManifoldMixup, MixingError
 from mixlayers.trainers.skorch import Mixing
+from tests.trainers.digits_scene import BATCH, METHOD, Net, Swap, hooks
+from tests.trainers.test_skorch import TEST_X, Probabilities, X, Y, classifier, mixing, same
 
 
 @pytest.fixture

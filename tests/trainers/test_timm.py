@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from digits_scene import Net, Swap, check_swapped, digits
 from torch import Tensor, nn
 
 from mixlayers import CutMix, ManifoldMixup, MixingError, PatchUp
 from mixlayers.torch import unwrap
 from mixlayers.trainers.timm import Mixup
+from tests.trainers.digits_scene import Net, Swap, check_swapped, digits
 
 CLASSES = 10
 Y = torch.tensor([3, 1, 4, 1, 5, 9, 2])

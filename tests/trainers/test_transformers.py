@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from digits_scene import Swap, hooks
 from torch import Tensor
-from trainer_names import (
+from transformers import TrainerCallback, ViTConfig, ViTForImageClassification
+
+from mixlayers import CutMix, ManifoldMixup, Method, Mixup, PatchUp
+from mixlayers.trainers.transformers import Mixing
+from tests.trainers.digits_scene import Swap, hooks
+from tests.trainers.trainer_names import (
     LABELS,
     LENGTH,
     STILL,
@@ -25,10 +29,6 @@ from trainer_names import (
     padded,
     training_logs,
 )
-from transformers import TrainerCallback, ViTConfig, ViTForImageClassification
-
-from mixlayers import CutMix, ManifoldMixup, Method, Mixup, PatchUp
-from mixlayers.trainers.transformers import Mixing
 
 SPLIT = 1243
 

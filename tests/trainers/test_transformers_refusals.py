@@ -8,9 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from digits_scene import hooks
 from torch import Tensor
-from trainer_names import STILL, bert, labelled, make_trainer, padded, training_logs
 from transformers import (
     BertForMultipleChoice,
     BertForQuestionAnswering,
@@ -23,6 +21,8 @@ from transformers import (
 
 from mixlayers import ManifoldMixup, MixingError, Mixup
 from mixlayers.trainers.transformers import Mixing
+from tests.trainers.digits_scene import hooks
+from tests.trainers.trainer_names import STILL, bert, labelled, make_trainer, padded, training_logs
 
 
 def test_a_loss_of_ones_own_is_blended(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from digits_scene import Net, Swap, check_swapped, digits, hooks
 from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.progress import ProgressCallback
 from fastai.callback.schedule import SchedCos  # noqa: F401  # gives the Learner lr_find and fit_one_cycle
@@ -21,6 +20,7 @@ from torch.utils.data import TensorDataset
 
 from mixlayers import ManifoldMixup, MixingError, Mixup
 from mixlayers.trainers.fastai import Mixing
+from tests.trainers.digits_scene import Net, Swap, check_swapped, digits, hooks
 
 X, Y, TEST_X, TEST_Y = digits()
 

@@ -11,12 +11,12 @@ import pytest
 import timm
 import torch
 import torchvision.models as tv
-from models import BATCH, CLASSES, randomise
-from swap import passes_swap_test
 from torch import nn
 
 from mixlayers import ManifoldMixup, PatchUp
 from mixlayers.torch import audit, cross_entropy, get_mixer, unwrap, wrap
+from tests.torch.models import BATCH, CLASSES, randomise
+from tests.torch.swap import passes_swap_test
 
 Build = Callable[[], nn.Module]
 

@@ -11,7 +11,6 @@ import timm.data
 import timm.data.mixup as timms
 import timm.optim
 import torch
-from digits_scene import digits
 from scipy.stats import ks_2samp
 from timm.loss import BinaryCrossEntropy, SoftTargetCrossEntropy
 from timm.utils import AverageMeter, ModelEmaV3, accuracy
@@ -19,6 +18,7 @@ from timm.utils import AverageMeter, ModelEmaV3, accuracy
 from mixlayers import ManifoldMixup, PatchUp
 from mixlayers.trainers import timm as ours
 from mixlayers.trainers._timm_law import Drawn
+from tests.trainers.digits_scene import digits
 
 LAWS = [
     {"mixup_alpha": 0.8},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -148,7 +149,7 @@ class Outputs:
         self.clean = [_finite(x) for x in clean]
         axes = [batch_axes(x, size, batch_dim) for x in self.clean]
         self.distances = [
-            {axis: distance for axis in own if (distance := self._distance(x, axis))}
+            {some: distance for some in _subsets(own) if (distance := self._distance(x, some))}
             for x, own in zip(self.clean, axes, strict=True)
         ]
         self.apart = any(self.distances)
@@ -161,7 +162,8 @@ class Outputs:
     def off(self, got: Sequence[Array], by: int) -> float:
         """How far outputs are from the clean ones rolled by a number of samples; the worst of them.
 
-        Where several axes of an output may be the batch's, the one that fits: no other fits by chance.
+        Where several axes of an output may be the batch's, those that fit: no others fit by chance. Scores of each
+        sample with each other, as CLIP's, have the batch on two.
         """
         if len(got) != len(self.clean):
             return np.inf
@@ -175,8 +177,8 @@ class Outputs:
             worst = max(
                 worst,
                 min(
-                    float(np.abs(x - self._rolled(clean, by, axis)).max()) / distance
-                    for axis, distance in distances.items()
+                    float(np.abs(x - self._rolled(clean, by, axes)).max()) / distance
+                    for axes, distance in distances.items()
                 ),
             )
         return worst
@@ -185,12 +187,12 @@ class Outputs:
         """How far a second clean forward is from the first."""
         return _attempt(run, self, {}, worst)[0]
 
-    def _rolled(self, x: Array, by: int, axis: int) -> Array:
-        return np.roll(x, by * (x.shape[axis] // self.size), axis)
+    def _rolled(self, x: Array, by: int, axes: Sequence[int]) -> Array:
+        return np.roll(x, [by * (x.shape[axis] // self.size) for axis in axes], axes)
 
-    def _distance(self, x: Array, axis: int) -> float:
+    def _distance(self, x: Array, axes: Sequence[int]) -> float:
         """How far apart the samples are; 0 where only rounding tells them apart."""
-        others = [np.abs(x - self._rolled(x, by, axis)).max() for by in range(1, self.size) if x.size]
+        others = [np.abs(x - self._rolled(x, by, axes)).max() for by in range(1, self.size) if x.size]
         distance = float(max(others, default=0.0))
         return distance if distance > 1e-7 * float(np.abs(x).max(initial=0.0)) else 0.0
 
@@ -240,6 +242,12 @@ def _finite(x: Array) -> Array:
     if np.iscomplexobj(x):
         x = np.stack([x.real, x.imag], -1)
     return np.clip(np.nan_to_num(x.astype(np.float64), nan=1e30, posinf=1e30, neginf=-1e30), -1e6, 1e6)
+
+
+def _subsets(axes: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """All but the empty one, of the first few."""
+    for count in range(1, min(len(axes), 3) + 1):
+        yield from combinations(axes[:3], count)
 
 
 def batch_axes(x: Array, size: int, batch_dim: int) -> list[int]:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixlayers._core.batch.mix import mix_batch
+from mixlayers._core.documents import add_arguments
 from mixlayers._core.framework.framework import Framework
 from mixlayers._core.framework.numpy_arrays import COLLATED
 from mixlayers._core.framework.tree import leaves, tree_map
@@ -43,6 +44,10 @@ class BaseCollate(ABC):
 
     framework: Framework
     channel_dim = 1
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        add_arguments(cls, BaseCollate)
 
     def __init__(
         self,

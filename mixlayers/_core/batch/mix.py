@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from itertools import count
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mixlayers._core.batch.carry import carry_out
 from mixlayers._core.batch.per_sample import check_no_samples, is_per_sample, warn_of_no_features
 from mixlayers._core.framework.framework import Framework
 from mixlayers._core.framework.tree import leaves, tree_map
@@ -17,8 +18,7 @@ from mixlayers._core.labels.labels import classes_of, one_hot
 from mixlayers._core.labels.target import MixedTarget
 from mixlayers._core.methods.method import Method
 from mixlayers._core.plan.lam import Lam
-from mixlayers._core.plan.plan import INPUT, MixPlan, joint_share
-from mixlayers._core.plan.replacements import Replace
+from mixlayers._core.plan.plan import INPUT, MixPlan
 from mixlayers._core.plan.streams import worker_seed
 
 _STEPS = count()
@@ -54,7 +54,7 @@ def mix_batch(
     mixed, shares = mix_tree(framework, x, plan, partners, batch_dim, channel_dim, keep)
     if not shares:
         raise ValueError(no_float_input(framework, x))
-    partner, s = partner_and_share(framework, target, joint_share(shares), partners)
+    partner, s = partner_and_share(framework, target, plan.label_share(shares), partners)
     mixed_target = MixedTarget(target, partner, s, plan, partial(one_hot, framework))
     mixed_target.lie(framework, shares, channel_dim)
     return mixed, mixed_target
@@ -83,11 +83,7 @@ def mix_tree(
         feature = framework.move_axis(x, batch_dim, 0) if batch_dim else x
         how = plan.blend(feature.shape, channel_dim)
         shares.append((how.s, tuple(feature.shape)))
-        mixed = (
-            framework.replace(feature, how)
-            if isinstance(how, Replace)
-            else framework.blend(feature, how, partners)
-        )
+        mixed = carry_out(framework, feature, how, partners)
         return framework.move_axis(mixed, 0, batch_dim) if batch_dim else mixed
 
     if plan.place == INPUT:
@@ -153,14 +149,22 @@ def host_labels(
     framework: Framework, method: Method, target: Any
 ) -> tuple[npt.NDArray[np.int64] | None, dict[str, npt.NDArray[Any]] | None]:
     """What a method's pairs need of the labels, on the host: class indices, values to be near by."""
+    found: dict[str, npt.NDArray[Any]] = {}
+    if "domain" in method.near:
+        if not isinstance(target, Mapping) or not {"label", "domain"} <= set(target):
+            raise ValueError(
+                'pairs=Across(...) needs both labels and domains: give the target as {"label": y, "domain": d}, '
+                f"got {type(target).__name__}."
+            )
+        target, found["domain"] = target["label"], class_indices(framework, target["domain"])
     labels = class_indices(framework, target) if method.needs_classes else None
     if "label" not in method.near:
-        return labels, None
+        return labels, found or None
     if not framework.is_tensor(target):
         raise ValueError(
             f'pairs=Near("label", ...) needs a tensor (N,) or (N, D) as the target, got {type(target).__name__}.'
         )
-    return labels, {"label": framework.to_numpy(target)}
+    return labels, {**found, "label": framework.to_numpy(target)}
 
 
 def class_indices(framework: Framework, target: Any) -> npt.NDArray[np.int64]:

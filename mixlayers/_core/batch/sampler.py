@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixlayers._core.checks import check_integer
+from mixlayers._core.documents import add_arguments
 from mixlayers._core.plan.streams import ORDER, stream
 
 _DEALERS = ("BatchSamplerShard", "DistributedSamplerWrapper", "UnrepeatedDistributedSamplerWrapper")
@@ -63,7 +64,25 @@ def repeat_order(
 
 
 class BaseSampler:
-    """What every backend's RepeatedAugmentationSampler does: it says what the arguments mean."""
+    """What every backend's RepeatedAugmentationSampler does.
+
+    Args:
+        dataset: Anything that has a length N.
+        repeats: How often each image comes, >= 1.
+        num_replicas, rank: How many processes there are, and which this is; None: the framework's own (of
+            torch.distributed or paddle.distributed; in Chainer one process: give the communicator's size and rank).
+        shuffle: Whether each epoch has an order of its own.
+        seed: Equal in all processes.
+        round_to: None: ceil(N / num_replicas) indices a process. 256: floor(N // 256 * 256 / num_replicas), as in
+            DeiT and timm.
+
+    Raises:
+        ValueError: If an argument is out of its range, or `round_to` leaves no index.
+    """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        add_arguments(cls, BaseSampler)
 
     def __init__(
         self,

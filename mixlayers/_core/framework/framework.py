@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import numpy.typing as npt
 
 from mixlayers._core.framework.tree import leaves
@@ -104,9 +105,31 @@ class Framework(ABC):
     def replace(self, x: Any, how: Replace) -> Any:
         """Replace parts of one feature, batch axis first, out of place; the rest is scaled."""
 
+    # what methods beyond blends and masks are made of, in mixlayers._core.batch.carry; gradients go through all of it
+
+    def precise(self, x: Any) -> Any:
+        """float32 of half precision (and of NumPy's bytes); else x itself."""
+        raise NotImplementedError
+
+    def like(self, x: Any, other: Any) -> Any:
+        """x in the dtype of the other one; as bytes rounded, and cut to 0..255."""
+        raise NotImplementedError
+
+    def points(self, x: Any, index: npt.NDArray[np.int64]) -> Any:
+        """`y[n, c, p] = x[n, c, index[n, p]]`, of x (N, C, P) and whole numbers (N, Q)."""
+        raise NotImplementedError
+
+    def where(self, mask: npt.NDArray[np.bool_], x: Any, y: Any) -> Any:
+        """x where the mask, broadcastable, is True, else y."""
+        raise NotImplementedError
+
     @abstractmethod
     def share(self, s: Lam, beside: Any) -> Any:
         """A share as a MixedTarget takes it: a float, or float32 (N,) on the device of the tensor beside it."""
+
+    def scalar(self, value: Any) -> Any:
+        """A metric's value as the framework's own metrics return it."""
+        return value
 
     @abstractmethod
     def rank(self) -> int:

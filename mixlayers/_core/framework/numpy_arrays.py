@@ -82,6 +82,20 @@ class NumPy(Framework):
             how.mask, how.partner.astype(x.dtype), x if how.scale == 1.0 else x * x.dtype.type(how.scale)
         )
 
+    def precise(self, x: Array) -> Array:
+        return x.astype(np.float32) if x.dtype in (np.uint8, np.float16) else x
+
+    def like(self, x: Array, other: Array) -> Array:
+        if other.dtype == np.uint8:
+            return np.clip(np.rint(x), 0, 255).astype(np.uint8)
+        return x.astype(other.dtype, copy=False)
+
+    def points(self, x: Array, index: npt.NDArray[np.int64]) -> Array:
+        return np.take_along_axis(x, index[:, None], 2)
+
+    def where(self, mask: npt.NDArray[np.bool_], x: Array, y: Array) -> Array:
+        return np.where(mask, x, y)
+
     def share(self, s: Lam, beside: Array) -> Lam:
         return s
 

@@ -129,7 +129,7 @@ class MixedTarget:
         s = self._share()
         if not self.mixed:
             return f(self._y)
-        masked = self.plan is not None and self.plan.recipe is not None
+        masked = self.plan is not None and self.plan.masked
         if masked and not dense and getattr(self._y, "ndim", 0) > 2:
             raise ValueError(
                 f"the step mixed under a mask, so labels of shape {tuple(self._y.shape)} must follow it point by "
@@ -166,7 +166,7 @@ class MixedTarget:
             f: Takes a target like `y`; returns `(N, *space, ...)`.
             axes: How many axes the space has.
         """
-        masked = self.plan is not None and self.mixed and self.plan.recipe is not None
+        masked = self.plan is not None and self.mixed and self.plan.masked
         if (
             not masked
             or not self._lies

@@ -21,6 +21,7 @@ class ReplacingMethod(MixingMethod):
 
     hidden_layers: ClassVar[bool] = True
     has_partners: ClassVar[bool] = False
+    labels_mix: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -107,4 +108,4 @@ class Erasing(ReplacingMethod):
 
     def draw(self, rng: np.random.Generator, perm: Permutation, place: str) -> tuple[Lam, Recipe | None]:
         value: Any = self.value  # checked, when the method was made
-        return 1.0, ErasedBoxes(self.p, self.scale, self.ratio, value, self.count, self.size)
+        return 1.0, ErasedBoxes(self.p, self.scale, self.ratio, value, self.count, self.size, quantiles=True)

@@ -12,13 +12,16 @@ import numpy.typing as npt
 
 from mixlayers._core.checks import check_integer, keep_plain
 from mixlayers._core.plan.exchanges import Permutation
+from mixlayers._core.plan.groups import Across, Halves
 from mixlayers._core.plan.lam import Lam, LamPer
-from mixlayers._core.plan.pairs import Apart, Near, Pairs, draw_pairs
+from mixlayers._core.plan.pairs import Apart, Near, Pairs, Policy, draw_pairs
 from mixlayers._core.plan.plan import MixPlan, Recipe
+from mixlayers._core.plan.relabel import Lopsided
 from mixlayers._core.plan.streams import stream
 
 
 def check_fraction(name: str, value: float, hint: str) -> None:
+    """Raise ValueError, with the hint, unless the value is in (0, 1]."""
     if not 0.0 < value <= 1.0:
         raise ValueError(f"{name} must be in (0, 1], got {value}: {hint}")
 
@@ -41,24 +44,26 @@ class Method:
         return any(leaf.hidden_layers for leaf in self.leaves)
 
     @property
-    def has_partners(self) -> bool:
-        """Whether any step mixes samples; else no labels are needed (DropBlock, Erasing)."""
-        return any(leaf.has_partners for leaf in self.leaves)
+    def mixes_labels(self) -> bool:
+        """Whether any step mixes labels; else none are needed (DropBlock, Erasing, MixStyle)."""
+        return any(leaf.labels_mix for leaf in self.leaves)
 
     @property
     def needs_labels(self) -> bool:
         """Whether the partners depend on the labels."""
-        return self.needs_classes or "label" in self.near
+        return self.needs_classes or bool(self.near & {"label", "domain"})
 
     @property
     def needs_classes(self) -> bool:
-        """Whether the partners depend on the labels' classes."""
-        return any(leaf.pairs in ("different_class", "same_class") for leaf in self.leaves)
+        """Whether the partners, or their shares, depend on the labels' classes."""
+        return any(leaf.by_class for leaf in self.leaves)
 
     @property
     def near(self) -> frozenset[str]:
-        """By what partners are near each other in any step: "length", "label"."""
-        return frozenset(leaf.pairs.by for leaf in self.leaves if isinstance(leaf.pairs, Near))
+        """What else than classes tells partners in any step: "length", "label", "domain"."""
+        pairs = [leaf.pairs for leaf in self.leaves]
+        domains = {"domain" for each in pairs if isinstance(each, Across)}
+        return frozenset({each.by for each in pairs if isinstance(each, Near)} | domains)
 
     @cached_property
     def name(self) -> str:
@@ -83,8 +88,9 @@ class Method:
             batch_size: N, >= 1.
             places: Candidate places; one is drawn uniformly. Input methods ignore it.
             seed, rank: The run's seed and the process's rank.
-            labels: Class indices (N,), for the class policies of `pairs`.
-            near: For `pairs=Near(...)`: "length", whole numbers (N,), or "label", (N,) or (N, D).
+            labels: Class indices (N,), for the class policies of `pairs`, and for Remix.
+            near: For `pairs=Near(...)`: "length", whole numbers (N,), or "label", (N,) or (N, D); for
+                `pairs=Across(...)` "domain", (N,).
         """
         seed, rank, step = (
             check_integer(name, value, 0, 2**64 - 1, "pass a non-negative integer of at most 64 bits.")
@@ -99,11 +105,7 @@ class Method:
             perm = np.arange(batch_size, dtype=np.int64)
             return MixPlan(seed, rank, step, method=self.name, place=None, perm=perm)
         place = places[int(rng.integers(len(places)))] if method.hidden_layers else "input"
-        mutual = method.lam_per == "pair"
-        if method.has_partners:
-            perm = draw_pairs(rng, batch_size, method.pairs, labels, near, mutual=mutual)
-        else:
-            perm = np.arange(batch_size, dtype=np.int64)
+        perm = method.partners(rng, batch_size, labels, near)
         lam, recipe = method.draw(rng, perm, place)
         return MixPlan(
             seed,
@@ -116,6 +118,7 @@ class Method:
             recipe=recipe,
             correct_lam=method.correct_lam,
             loss_scale=method.loss_scale,
+            relabel=method.relabel(perm, labels),
         )
 
 
@@ -126,19 +129,20 @@ class MixingMethod(Method):
     Attributes:
         prob: Probability that a step mixes at all, in (0, 1].
         lam_per: One lam for the "batch", for every "pair" of mutual partners, or for every "sample".
-        pairs: Who mixes with whom: "random", "derangement", "different_class", "same_class", `Near(...)`
-            or `Apart(distance)`.
+        pairs: Who mixes with whom: "random", "derangement", "different_class", "same_class", `Near(...)`,
+            `Apart(distance)`, `Halves()` or `Across(...)`.
     """
 
     hidden_layers: ClassVar[bool] = False
-    has_partners: ClassVar[bool] = True  # whether it mixes samples, and so their labels
+    has_partners: ClassVar[bool] = True  # whether samples have partners
+    labels_mix: ClassVar[bool] = True  # whether their labels are mixed
     partial: ClassVar[bool] = False  # whether it mixes under a mask, a part of the features
     correct_lam = True  # CutMix makes it a field
     loss_scale = 1.0  # PatchUp makes it a field
 
     prob: float = 1.0
     lam_per: LamPer = "batch"
-    pairs: Pairs | Near | Apart = "random"
+    pairs: Policy = "random"
 
     def __post_init__(self) -> None:
         keep_plain(self)
@@ -147,10 +151,12 @@ class MixingMethod(Method):
             ("lam_per", self.lam_per, get_args(LamPer)),
             ("pairs", self.pairs, get_args(Pairs)),
         ):
-            if value not in allowed and not (name == "pairs" and isinstance(value, Near | Apart)):
+            if value not in allowed and not (
+                name == "pairs" and isinstance(value, Near | Apart | Halves | Across)
+            ):
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}.")
-        mutual = self.lam_per == "pair"
-        if mutual and (self.needs_classes or self.near or isinstance(self.pairs, Apart)):
+        mutual = self.pairs in ("random", "derangement") or self.pairs == Halves(shuffle=False)
+        if self.lam_per == "pair" and not mutual:
             raise ValueError(
                 f"lam_per='pair' makes partners mutual, which pairs={self.pairs!r} cannot promise: "
                 "use lam_per='sample', or pairs='random'."
@@ -159,6 +165,9 @@ class MixingMethod(Method):
     def __repr__(self) -> str:
         shared = {f.name: f.default for f in fields(MixingMethod)}
         told = {f.name: getattr(self, f.name) for f in fields(self)}
+        shared |= {
+            f.name: f.default for f in fields(self) if f.kw_only
+        }  # told where they are not the default
         own = [f"{name}={value!r}" for name, value in told.items() if name not in shared]
         changed = [f"{name}={told[name]!r}" for name, default in shared.items() if told[name] != default]
         return f"{type(self).__name__}({', '.join(own + changed)})"
@@ -166,6 +175,27 @@ class MixingMethod(Method):
     def draw(self, rng: np.random.Generator, perm: Permutation, place: str) -> tuple[Lam, Recipe | None]:
         """Draw lam and the mask's recipe for the place."""
         raise NotImplementedError
+
+    @property
+    def by_class(self) -> bool:
+        """Whether it needs the labels' classes."""
+        return isinstance(self.pairs, Across) or self.pairs in ("different_class", "same_class")
+
+    def partners(
+        self,
+        rng: np.random.Generator,
+        size: int,
+        labels: npt.NDArray[np.integer] | None,
+        near: Mapping[str, npt.NDArray[Any]] | None,
+    ) -> Permutation:
+        """Draw each sample's partner."""
+        if not self.has_partners:
+            return np.arange(size, dtype=np.int64)
+        return draw_pairs(rng, size, self.pairs, labels, near, mutual=self.lam_per == "pair")
+
+    def relabel(self, perm: Permutation, labels: npt.NDArray[np.integer] | None) -> Lopsided | None:
+        """The rule by which labels have another share than the features, if there is one."""
+        return None
 
     def choose(self, rng: np.random.Generator, step: int) -> MixingMethod | None:
         return self if rng.random() < self.prob else None
@@ -175,7 +205,16 @@ class MixingMethod(Method):
         return (self,)
 
 
+def check_one_for_all(method: MixingMethod, what: str) -> None:
+    if method.lam_per != "batch":
+        raise ValueError(
+            f"{type(method).__name__} draws one {what} for the whole batch, as published, got "
+            f"lam_per={method.lam_per!r}: leave lam_per out."
+        )
+
+
 def check_alpha(alpha: float) -> None:
+    """Raise ValueError unless Beta(alpha, alpha) can be drawn."""
     if not 1e-300 <= alpha <= 1e300:  # beyond them the arithmetic of Beta's law gives nan
         raise ValueError(
             f"alpha must be > 0 and finite, got {alpha} (1e-300 to 1e300 can be drawn): small values mix little, "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -21,16 +21,18 @@ class Mixup(MixingMethod):
 
     Attributes:
         alpha: Of the Beta law, > 0. Published: 1 on CIFAR, 0.2 on ImageNet.
+        fold: Whether lam is the larger one of lam and 1 - lam, so that each sample keeps at least half of itself.
     """
 
     alpha: float = 1.0
+    fold: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_alpha(self.alpha)
 
     def draw(self, rng: np.random.Generator, perm: Permutation, place: str) -> tuple[Lam, Recipe | None]:
-        return draw_lam(rng, self.alpha, perm, self.lam_per), None
+        return draw_lam(rng, self.alpha, perm, self.lam_per, fold=self.fold), None
 
 
 @dataclass(frozen=True, repr=False)
@@ -41,6 +43,7 @@ class ManifoldMixup(Mixup):
 
     Attributes:
         alpha: Of the Beta law, > 0. Published: 2 on CIFAR and SVHN, 0.2 on Tiny-ImageNet.
+        fold: As of Mixup. Published: for text (TMix).
     """
 
     hidden_layers: ClassVar[bool] = True

@@ -103,7 +103,7 @@ class ForwardHooks(LayerHooks[Module]):
         """Whether a forward may be one that is to be mixed."""
         if "target" in kwargs or scope_of(self._session) is not None:
             return True
-        return (self._implicit or not self.method.has_partners) and self._training(model)
+        return (self._implicit or not self.method.mixes_labels) and self._training(model)
 
     def _skip(self, model: Module) -> None:
         """A forward that has nothing to do with mixing begins: no pass is made for it."""
@@ -136,7 +136,7 @@ class ForwardHooks(LayerHooks[Module]):
             called.scope.enter_forward(called.given, mixes=mixes)
         if top is None:
             self._session.settle()
-        if mixes and (given is not None or self._implicit or not self.method.has_partners):
+        if mixes and (given is not None or self._implicit or not self.method.mixes_labels):
             if top is not None and top.plan is not None:
                 refuse(
                     "the model was called inside its own mixed forward, in training mode, so that its features would "
@@ -146,7 +146,7 @@ class ForwardHooks(LayerHooks[Module]):
             self._draw(called, model, args, kwargs, given)
             self._unmixed = PATIENCE + 1
             foreign = any(other.mixes and other.plan is not called.plan for other in called.sources)
-            if foreign and self.method.has_partners:  # also where chance leaves this step clean
+            if foreign and self.method.mixes_labels:  # also where chance leaves this step clean
                 refuse(
                     "the model's input comes from a mixed forward, and would be mixed once more, by another plan",
                     "let both share one: `with mixer.same_plan():`; or call one of them in eval mode or under no_grad",

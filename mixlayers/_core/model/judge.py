@@ -56,7 +56,7 @@ class Judge:
                 self.settled = True
                 return chosen
             asked = tuple(place for place in places if not self._trusts(place))
-            if asked and self.hooks.method.has_partners:  # elsewhere labels follow nothing
+            if asked and self.hooks.method.mixes_labels:  # elsewhere labels follow nothing
                 self._check(model, asked, args, kwargs)
         except NotNow as error:
             if places is None:
@@ -115,10 +115,10 @@ class Judge:
 
     def _choose(self, trial: Trial) -> tuple[str, ...]:
         try:
-            chosen = trial.choose(self.rule, partners=self.hooks.method.has_partners)
+            chosen = trial.choose(self.rule, partners=self.hooks.method.mixes_labels)
         except ValueError as error:
             raise ValueError(f"layers={self.rule!r}: {error}") from error
-        self._proved = chosen if self.hooks.method.has_partners else ()
+        self._proved = chosen if self.hooks.method.mixes_labels else ()
         self._look_beside(trial, self._proved)
         for place in self._proved:
             self._tell(place, trial.proofs.get(place))

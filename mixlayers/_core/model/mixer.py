@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from mixlayers._core.audit.places import Layers, named_places
 from mixlayers._core.batch.mix import check_length
@@ -28,8 +28,6 @@ from mixlayers._core.model.recompute import note_loss
 from mixlayers._core.model.scope import Scope
 from mixlayers._core.model.session import Session, untagged
 from mixlayers._core.plan.plan import MixPlan
-
-AnyMixer = TypeVar("AnyMixer")
 
 
 class BaseMixer(ForwardHooks[Module]):
@@ -250,13 +248,6 @@ def call_of(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(example, Mapping):
         return (), dict(example)
     return (tuple(example) if isinstance(example, tuple | list) else (example,)), {}
-
-
-def attached(mixer: AnyMixer | None, model: object) -> AnyMixer:
-    """The mixer that was found on a model; raises ValueError if none was."""
-    if mixer is None:
-        raise ValueError(f"this {type(model).__name__} is not wrapped: call wrap(model) first.")
-    return mixer
 
 
 def check_unwrapped(mixers: Iterable[tuple[str, object]]) -> None:

@@ -12,7 +12,7 @@ from weakref import ref
 from mixlayers._core.errors import refuse
 from mixlayers._core.model.autograd import Autograd, Backward
 from mixlayers._core.plan.lam import Lam
-from mixlayers._core.plan.plan import MixPlan, Shares, joint_share
+from mixlayers._core.plan.plan import MixPlan, Shares
 
 if TYPE_CHECKING:
     from mixlayers._core.labels.target import MixedTarget
@@ -117,18 +117,18 @@ class Pass:
         Raises:
             MixingError: If it was mixed before, or held no tensor to mix.
         """
-        if self._state is not State.OPEN:
+        if self.plan is None or self._state is not State.OPEN:
             refuse(
                 f"the layer {place!r} ran twice in one forward, so it would be mixed twice",
                 "choose a layer that runs once; audit(model, example) lists them",
             )
         if not shares:
-            size = None if self.plan is None else self.plan.batch_size
             refuse(
-                f"the output of {place!r} has no floating-point tensor with {size} samples on its batch axis",
+                f"the output of {place!r} has no floating-point tensor with {self.plan.batch_size} samples on its "
+                "batch axis",
                 "choose another layer (audit(model, example) lists them), or give the batch axis as batch_dim=",
             )
-        self.shares, self.s, self._state = shares, joint_share(shares), State.FIRED
+        self.shares, self.s, self._state = shares, self.plan.label_share(shares), State.FIRED
 
     def leave(self, hint: str = "") -> None:
         """The model returned.

@@ -81,7 +81,7 @@ class Planner:
             except ValueError as error:
                 raise ValueError(f"layers={layers!r}: {error}") from error
         trusted = places if trust is True else () if trust is False else trust
-        for place in places if self.method.has_partners else ():
+        for place in places if self.method.mixes_labels else ():
             reason = ("" if input_is_true else PARTIAL) if place not in modules else report[place].reason
             if reason == PARTIAL and place not in trusted:
                 raise ValueError(refuted(place, Proof("no", reason)))

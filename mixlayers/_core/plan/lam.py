@@ -15,7 +15,9 @@ Lam = float | npt.NDArray[np.float32]
 promote float32 features."""
 
 
-def draw_lam(rng: np.random.Generator, alpha: float, perm: npt.NDArray[np.int64], per: LamPer) -> Lam:
+def draw_lam(
+    rng: np.random.Generator, alpha: float, perm: npt.NDArray[np.int64], per: LamPer, *, fold: bool = False
+) -> Lam:
     """Draw lam ~ Beta(alpha, alpha).
 
     Args:
@@ -23,8 +25,11 @@ def draw_lam(rng: np.random.Generator, alpha: float, perm: npt.NDArray[np.int64]
         alpha: Both parameters of the Beta law, > 0. Small: mostly near 0 or 1; 1: uniform; large: near 1/2.
         perm: The partners, (N,); with `per="pair"` they must be mutual, and both get the same lam.
         per: "batch", "pair" or "sample".
+        fold: Take the larger one of lam and 1 - lam, so that each sample keeps at least half of itself.
     """
     if per == "batch":
-        return float(rng.beta(alpha, alpha))
+        one = float(rng.beta(alpha, alpha))
+        return max(one, 1.0 - one) if fold else one
     lam = rng.beta(alpha, alpha, size=len(perm)).astype(np.float32)
+    lam = np.maximum(lam, 1 - lam) if fold else lam
     return lam if per == "sample" else lam[np.minimum(np.arange(len(perm)), perm)]

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,9 @@ class Box:
             around a uniform centre and is clipped at the border, so its real share is larger.
     """
 
+    masked: ClassVar[bool] = True
+    labels_stay: ClassVar[bool] = False
+
     lam: Lam
 
     def __eq__(self, other: object) -> bool:
@@ -44,8 +47,8 @@ class Box:
     def draw(
         self, rng: np.random.Generator, channels: int, spatial: Sequence[int]
     ) -> tuple[Mask, Span | None]:
-        """Draw the mask, (1 or N, 1, *spatial), and the same as slices if the whole batch has one box."""
-        cut = [size > 2 for size in spatial]
+        """Draw the mask, `(1 or N, 1, *spatial)`, and the same as slices if the whole batch has one box."""
+        cut = self._cut(spatial)
         if not any(cut):
             raise ValueError(
                 f"CutMix needs at least one spatial axis longer than 2, got {tuple(spatial)} after (N, C): use Mixup "
@@ -65,6 +68,31 @@ class Box:
             mask &= inside.reshape(len(lam), 1, *(size if a == axis else 1 for a in range(len(spatial))))
             span.append(slice(int(start[0]), int(stop[0])))
         return mask, None if isinstance(self.lam, np.ndarray) else (slice(None), slice(None), *span)
+
+    def _cut(self, spatial: Sequence[int]) -> list[bool]:
+        """Which axes are cut; the others are left whole."""
+        return [size > 2 for size in spatial]
+
+
+@dataclass(frozen=True, eq=False)
+class BoxAlong(Box):
+    """CutMix along some of the axes, whole along the others.
+
+    Attributes:
+        axes: Which, counted among the spatial ones; -1 is the last.
+    """
+
+    axes: tuple[int, ...]
+
+    def _cut(self, spatial: Sequence[int]) -> list[bool]:
+        count = len(spatial)
+        if not all(-count <= axis < count for axis in self.axes):
+            raise ValueError(
+                f"axes are counted among the {count} spatial ones, got axes={self.axes}: of spectrograms (N, C, F, T) "
+                "0 is frequency and 1, or -1, is time."
+            )
+        chosen = {axis % count for axis in self.axes}
+        return [size > 2 and axis in chosen for axis, size in enumerate(spatial)]
 
 
 def centred(
@@ -86,6 +114,9 @@ class Blocks:
         portion: Expected share of replaced features, in (0, 1); the seeds' rate is solved for it.
     """
 
+    masked: ClassVar[bool] = True
+    labels_stay: ClassVar[bool] = False
+
     gamma: float | None
     block_size: int
     portion: float = 0.0
@@ -93,7 +124,7 @@ class Blocks:
     def draw(
         self, rng: np.random.Generator, channels: int, spatial: Sequence[int]
     ) -> tuple[Mask, Span | None]:
-        """Draw the mask, (1, channels, *spatial)."""
+        """Draw the mask, `(1, channels, *spatial)`."""
         sizes = tuple(min(self.block_size, size) for size in spatial)
         if self.gamma is None:
             rate = rate_for_portion(self.portion, tuple(spatial), sizes)
@@ -157,36 +188,52 @@ def bernoulli(rng: np.random.Generator, rate: float, size: int) -> npt.NDArray[n
     return seeds[: np.searchsorted(seeds, size)]
 
 
-def dilate(seeds: npt.NDArray[np.int64], shape: Sequence[int], sizes: Sequence[int]) -> Mask:
-    """Grow each seed to a block: a max filter, as boolean ORs of doubling shifts, one axis at a time.
+def dilate(
+    seeds: npt.NDArray[np.int64], shape: Sequence[int], sizes: Sequence[int], *, inside: bool = False
+) -> Mask:
+    """Grow each seed to a block: a max filter, as ORs of doubling shifts of a set of bits, one axis at a time.
 
     Args:
         seeds: Flat positions in an array of `shape`.
         shape: (channels, *spatial).
         sizes: The block's sides, one for each spatial axis, each at most the axis. A block of even side
             reaches one further after its seed than before it.
+        inside: Whether no block reaches over a border, which spares the room beside the map.
 
     Returns:
         bool of `shape`.
     """
-    padded = (shape[0], *(f + b - 1 for f, b in zip(shape[1:], sizes, strict=True)))
-    place = np.zeros(len(seeds), dtype=np.int64)
-    step = 1
-    strides = [1] * len(padded)
-    rest = seeds
-    for axis in reversed(range(len(shape))):
-        rest, index = np.divmod(rest, shape[axis]) if axis else (rest, rest)
-        strides[axis] = step
-        place += (index + (sizes[axis - 1] // 2 if axis else 0)) * step
-        step *= padded[axis]
-    now, spare = np.zeros(step, dtype=np.bool_), np.zeros(step, dtype=np.bool_)
-    now[place] = True
+    padded = (
+        tuple(shape) if inside else (shape[0], *(f + b - 1 for f, b in zip(shape[1:], sizes, strict=True)))
+    )
+    ends = np.unravel_index(seeds, tuple(shape))
+    ends = (ends[0], *(index + size // 2 for index, size in zip(ends[1:], sizes, strict=True)))
+    bits = _Bits(np.ravel_multi_index(ends, padded), math.prod(padded))
     for axis, size in enumerate(sizes, start=1):
-        reach = 1
+        stride, reach = math.prod(padded[axis + 1 :]), 1
         while reach < size:
             shift = min(reach, size - reach)
-            offset = shift * strides[axis]
-            np.logical_or(now[:-offset], now[offset:], out=spare[:-offset])
-            now, spare = spare, now
+            bits.also_before(shift * stride)
             reach += shift
-    return np.ascontiguousarray(now.reshape(padded)[(slice(None), *(slice(f) for f in shape[1:]))])
+    return np.ascontiguousarray(bits.read().reshape(padded)[(slice(None), *(slice(f) for f in shape[1:]))])
+
+
+class _Bits:
+    """A set of positions in [0, size), a bit each: an eighth of what flags would move through memory."""
+
+    def __init__(self, positions: npt.NDArray[np.int64], size: int) -> None:
+        self._size = size
+        self._words = np.zeros(-(-size // 64), dtype="<u8")
+        np.bitwise_or.at(self._words, positions >> 6, np.uint64(1) << (positions & 63).astype(np.uint64))
+
+    def also_before(self, distance: int) -> None:
+        """Add, for each position, the one so far before it."""
+        words, bits = divmod(distance, 64)
+        moved = self._words[words:] >> np.uint64(bits)
+        if bits:
+            moved[:-1] |= self._words[words + 1 :] << np.uint64(64 - bits)
+        self._words[: len(moved)] |= moved
+
+    def read(self) -> Mask:
+        """The set as flags, (size,)."""
+        return np.unpackbits(self._words.view(np.uint8), count=self._size, bitorder="little").view(np.bool_)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from mixlayers._core.checks import keep_plain
 from mixlayers._core.plan.exchanges import Permutation, exchange_freely, exchange_near
+from mixlayers._core.plan.groups import Across, Halves
 
 Pairs = Literal["random", "derangement", "different_class", "same_class"]
 
@@ -79,10 +80,14 @@ class Apart:
             )
 
 
+Policy = Pairs | Near | Apart | Halves | Across
+"""What `pairs=` takes."""
+
+
 def draw_pairs(
     rng: np.random.Generator,
     size: int,
-    pairs: Pairs | Near | Apart = "random",
+    pairs: Policy = "random",
     labels: npt.NDArray[np.integer] | None = None,
     near: Mapping[str, npt.NDArray[Any]] | None = None,
     *,
@@ -96,9 +101,9 @@ def draw_pairs(
         pairs: "random": any permutation (one fixed point on average, as published). "derangement": nobody
             is their own partner (a batch of one aside). "different_class": no partner shares the label,
             as far as the labels allow it: if one class holds more than half of the batch, its surplus
-            meets itself. "same_class": partners share the label. Or `Near`, `Apart`.
-        labels: Class indices, (N,), for the two class policies.
-        near: The values for `Near`, by its `by`, (N,) or (N, D).
+            meets itself. "same_class": partners share the label. Or `Near`, `Apart`, `Halves`, `Across`.
+        labels: Class indices, (N,), for the two class policies and `Across`.
+        near: The values for `Near`, by its `by`, (N,) or (N, D); "domain" for `Across`, (N,).
         mutual: Partners are each other's partner (perm is its own inverse); an odd one out keeps itself.
 
     Raises:
@@ -108,14 +113,13 @@ def draw_pairs(
         return _near(rng, size, pairs, None if near is None else near.get(pairs.by))
     if isinstance(pairs, Apart):
         return _apart(rng, size, pairs.distance)
+    if isinstance(pairs, Halves):
+        return pairs.draw(rng, size)
+    if isinstance(pairs, Across):
+        domains = None if near is None else near.get("domain")
+        return _across(rng, pairs, *(_classes(size, pairs, values) for values in (labels, domains)))
     if pairs in ("different_class", "same_class"):
-        if labels is None:
-            raise ValueError(
-                f"pairs={pairs!r} needs the labels when the step is planned, got none: "
-                "use model(x, target=labels) or `with mixer(labels):`."
-            )
-        if labels.shape != (size,):
-            raise ValueError(f"labels must be class indices of shape ({size},), got shape {labels.shape}.")
+        labels = _classes(size, pairs, labels)
         return _different_class(rng, labels) if pairs == "different_class" else _same_class(rng, labels)
     if mutual:
         return _mutual(rng, size)
@@ -123,6 +127,19 @@ def draw_pairs(
     while pairs == "derangement" and size > 1 and (perm == np.arange(size)).any():
         perm = rng.permutation(size)
     return perm.astype(np.int64, copy=False)
+
+
+def _classes(size: int, pairs: Policy, labels: npt.NDArray[np.integer] | None) -> npt.NDArray[np.integer]:
+    """Each sample's class or domain, if there is one."""
+    if labels is None:
+        target = '{"label": y, "domain": d}' if isinstance(pairs, Across) else "labels"
+        raise ValueError(
+            f"pairs={pairs!r} needs the labels when the step is planned, got none: "
+            f"use model(x, target={target}) or `with mixer({target}):`."
+        )
+    if labels.shape != (size,):
+        raise ValueError(f"labels must be class indices of shape ({size},), got shape {labels.shape}.")
+    return labels
 
 
 def inverse(perm: Permutation) -> Permutation:
@@ -157,6 +174,25 @@ def _different_class(rng: np.random.Generator, labels: npt.NDArray[np.integer]) 
     perm = np.empty(size, dtype=np.int64)
     perm[order] = np.roll(order, -shift)
     exchange_freely(rng, perm, lambda i, p: labels[i] != labels[p], np.arange(size))
+    return perm
+
+
+def _across(
+    rng: np.random.Generator,
+    pairs: Across,
+    labels: npt.NDArray[np.integer],
+    domains: npt.NDArray[np.integer],
+) -> Permutation:
+    alike, unlike = (labels, domains) if pairs.label == "same" else (domains, labels)
+    perm = np.arange(len(labels), dtype=np.int64)
+    for value in np.unique(alike):
+        members = np.flatnonzero(alike == value)
+        perm[members] = members[_different_class(rng, unlike[members])]
+    for i in np.flatnonzero(
+        unlike[perm] == unlike
+    ).tolist():  # a surplus: whoever has i takes over its partner
+        before = int(np.flatnonzero(perm == i)[0])
+        perm[before], perm[i] = perm[i], i
     return perm
 
 

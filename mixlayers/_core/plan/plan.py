@@ -10,43 +10,27 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from mixlayers._core.checks import check_integer, same_fields
+from mixlayers._core.checks import check_integer
+from mixlayers._core.plan.blends import Blend as Blend
+from mixlayers._core.plan.blends import Weigh, partner_share
 from mixlayers._core.plan.lam import Lam
-from mixlayers._core.plan.masks import Blocks, Box, Mask, Span
+from mixlayers._core.plan.masks import Box
+from mixlayers._core.plan.relabel import Lopsided
 from mixlayers._core.plan.replacements import DroppedBlocks, ErasedBoxes, Replace
+from mixlayers._core.plan.resized import Paste
 from mixlayers._core.plan.streams import MASK, stream
+from mixlayers._core.plan.written import Acts, from_json, recipe_from_dict, recipe_to_dict, to_json
+from mixlayers._core.plan.written import Recipe as Recipe
 
 INPUT: Final = "input"
 """The place before the first layer."""
-
-Recipe = Box | Blocks | DroppedBlocks | ErasedBoxes
 
 FORMAT: Final = 2
 """Version of a plan's dict; raised whenever an old dict would no longer draw the same step."""
 
 
-@dataclass(frozen=True, eq=False)
-class Blend:
-    """A plan brought to one feature's shape: `x + w * (x[perm] - x)`, with `w = mask * (1 - lam)`.
-
-    Attributes:
-        perm: Partners, int64 (N,).
-        lam: Share of the original sample under the mask: a float, or float32 (N,).
-        mask: bool, broadcastable to the feature with its batch axis first; None: everywhere.
-        box: The mask again as slices over all axes, when it is one box for the whole batch.
-        s: Share of the partner that the label gets, the mean of w: a float, or float32 (N,).
-    """
-
-    perm: npt.NDArray[np.int64]
-    lam: Lam
-    mask: Mask | None
-    box: Span | None
-    s: Lam
-
-    def __eq__(self, other: object) -> bool:
-        return same_fields(self, other)
-
-    __hash__ = None  # type: ignore[assignment]  # it holds arrays
+Act = Blend | Weigh | Paste | Replace
+"""A plan brought to one feature's shape: what is to be done there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +50,7 @@ class MixPlan:
         correct_lam: Whether the label gets the share that was really replaced (the default), or CutMix's
             nominal one.
         loss_scale: Factor of the loss (PatchUp's published loss is twice ours).
+        relabel: The rule by which labels have another share than the features (Remix); None: they have the same.
     """
 
     seed: int
@@ -78,6 +63,7 @@ class MixPlan:
     recipe: Recipe | None = None
     correct_lam: bool = True
     loss_scale: float = 1.0
+    relabel: Lopsided | None = None
 
     @property
     def batch_size(self) -> int:
@@ -87,9 +73,28 @@ class MixPlan:
     @property
     def mixes(self) -> bool:
         """Whether the step mixes samples; a clean one does not, nor one that drops or erases."""
-        return self.place is not None and not isinstance(self.recipe, DroppedBlocks | ErasedBoxes)
+        return self.place is not None and not getattr(self.recipe, "labels_stay", False)
 
-    def blend(self, shape: Sequence[int], channel_dim: int = 1) -> Blend | Replace:
+    @property
+    def blends(self) -> bool:
+        """Whether it blends, everywhere or under a mask, and does nothing else: what a compiled graph can hold."""
+        return not isinstance(self.recipe, Acts | DroppedBlocks | ErasedBoxes)
+
+    @property
+    def masked(self) -> bool:
+        """Whether the partner's share differs from point to point of the feature."""
+        return self.recipe is not None and getattr(self.recipe, "masked", True)
+
+    def label_share(self, shares: Shares) -> Lam:
+        """The partner's share of the label: a float, or float32 (N,).
+
+        Args:
+            shares: Its share in each mixed feature, and the feature's shape.
+        """
+        s = joint_share(shares)
+        return s if self.relabel is None else self.relabel.share(s)
+
+    def blend(self, shape: Sequence[int], channel_dim: int = 1) -> Act:
         """Bring the plan to a feature's shape.
 
         The mask comes from the step's own stream, so equal shapes get equal masks at every call.
@@ -106,7 +111,7 @@ class MixPlan:
                 f"the plan is for a batch of {self.batch_size}, got a feature of shape {tuple(shape)}."
             )
         if self.recipe is None:
-            return Blend(self.perm, self.lam, None, None, _partner_share(self.lam, 1.0))
+            return Blend(self.perm, self.lam, None, None, partner_share(self.lam, 1.0))
         if channel_dim not in (1, -1):
             raise ValueError(f"channel_dim must be 1 or -1, got {channel_dim}.")
         if len(shape) < 2:
@@ -117,14 +122,15 @@ class MixPlan:
         if isinstance(self.recipe, DroppedBlocks | ErasedBoxes):
             replaced = self.recipe.draw(rng, shape[0], channels, spatial)
             return replaced.channels_last() if last else replaced
+        if isinstance(self.recipe, Acts):
+            how = self.recipe.draw(rng, self.perm, self.lam, channels, spatial)
+            return how.channels_last() if last else how
         mask, box = self.recipe.draw(rng, channels, spatial)
         covered: Any = mask.reshape(len(mask), -1).mean(axis=1) if len(mask) > 1 else mask.mean()
         if isinstance(self.recipe, Box) and not self.correct_lam:
             covered = 1.0 - self.recipe.lam
-        if last:
-            mask = np.ascontiguousarray(np.moveaxis(mask, 1, -1))
-            box = None if box is None else (box[0], *box[2:], box[1])
-        return Blend(self.perm, self.lam, mask, box, _partner_share(self.lam, covered))
+        blend = Blend(self.perm, self.lam, mask, box, partner_share(self.lam, covered))
+        return blend.channels_last() if last else blend
 
     def share_map(self, shape: Sequence[int], spatial: Sequence[int], channel_dim: int = 1) -> Lam:
         """The partner's share at each point, for labels that have a point for each part of the feature.
@@ -141,26 +147,12 @@ class MixPlan:
         Raises:
             ValueError: If the labels have another number of spatial axes.
         """
-        how = self.blend(shape, channel_dim)
-        if isinstance(how, Replace) or how.mask is None:
-            return how.s
-        covered = how.mask.mean(axis=channel_dim, dtype=np.float32)
-        if covered.ndim - 1 != len(spatial):
-            raise ValueError(
-                f"a mask over {covered.ndim - 1} spatial axes cannot be brought to labels of shape "
-                f"(N, {', '.join(map(str, spatial))})."
-            )
-        for axis, (size, own) in enumerate(zip(spatial, covered.shape[1:], strict=True), start=1):
-            if size != own:
-                averaged = np.tensordot(covered, overlaps(size, own), (axis, 1))
-                covered = np.moveaxis(averaged, -1, axis)
-        give = np.asarray(1.0 - self.lam, dtype=np.float32)
-        shares: npt.NDArray[np.float32] = give.reshape((-1,) + (1,) * len(spatial)) * covered
+        shares: Lam = share_map(self.blend(shape, channel_dim), spatial, channel_dim)
         return shares
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON can hold it."""
-        return {
+        told = {
             "format": FORMAT,
             "seed": self.seed,
             "rank": self.rank,
@@ -168,11 +160,14 @@ class MixPlan:
             "method": self.method,
             "place": self.place,
             "perm": self.perm.tolist(),
-            "lam": _to_json(self.lam),
-            "recipe": None if self.recipe is None else _recipe_to_dict(self.recipe),
+            "lam": to_json(self.lam),
+            "recipe": None if self.recipe is None else recipe_to_dict(self.recipe),
             "correct_lam": self.correct_lam,
             "loss_scale": self.loss_scale,
         }
+        if self.relabel is not None:
+            told["relabel"] = {"rarer": list(self.relabel.rarer), "tau": self.relabel.tau}
+        return told
 
     @classmethod
     def from_dict(cls, data: Any) -> MixPlan:
@@ -202,8 +197,9 @@ class MixPlan:
                 correct_lam=data["correct_lam"],
                 loss_scale=float(data["loss_scale"]),
                 perm=np.array([check_integer("perm", i, 0, 2**31 - 1) for i in given], dtype=np.int64),
-                lam=_from_json(data["lam"]),
-                recipe=None if data["recipe"] is None else _recipe_from_dict(data["recipe"]),
+                lam=from_json(data["lam"]),
+                recipe=None if data["recipe"] is None else recipe_from_dict(data["recipe"]),
+                relabel=_relabel_from_dict(data.get("relabel")),
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a whole plan of format {FORMAT}: {error!r}.") from error
@@ -217,9 +213,39 @@ class MixPlan:
                 )
             if not ((np.asarray(lam) >= 0.0) & (np.asarray(lam) <= 1.0)).all():
                 raise ValueError(f"lam must be in [0, 1], got {lam}.")
+        if plan.relabel is not None and len(plan.relabel.rarer) != size:
+            raise ValueError(
+                f"rarer must have {size} entries, one for each sample, got {len(plan.relabel.rarer)}."
+            )
         if not 0.0 < plan.loss_scale < float("inf"):
             raise ValueError(f"loss_scale must be > 0 and finite, got {plan.loss_scale}.")
         return plan
+
+
+def _relabel_from_dict(data: Mapping[str, Any] | None) -> Lopsided | None:
+    if data is None:
+        return None
+    return Lopsided(tuple(check_integer("rarer", i, -1, 1) for i in data["rarer"]), float(data["tau"]))
+
+
+def share_map(how: Act, spatial: Sequence[int], channel_dim: int) -> Any:
+    """`MixPlan.share_map` of a plan that was brought to a feature's shape, NumPy's or what works alike."""
+    if isinstance(how, Replace) or (isinstance(how, Blend) and how.mask is None):
+        return how.s
+    mask: Any = 1.0 - how.keep if isinstance(how, Weigh) else how.mask
+    covered = mask.mean(axis=channel_dim, dtype=np.float32)
+    if covered.ndim - 1 != len(spatial):
+        raise ValueError(
+            f"a mask over {covered.ndim - 1} spatial axes cannot be brought to labels of shape "
+            f"(N, {', '.join(map(str, spatial))})."
+        )
+    for axis, (size, own) in enumerate(zip(spatial, covered.shape[1:], strict=True), start=1):
+        if size != own:
+            covered = (covered.swapaxes(axis, -1) @ overlaps(size, own).T).swapaxes(axis, -1)
+    if not isinstance(how, Blend):
+        return covered
+    give: Any = 1.0 - how.lam
+    return (give.reshape((-1,) + (1,) * len(spatial)) if np.ndim(give) else give) * covered
 
 
 def overlaps(size: int, own: int) -> npt.NDArray[np.float32]:
@@ -242,38 +268,3 @@ def joint_share(shares: Shares) -> Lam:
     if not sum(elements):
         elements = [1] * len(shares)
     return sum(s * (own / sum(elements)) for (s, _), own in zip(shares, elements, strict=True))
-
-
-def _partner_share(lam: Lam, covered: Any) -> Lam:
-    """The mean of w = mask * (1 - lam): a float, or float32 (N,)."""
-    s = (1.0 - lam) * covered
-    return s.astype(np.float32) if isinstance(s, np.ndarray) else float(s)
-
-
-def _to_json(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return list(value)
-    return value.tolist() if isinstance(value, np.ndarray) else value
-
-
-def _from_json(value: Any) -> Any:
-    if isinstance(value, str | bytes | bool) or value is None:
-        raise TypeError(f"lam must be a number, got {value!r}")
-    return np.asarray(value, dtype=np.float32) if isinstance(value, list) else float(value)
-
-
-_RECIPES: Final[dict[str, Any]] = {kind.__name__: kind for kind in (Box, Blocks, DroppedBlocks, ErasedBoxes)}
-
-
-def _recipe_to_dict(recipe: Recipe) -> dict[str, Any]:
-    return {"kind": type(recipe).__name__, **{name: _to_json(value) for name, value in vars(recipe).items()}}
-
-
-def _recipe_from_dict(data: Mapping[str, Any]) -> Recipe:
-    arguments = {
-        name: _from_json(value) if name == "lam" else tuple(value) if isinstance(value, list) else value
-        for name, value in data.items()
-        if name != "kind"
-    }
-    recipe: Recipe = _RECIPES[data["kind"]](**arguments)
-    return recipe

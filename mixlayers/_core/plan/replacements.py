@@ -7,8 +7,10 @@ known. Labels stay.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from statistics import NormalDist
 from typing import Any, ClassVar
 
 import numpy as np
@@ -43,7 +45,7 @@ class Replace:
     __hash__ = None  # type: ignore[assignment]  # it holds arrays
 
     def channels_last(self) -> Replace:
-        """The same for a feature (N, *spatial, C)."""
+        """The same for a feature `(N, *spatial, C)`."""
         mask = np.ascontiguousarray(np.moveaxis(self.mask, 1, -1))
         return Replace(mask, np.moveaxis(self.partner, 1, -1), self.scale)
 
@@ -58,12 +60,15 @@ class DroppedBlocks:
         couple_channels: Whether all channels of a sample drop the same blocks.
     """
 
+    masked: ClassVar[bool] = True
+    labels_stay: ClassVar[bool] = True
+
     drop: float
     block_size: int
     couple_channels: bool = False
 
     def draw(self, rng: np.random.Generator, size: int, channels: int, spatial: Sequence[int]) -> Replace:
-        """Draw for a feature (size, channels, *spatial)."""
+        """Draw for a feature `(size, channels, *spatial)`."""
         if self.couple_channels and not spatial:
             raise ValueError(
                 "couple_channels=True drops whole samples of a feature of shape (N, C): leave it out, or choose a "
@@ -76,7 +81,7 @@ class DroppedBlocks:
         plane, *first = np.unravel_index(bernoulli(rng, rate, math.prod(free)), free)
         seeds = (start + (block - 1) // 2 for start, block in zip(first, sizes, strict=True))
         flat = np.ravel_multi_index((plane, *seeds), (size * planes, *spatial))
-        mask = dilate(flat, (size * planes, *spatial), sizes).reshape(size, planes, *spatial)
+        mask = dilate(flat, (size * planes, *spatial), sizes, inside=True).reshape(size, planes, *spatial)
         kept = mask.size - int(np.count_nonzero(mask))
         nothing = np.zeros((1,) * mask.ndim, dtype=np.float32)
         return Replace(mask, nothing, mask.size / max(kept, 1))
@@ -89,7 +94,12 @@ class ErasedBoxes:
     Attributes:
         p, scale, ratio, value, count: As of RandomErasing.
         size: The side of Cutout's squares, instead of scale and ratio.
+        quantiles: Whether noise is one of 2**16 equally likely normal quantiles, as in every new plan; False: as plans
+            drew it that were written before there were any.
     """
+
+    masked: ClassVar[bool] = True
+    labels_stay: ClassVar[bool] = True
 
     p: float
     scale: tuple[float, float]
@@ -97,30 +107,46 @@ class ErasedBoxes:
     value: tuple[float, ...] | str
     count: tuple[int, int]
     size: int | None = None
+    quantiles: bool = False
 
     def draw(self, rng: np.random.Generator, size: int, channels: int, spatial: Sequence[int]) -> Replace:
-        """Draw for a batch (size, channels, *spatial)."""
+        """Draw for a batch `(size, channels, *spatial)`."""
         if len(spatial) != 2:
             raise ValueError(
                 f"Erasing needs images or maps (N, C, H, W), got {len(spatial)} spatial axes: use DropBlock, which "
                 "takes any number."
             )
-        noisy = isinstance(self.value, str)
-        sides = (spatial[0], spatial[1])
-        owner, top, left, height, width = self._boxes(rng, size, sides)
+        owner, *box = self._boxes(rng, size, (spatial[0], spatial[1]))
         mask = np.zeros((size, 1, *spatial), dtype=np.bool_)
-        partner = np.zeros((size, channels, *spatial) if noisy else (1, 1, 1, 1), dtype=np.float32)
-        if not isinstance(self.value, str):
-            partner = constant_fill(self.value, channels)[None, :, None, None]
-        for i, t, x, h, w in zip(
-            *(numbers.tolist() for numbers in (owner, top, left, height, width)), strict=True
-        ):
-            at = (i, slice(None), slice(t, t + h), slice(x, x + w))
+        boxes = [
+            (i, slice(None), slice(t, t + h), slice(x, x + w))
+            for i, t, x, h, w in zip(*(numbers.tolist() for numbers in (owner, *box)), strict=True)
+        ]
+        for at in boxes:
             mask[at] = True
-            if noisy:
-                shape = (channels, 1, 1) if self.value == "rand" else (channels, h, w)
-                partner[at] = rng.standard_normal(shape, dtype=np.float32)
-        return Replace(mask, partner.astype(np.float32, copy=False))
+        if not isinstance(self.value, str):
+            return Replace(mask, constant_fill(self.value, channels)[None, :, None, None].astype(np.float32))
+        partner = np.zeros((size, channels, *spatial), dtype=np.float32)
+        for at, noise in zip(boxes, self._noises(rng, channels, *box[2:]), strict=True):
+            partner[at] = noise
+        return Replace(mask, partner)
+
+    def _noises(
+        self, rng: np.random.Generator, channels: int, height: Whole, width: Whole
+    ) -> Iterator[npt.NDArray[np.float32]]:
+        """What fills each box."""
+        shapes = [(channels, h, w) for h, w in zip(height.tolist(), width.tolist(), strict=True)]
+        if self.value == "rand" or not self.quantiles:
+            for shape in shapes:
+                yield rng.standard_normal((channels, 1, 1) if self.value == "rand" else shape, np.float32)
+            return
+        # all at once: small boxes are many
+        noise = normal_quantiles()[rng.integers(2**16, size=sum(map(math.prod, shapes)), dtype=np.uint16)]
+        start = 0
+        for shape in shapes:
+            stop = start + math.prod(shape)
+            yield noise[start:stop].reshape(shape)
+            start = stop
 
     def _boxes(self, rng: np.random.Generator, size: int, spatial: tuple[int, int]) -> tuple[Whole, ...]:
         """Whose they are, tops, lefts, heights and widths of all boxes of a batch, (M,) each."""
@@ -133,6 +159,13 @@ class ErasedBoxes:
         half = np.full(len(owner), self.size // 2)
         (top, bottom), (left, right) = (centred(rng, half, side) for side in spatial)
         return owner, top, left, bottom - top, right - left
+
+
+@cache
+def normal_quantiles() -> npt.NDArray[np.float32]:
+    """The standard normal law as 2**16 equally likely numbers, up to 4.3: noise for a look-up a number."""
+    half = [NormalDist().inv_cdf((number + 0.5) / 2**16) for number in range(2**15)]
+    return np.array([*half, *(-value for value in reversed(half))], dtype=np.float32)
 
 
 def constant_fill(value: tuple[float, ...], channels: int) -> npt.NDArray[Any]:

@@ -1,0 +1,25 @@
+"""IEBN as a function of tensors, and which way it goes: the compiled passes on the CPU, else Paddle's operations."""
+
+from __future__ import annotations
+
+from paddle import Tensor
+
+from mixlayers_paddle._iebn import native
+from mixlayers_paddle._iebn.given import Parameters, Statistics
+from mixlayers_paddle._iebn.plain import plain
+
+
+def iebn(x: Tensor, parameters: Parameters, statistics: Statistics) -> Tensor:
+    """`y = xhat * (weight * a) + bias`, `a = sigmoid(weight_readjust * mean_over_space(x) + bias_readjust)`.
+
+    Args:
+        x: (N, C, ...).
+        parameters: Those of the formula.
+        statistics: What makes xhat from x.
+
+    Returns:
+        Of x's shape and dtype.
+    """
+    if native.takes(x, parameters, statistics):
+        return native.native(x, parameters, statistics)
+    return plain(x, parameters, statistics)

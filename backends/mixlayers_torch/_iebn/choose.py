@@ -1,0 +1,38 @@
+"""IEBN as a function of tensors, and which way it goes: passes of ours, or PyTorch's operations."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mixlayers_torch._iebn import native
+from mixlayers_torch._iebn.given import Parameters, Statistics
+from mixlayers_torch._iebn.inductor import fused
+from mixlayers_torch._iebn.passes import by_passes, unseen
+from mixlayers_torch._iebn.plain import plain
+
+
+def iebn(x: Tensor, parameters: Parameters, statistics: Statistics) -> Tensor:
+    """`y = xhat * (weight * a) + bias`, `a = sigmoid(weight_readjust * mean_over_space(x) + bias_readjust)`.
+
+    Args:
+        x: (N, C, ...).
+        parameters: Those of the formula.
+        statistics: What makes xhat from x.
+
+    Returns:
+        Of x's shape, dtype and memory format.
+    """
+    if statistics.group is None and statistics.batch and x.numel() == x.shape[1] > 0:
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {x.shape}")
+    if statistics.group is None and x.ndim > 2 and _compiling():
+        return fused(x, parameters, statistics)
+    if unseen(x, statistics) and native.takes(x, parameters, statistics):
+        return by_passes(native.Native, x, parameters, statistics)
+    return plain(x, parameters, statistics)
+
+
+def _compiling() -> bool:
+    """Whether torch.compile reads this, for itself: an exported program keeps PyTorch's batch norm."""
+    exporting = getattr(torch.compiler, "is_exporting", None)  # PyTorch has it since 2.7
+    return torch.compiler.is_compiling() and not (exporting and exporting())

@@ -1,0 +1,49 @@
+"""Statistics and sums of several processes, joined."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def joint_moments(own: Tensor, group: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, squares about it and count of all processes' values, from each one's own, (2C + 1,) float64."""
+    means, squares, counts = _Gathered.apply(own, group).split((own.numel() // 2, own.numel() // 2, 1), 1)
+    whole = counts.sum()
+    mean = (means * counts).sum(0) / whole.clamp(min=1)  # 0 where no process has a sample
+    return mean, (squares + counts * (means - mean) ** 2).sum(0), whole
+
+
+class _Gathered(torch.autograd.Function):
+    """What every process has, stacked; each one's gradient comes back to it from all."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor, group: Any) -> Tensor:
+        ctx.group = group
+        gathered = [torch.empty_like(own) for _ in range(dist.get_world_size(group))]
+        dist.all_gather(gathered, own.contiguous(), group=group)
+        return torch.stack(gathered)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        refuse_twice()
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total, group=ctx.group)
+        return total[dist.get_rank(ctx.group)], None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        raise NotImplementedError(
+            "SyncIEBN has no forward-mode derivative: use reverse mode, or IEBN2d in one process."
+        )
+
+
+def refuse_twice() -> None:
+    """Raise in a backward that is to be differentiated again."""
+    if torch.is_grad_enabled():
+        raise NotImplementedError(
+            "SyncIEBN has no second derivative: use IEBN2d in one process for create_graph=True."
+        )

@@ -1,0 +1,54 @@
+"""IEBN in PyTorch's own operations, for any device, dtype and transformation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mixlayers_torch._iebn.given import HALF, Parameters, Statistics
+from mixlayers_torch._iebn.join import joint_moments
+
+
+def plain(x: Tensor, parameters: Parameters, statistics: Statistics) -> Tensor:
+    """`iebn`, in fewer operations than the authors' code has: the norm applies the weight."""
+    if statistics.group is None:
+        options = (statistics.batch, statistics.factor, statistics.eps, torch.backends.cudnn.enabled)
+        scaled = torch.batch_norm(x, parameters.weight, None, statistics.mean, statistics.var, *options)
+    else:
+        scaled = _jointly_scaled(x, parameters.weight, statistics)
+    return gated(x, scaled, parameters)
+
+
+def gated(x: Tensor, scaled: Tensor, parameters: Parameters) -> Tensor:
+    """`scaled * a + bias`; addcmul would be slower to differentiate."""
+    _, bias, weight_readjust, bias_readjust = parameters
+    space, wide = tuple(range(2, x.ndim)), (-1,) + (1,) * (x.ndim - 2)
+    kind = (
+        weight_readjust.dtype if x.dtype in HALF else None
+    )  # a mean that half precision rounds moves the attention
+    gap = x.mean(space, keepdim=True, dtype=kind) if space else x
+    a = torch.sigmoid(gap * weight_readjust.view(wide) + bias_readjust.view(wide))
+    y = scaled * a
+    y = y if bias is None else y + bias.view(wide)
+    return y if y.dtype is x.dtype else y.to(x.dtype)
+
+
+def _jointly_scaled(x: Tensor, weight: Tensor | None, statistics: Statistics) -> Tensor:
+    """x, normalised over all processes' batches and times the weight, float32 at least."""
+    high = x.float() if x.dtype in HALF else x
+    axes, wide = (0, *range(2, x.ndim)), (-1,) + (1,) * (x.ndim - 2)
+    count = x.numel() // x.shape[1]
+    own: Any = high.sum(axes) / max(count, 1)
+    squares = (high - own.detach().view(wide)).square().sum(axes)
+    moments = torch.cat((own.double(), squares.double(), own.new_tensor([count], dtype=torch.float64)))
+    mean, squares, whole = joint_moments(moments, statistics.group)
+    var = (squares / whole.clamp(min=1)).to(high.dtype)
+    with torch.no_grad():
+        if statistics.mean is not None and statistics.var is not None:
+            new = (mean, statistics.mean), (squares / (whole - 1), statistics.var)
+            statistics.update(*(torch.where(whole > 0, own, kept) for own, kept in new))
+    scale = torch.rsqrt(var + statistics.eps)
+    scale = scale if weight is None else scale * weight
+    return (high - mean.to(high.dtype).view(wide)) * scale.view(wide)

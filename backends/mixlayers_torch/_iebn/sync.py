@@ -1,0 +1,73 @@
+"""IEBN over the batches of several processes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from mixlayers_torch._iebn.layer import _IEBN, in_place_of
+
+
+class SyncIEBN(_IEBN):
+    """IEBN that normalises with the statistics of all processes' batches together, as nn.SyncBatchNorm does.
+
+    Mean and variance are those of the joint batch, whatever each process's share of it, on CPU and GPU alike; the
+    attention comes from each instance and needs no other process. One exchange in the forward (mean, variance, count)
+    and one in the backward. In eval mode, without torch.distributed or in a group of one it is IEBN. Gradients of
+    parameters are each process's own, for DistributedDataParallel to average. Takes (N, C) and (N, C, ...).
+
+    Args:
+        process_group: The processes; None: all. The others are those of IEBN2d.
+    """
+
+    host = nn.SyncBatchNorm
+    process_group: Any = None
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        process_group: Any = None,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
+        self.process_group = process_group
+
+    def _group(self) -> Any:
+        if not (self.training and dist.is_available() and dist.is_initialized()):
+            return None
+        group = self.process_group or dist.group.WORLD
+        return group if dist.get_world_size(group) > 1 else None
+
+    @classmethod
+    def convert_sync_iebn(cls, module: nn.Module, process_group: Any = None) -> nn.Module:
+        """Replace every IEBN in a model by SyncIEBN with the same parameters and buffers; a shared layer once.
+
+        Args:
+            module: Changed in place.
+            process_group: For the new layers.
+
+        Returns:
+            The module, or the new layer if the module itself is an IEBN.
+        """
+        if isinstance(module, _IEBN):
+            new = in_place_of(module, cls)
+            new.process_group = process_group
+            return new
+        replaced: dict[nn.Module, nn.Module] = {}
+        for parent in list(module.modules()):
+            for name, child in parent._modules.items():
+                if isinstance(child, _IEBN):
+                    if child not in replaced:
+                        replaced[child] = cls.convert_sync_iebn(child, process_group)
+                    setattr(parent, name, replaced[child])
+        return module

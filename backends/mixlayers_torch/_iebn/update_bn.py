@@ -1,0 +1,44 @@
+"""The running statistics of an average of weights, made anew from data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from mixlayers_torch._iebn.layer import _IEBN
+
+
+@torch.no_grad()
+def update_bn(loader: Iterable[Any], model: nn.Module, device: torch.device | str | None = None) -> None:
+    """`torch.optim.swa_utils.update_bn`, for IEBN and BatchNorm: one pass over the data sets their running statistics.
+
+    PyTorch's own looks for BatchNorm by type and overlooks IEBN. For models whose weights were averaged (SWA, EMA).
+
+    Args:
+        loader: Batches; of a tuple or list the first item is what the model takes.
+        model: Its norms get new statistics; its mode stays.
+        device: Where to bring the batches; None: as they come.
+    """
+    batch_norm = nn.modules.batchnorm._BatchNorm
+    norms = [
+        each for each in model.modules() if isinstance(each, _IEBN | batch_norm) and each.track_running_stats
+    ]
+    momenta, training = [norm.momentum for norm in norms], [(each, each.training) for each in model.modules()]
+    if not norms:
+        return
+    try:
+        model.train()
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the average of all batches
+        for batch in loader:
+            x = batch[0] if isinstance(batch, tuple | list) else batch
+            model(x if device is None else x.to(device))
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        for module, mode in training:
+            module.training = mode

@@ -1,0 +1,156 @@
+"""The functions of a face that need no model: their arguments and what they mean, once for every framework."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, Generic, TypeVar
+
+from mixlayers._core.batch.detection import MixedBoxes, mix_boxes
+from mixlayers._core.batch.mix import mix_batch
+from mixlayers._core.framework.framework import Framework
+from mixlayers._core.labels.metrics import mixed_accuracy, mixed_calibration_error
+from mixlayers._core.labels.target import MixedTarget
+from mixlayers._core.methods.method import Method
+
+Tensor = TypeVar("Tensor")
+Scalar = TypeVar("Scalar")
+
+
+class BatchFunctions(Generic[Tensor, Scalar]):
+    """`mix`, `mix_detection`, `accuracy` and `calibration_error` of one framework; a backend shows the methods.
+
+    Args:
+        framework: Whose tensors they take.
+        ignored: The number of labels that do not count, by default.
+    """
+
+    def __init__(self, framework: Framework, ignored: int) -> None:
+        self._framework, self._ignored = framework, ignored
+
+    def mix(
+        self,
+        x: Any,
+        target: Any,
+        method: Method,
+        *,
+        step: int | None = None,
+        seed: int = 0,
+        rank: int = 0,
+        batch_dim: int = 0,
+        channel_dim: int = 1,
+        keep: Collection[str] = (),
+    ) -> tuple[Any, MixedTarget]:
+        """Mix an input batch and its target; no model needed.
+
+        Args:
+            x: Floating-point tensor (N, ...), or a tuple, list, dict or dataclass holding some.
+            target: Labels (N,), soft labels (N, K), or a container of tensors with N rows.
+            method: For example CutMix(). A method for hidden layers does what it does at the input.
+            step: The step's number, for exact replay and resume. None: this process's next one, from 0; a loader's
+                worker processes draw differently from each other, and in each epoch.
+            seed: The run's seed.
+            rank: The process's number; equal ranks draw equal plans.
+            batch_dim: Axis of x that holds the batch.
+            channel_dim: 1 or -1, where a masked feature's channels are, the batch axis being first.
+            keep: Names of entries of x that are no features and stay as they are, such as an image's scale.
+
+        Returns:
+            The mixed x, a new tensor of its kind, dtype and device; and the mixed target.
+
+        Raises:
+            ValueError: If x holds no floating-point tensor, or the target has another length.
+        """
+        return mix_batch(
+            self._framework,
+            x,
+            target,
+            method,
+            step=step,
+            seed=seed,
+            rank=rank,
+            batch_dim=batch_dim,
+            channel_dim=channel_dim,
+            keep=keep,
+        )
+
+    def mix_detection(
+        self,
+        images: Tensor,
+        boxes: Sequence[Tensor],
+        labels: Sequence[Tensor],
+        method: Method,
+        *,
+        step: int | None = None,
+        seed: int = 0,
+        rank: int = 0,
+    ) -> tuple[Tensor, list[MixedBoxes]]:
+        """Mixup of images with boxes: each image keeps its own boxes and gets its partner's.
+
+        As in YOLOX (arXiv:2107.08430), which shows both images at 0.5 and gives all boxes a weight of 1; here each box
+        has its image's share as weight, for losses that take one (Zhang et al., arXiv:1902.04103).
+
+        Args:
+            images: (N, C, H, W), of floats.
+            boxes: For each image (M, 4); an image without boxes has (0, 4).
+            labels: For each image (M,).
+            method: A Mixup, or OneOf several: CutMix and PatchUp would cut boxes.
+            step: The step's number, for exact replay and resume. None: this process's next one, from 0.
+            seed: The run's seed.
+            rank: The process's number; equal ranks draw equal plans.
+
+        Returns:
+            The mixed images, and for each of them `(boxes, labels, weights)`.
+
+        Raises:
+            ValueError: If the method cuts, or boxes and labels do not fit together.
+        """
+        return mix_boxes(self._framework, images, boxes, labels, method, step=step, seed=seed, rank=rank)
+
+    def accuracy(
+        self,
+        output: Tensor,
+        target: MixedTarget | Tensor,
+        topk: int = 1,
+        ignore_index: int | None = None,
+    ) -> Scalar:
+        """Share of correct predictions; for a mixed target the share-weighted mean over both labels.
+
+        Args:
+            output: Scores, (N, K) or (N, K, ...); or one logit a sample, (N,) or (N, 1), which says 1 above 0.
+            target: A mixed target: class indices (N, ...), or (N, 1); probabilities of the output's shape, which count
+                as their largest class; or 0 and 1 for each logit, whole numbers or bool of the output's shape, each a
+                prediction of its own.
+            topk: A label among so many of the highest scores counts, 1 <= topk <= K.
+            ignore_index: Labels of this number do not count. None: the framework's own, -100, in Chainer -1.
+
+        Returns:
+            A scalar on the output's device.
+
+        Raises:
+            ValueError: If topk is out of its range; if the labels fit no such output, or hold a class that there is
+                not.
+        """
+        ignored = self._ignored if ignore_index is None else ignore_index
+        hits = mixed_accuracy(self._framework, output, target, topk, ignored)
+        scalar: Scalar = self._framework.scalar(hits)
+        return scalar
+
+    def calibration_error(
+        self,
+        output: Tensor,
+        target: MixedTarget | Tensor,
+        bins: int = 15,
+        ignore_index: int | None = None,
+    ) -> float:
+        """Expected calibration error (Guo et al., ICML 2017), computed on the host; for validation, not for each step.
+
+        Under mixing a prediction is right by the share of the label that it names.
+
+        Args:
+            output: Logits, (N, K).
+            target: A mixed target, class indices (N,), or soft labels (N, K), which count as their largest class.
+            bins: Number of equally wide bins of confidence.
+            ignore_index: Labels of this number do not count. None: the framework's own, -100, in Chainer -1.
+        """
+        ignored = self._ignored if ignore_index is None else ignore_index
+        return mixed_calibration_error(self._framework, output, target, bins, ignored)

@@ -1,0 +1,118 @@
+"""The documentation's site: it builds without a warning, offline, and leaves no public name undocumented."""
+
+import inspect
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from importlib import import_module
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HELPERS = {"recipe_common"}
+EXAMPLES = sorted({path.stem for path in (ROOT / "examples").glob("*.py")} - HELPERS)
+PICTURES = {"audit": 0, "plot_two_losses": 1, "seeing": 4}
+"""The examples that the build runs, and how many pictures each draws."""
+PUBLIC = [
+    "mixlayers",
+    *(f"mixlayers.{face}" for face in ("torch", "paddle", "chainer", "augment", "view", "testing", "extend")),
+]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    build = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", ROOT / "docs", folder]
+    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_every_page_is_built_and_nothing_is_loaded_from_elsewhere(site: Path) -> None:
+    pages = [path.relative_to(ROOT / "docs").with_suffix(".html") for path in (ROOT / "docs").rglob("*.md")]
+    pages += [Path("gallery", f"{name}.html") for name in EXAMPLES]
+    for page in pages:
+        html = (site / page).read_text(encoding="utf-8")
+        for tag in ('<script src="http', '<link rel="stylesheet" href="http', '<img src="http'):
+            assert tag not in html, f"{page} loads something from the network"
+
+
+@pytest.mark.parametrize("name", ["wrap", "Mixer", "IEBN2d", "ManifoldMixup", "check"])
+def test_reference_has_the_names(site: Path, name: str) -> None:
+    assert f'class="sig-name descname"><span class="pre">{name}</span>' in (site / "api.html").read_text(
+        "utf-8"
+    )
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_every_public_name_is_documented(module: str) -> None:
+    face = import_module(module)
+    names = getattr(face, "__all__", None) or ["check", "Report", "Property"]
+    for name in names:
+        thing = getattr(face, name)
+        assert inspect.getdoc(thing), f"{module}.{name} has no docstring"
+        if inspect.isclass(thing):
+            for method, member in vars(thing).items():
+                method_like = inspect.isroutine(member) or isinstance(member, property)
+                if not method.startswith("_") and method_like:
+                    assert inspect.getdoc(getattr(thing, method)), (
+                        f"{module}.{name}.{method} has no docstring"
+                    )
+
+
+def test_every_example_is_shown() -> None:
+    page = (ROOT / "docs" / "examples.md").read_text(encoding="utf-8")
+    missing = [path.name for path in (ROOT / "examples").glob("*.py") if path.name not in page]
+    assert not missing, f"docs/examples.md does not show {missing}"
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example_has_a_card_and_a_page(site: Path, name: str) -> None:
+    gallery = (site / "examples.html").read_text(encoding="utf-8")
+    assert f'src="_images/sphx_glr_{name}_thumb.' in gallery
+    assert f'href="gallery/{name}.html"' in gallery.partition('<div class="sphx-glr-thumbnails">')[2]
+    page = (site / "gallery" / f"{name}.html").read_text(encoding="utf-8")
+    assert '<div class="highlight-Python' in page
+    assert ("sphx-glr-script-out" in page) == (name in PICTURES), "run by the build, or not"
+    drawn = set(re.findall(rf"_images/sphx_glr_{name}_\d+\.png", page))
+    assert len(drawn) == PICTURES.get(name, 0)
+
+
+def test_link_to_an_example_leads_to_its_page(site: Path) -> None:
+    page = (site / "trainers" / "index.html").read_text(encoding="utf-8")
+    assert 'href="../gallery/paddle_model.html"' in page
+    assert "_downloads" not in page
+
+
+class _Page(HTMLParser):
+    """A page's own anchors, and what it leads to or shows."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.anchors, self.leads = {"", "#"}, []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        found = dict(attributes)
+        self.anchors |= {found.get("id") or ""}
+        self.leads += [value for name in ("href", "src") if (value := found.get(name))]
+
+
+def test_no_link_is_dead(site: Path) -> None:
+    """Between the site's own pages, with their anchors and pictures; the network is not asked."""
+    pages = {path.resolve(): _Page(path) for path in site.rglob("*.html")}
+    dead = []
+    for path, page in pages.items():
+        for lead in page.leads:
+            parts = urlsplit(lead)
+            if parts.scheme or parts.netloc:
+                continue
+            to = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            lost = parts.fragment and to in pages and unquote(parts.fragment) not in pages[to].anchors
+            if not to.exists() or lost:
+                dead.append(f"{path.relative_to(site)}: {lead}")
+    assert len(pages) > 40
+    assert not dead, f"{len(dead)} dead links: {dead[:10]}"
