@@ -113,7 +113,7 @@ def summary(runs: Sequence[Run]) -> dict[str, dict[str, float | None]]:
 
 def versions() -> dict[str, str | None]:
     """What the numbers were made with."""
-    packages = ("numpy", "torch", "paddlepaddle", "chainer", "mlxtend", "scikit-learn")
+    packages = ("numpy", "torch", "paddlepaddle", "chainer", "jax", "flax", "mlxtend", "scikit-learn")
     found: dict[str, str | None] = {"python": platform.python_version(), "mixlayers": __version__}
     for package in packages:
         try:

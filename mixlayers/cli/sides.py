@@ -13,7 +13,7 @@ from mixlayers.cli.data import Images, Labels
 from mixlayers.cli.network import Weights
 from mixlayers.cli.score import Probabilities
 
-FRAMEWORKS: Final = {"torch": "PyTorch", "paddle": "PaddlePaddle", "chainer": "Chainer"}
+FRAMEWORKS: Final = {"torch": "PyTorch", "paddle": "PaddlePaddle", "chainer": "Chainer", "jax": "JAX"}
 
 
 class Learner(Protocol):
