@@ -2,4 +2,4 @@
 
 from mixlayers._core.install import check_installed
 
-check_installed("jax", "mixlayers.jax", "'jax>=0.6'")
+check_installed("jax", "mixlayers.jax", "'jax>=0.10'")
