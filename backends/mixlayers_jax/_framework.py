@@ -86,7 +86,7 @@ class Jax(Framework):
     def where(self, mask: Any, x: Any, y: Any) -> Array:
         return jnp.where(mask, x, y)
 
-    def share(self, s: Lam, beside: Any) -> Any:
+    def share(self, s: Lam, beside: Any, partners: Any = None) -> Any:
         return jnp.asarray(s) if isinstance(s, np.ndarray) else s
 
     def rank(self) -> int:

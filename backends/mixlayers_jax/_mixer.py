@@ -107,6 +107,11 @@ class BaseMixer:
         self._planner.choose(
             self._where(layers), modules, self.audit, trust, input_is_true=self._found.whole_input
         )
+        for leaf in self.method.leaves:
+            if leaf.every_place:
+                raise ValueError(
+                    f"in JAX a step mixes at one place, got {leaf!r}: use every_place=False, where it has it."
+                )
         if one_compilation and not all(leaf.labels_mix for leaf in self.method.leaves):
             raise ValueError(f"one_compilation=True is for methods that mix samples, got {self.method!r}.")
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, NoReturn
+from typing import Any, ClassVar, Final, NoReturn
 
 import jax
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from mixlayers._core.batch.mix import can_mix, mix_tree
+from mixlayers._core.batch.mix import can_mix, mix_tree, warn_of_full_mask
 from mixlayers._core.errors import refuse
 from mixlayers._core.framework.tree import leaves, tree_map
 from mixlayers._core.plan.blends import Weigh
+from mixlayers._core.plan.masks import Blocks
 from mixlayers._core.plan.plan import Act, Blend, MixPlan, share_map
 from mixlayers._core.plan.replacements import Replace
 from mixlayers._core.plan.resized import Paste
@@ -22,7 +23,10 @@ from mixlayers_jax._framework import JAX
 
 STATIC = {"static": True}
 
-for act, static in ((Blend, "box"), (Weigh, ""), (Paste, "channel_dim"), (Replace, "")):
+ACTS: Final = {Blend: "box", Weigh: "", Paste: "channel_dim", Replace: ""}
+"""What can be done to a feature, and which field of each is static."""
+
+for act, static in ACTS.items():
     names = [each.name for each in fields(act)]
     jax.tree_util.register_dataclass(
         act, [n for n in names if n != static], [n for n in names if n == static]
@@ -51,6 +55,8 @@ class Plan:
         channel_dim: 1 or -1, where a masked feature's channels are. Static.
     """
 
+    recipe: ClassVar[None] = None  # what MixPlan has, and is drawn here
+
     partners: Partners
     act: Act | None
     s: Any
@@ -78,6 +84,12 @@ class Plan:
             return cls(partners, None, number(0.0), channel_dim=channel_dim)
         shape = shape or (plan.batch_size,)
         how: Any = plan.blend(shape, channel_dim)
+        if type(how) not in ACTS or plan.also:
+            raise ValueError(
+                f"{plan.method} is not yet there in JAX, whose plans blend, weigh, paste or replace at one place."
+            )
+        if isinstance(plan.recipe, Blocks):
+            warn_of_full_mask(plan.recipe, tuple(shape[1:-1] if channel_dim == -1 else shape[2:]))
         hard = (
             isinstance(how, Blend) and how.mask is not None and isinstance(how.lam, float) and how.lam == 0.0
         )

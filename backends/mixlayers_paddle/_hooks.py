@@ -78,6 +78,8 @@ class Place(Hook):
         self.number = layer.register_forward_post_hook(self)._hook_id
 
     def __call__(self, layer: nn.Layer, args: Any, output: Any) -> Any:
+        if not paddle.in_dynamic_mode():
+            return self.mixer.trace(self.name, output)
         acting = self.mixer.acting_at(self.name)
         if acting.mixed is None:
             return None

@@ -19,7 +19,6 @@ from torch._compile import _disable_dynamo
 
 from mixlayers._core.errors import MixingError
 from mixlayers._core.plan.plan import INPUT, Blend, MixPlan
-from mixlayers_torch._blend import to_device
 
 if TYPE_CHECKING:
     from mixlayers_torch._mixer import Mixer
@@ -51,13 +50,15 @@ class Traced:
     @classmethod
     def of(cls, mixer: Mixer, plan: MixPlan | None) -> Traced | None:
         """The graph for a plan; None: the one in which nothing is mixed."""
-        if plan is None or plan.place is None or plan.place == INPUT:
+        if plan is None or set(plan.places) <= {INPUT}:
             return None
         key = f"mixer-{id(mixer)}"
         _mixers[key] = mixer
         hidden = [place for place in mixer.places or () if place != INPUT]
+        if plan.number:  # at several places, now these, now those
+            return cls(key, tuple(hidden), plan.recipe is not None, not plan.blends)
         size = -(-len(hidden) // _most_groups())
-        first = hidden.index(plan.place) // size * size
+        first = hidden.index(plan.places[0]) // size * size
         return cls(key, tuple(hidden[first : first + size]), plan.recipe is not None, not plan.blends)
 
 
@@ -75,10 +76,15 @@ def _most_groups() -> int:
     """
     from torch._dynamo import config  # takes a second: not before a model was compiled
 
+    if getattr(config, "use_recursive_dict_tags_for_guards", False):
+        # PyTorch 2.9's shortcut past the guards of a whole model, off again since: under Python 3.13 it
+        # does not see that what a hook looks at has changed, and runs another place's graph
+        config.use_recursive_dict_tags_for_guards = False
     return max(1, (config.recompile_limit - 4) // 2)
 
 
-@torch.library.custom_op("mixlayers::decide", mutates_args=())
+# a CUDA graph would replay one step's answer
+@torch.library.custom_op("mixlayers::decide", mutates_args=(), tags=(torch.Tag.cudagraph_unsafe,))
 def decide(feature: Tensor, mixer: str, place: str, masked: bool) -> list[Tensor]:
     """What the running step does to a feature.
 
@@ -93,6 +99,7 @@ def decide(feature: Tensor, mixer: str, place: str, masked: bool) -> list[Tensor
         to mix: (1, ...) in the feature's shape, or, without a mask, (1, ..., 1).
     """
     own = _mixers[mixer]
+    own.framework.check_mixing()
     acting = own.acting_at(place)
     mixed = acting.mixed
     plan = None if mixed is None else mixed.plan
@@ -118,17 +125,17 @@ def decide(feature: Tensor, mixer: str, place: str, masked: bool) -> list[Tensor
         mixed.origin.replays += 1
     elif checkpoints:
         own._follow(mixed, checkpoints)
-    perm, inverted = own._partners(mixed).on(feature.device)
-    keep = np.broadcast_to(np.asarray(how.lam), (plan.batch_size,))
+    precise = np.float64 if _precise(feature) is torch.float64 else np.float32
+    keep = np.broadcast_to(np.asarray(how.lam, precise), (plan.batch_size,))
     where = np.ones((1,) * feature.ndim, dtype=bool)
     if how.mask is not None:
         where = np.broadcast_to(how.mask, (1, *feature.shape[1:]))
-    return [  # fresh ones: a graph may write on what it is given
-        perm.clone(),
-        inverted.clone(),
-        to_device(keep, feature.device).to(_precise(feature)),
-        to_device(where, feature.device),
-    ]
+    shares = [how.s] if isinstance(how.s, np.ndarray) else []
+    perm, inverted, *_, keep_there, where_there = own._partners(mixed).beside(
+        feature.device, shares, once=[keep, where]
+    )
+    # fresh ones: a graph may write on what it is given
+    return [each.clone() for each in (perm, inverted, keep_there, where_there)]
 
 
 def _compiled(node: Any) -> bool:

@@ -151,7 +151,8 @@ def _read_idx(path: Path) -> npt.NDArray[np.uint8]:
 
 
 def _as_images(pixels: Any, white: float) -> Images:
-    return np.asarray(pixels, dtype=np.float32).reshape(-1, 1, SIDE, SIDE) / np.float32(white)
+    images: Images = np.asarray(pixels, dtype=np.float32).reshape(-1, 1, SIDE, SIDE) / np.float32(white)
+    return images
 
 
 Reader = Callable[[], tuple[Images, Labels]]

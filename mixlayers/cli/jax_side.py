@@ -20,7 +20,7 @@ from mixlayers.nnx import Mixer
 
 _CHUNK: Final = 500
 _DECAY: Final = 5e-4
-_EXAMPLE: Final = jax.ShapeDtypeStruct((2, 28, 28, 1), jnp.float32)
+_EXAMPLE: Final = np.zeros((2, 28, 28, 1), np.float32)
 _NAMES: Final = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
 
 
@@ -33,7 +33,7 @@ class Block(nnx.Module):
         plain = inputs == outputs and stride == 1
         self.shortcut = None if plain else _Stem(inputs, outputs, 1, stride, rngs)
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Any) -> Any:
         y = self.bn2(self.conv2(nnx.relu(self.bn1(self.conv1(x)))))
         return nnx.relu(y + (x if self.shortcut is None else self.shortcut(x)))
 
@@ -44,7 +44,7 @@ class _Stem(nnx.Module):
     def __init__(self, inputs: int, outputs: int, size: int, stride: int, rngs: nnx.Rngs) -> None:
         self.layers = nnx.List([_conv(inputs, outputs, size, stride, rngs), _norm(outputs, rngs)])
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Any) -> Any:
         for layer in self.layers:
             x = layer(x)
         return x
@@ -65,7 +65,7 @@ class SmallResNet(nnx.Module):
         self.head = nnx.Linear(4 * width, classes, rngs=rngs)
         self.training = True
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Any) -> Any:
         x = self.layer3(self.layer2(self.layer1(nnx.relu(self.stem(x)))))
         return self.head(x.mean((1, 2)))
 
@@ -107,7 +107,7 @@ class Learner:
 
 @nnx.jit
 def _step(
-    network: Any, velocities: Any, x: Array, labels: Array, plan: Any, rate: float, momentum: float
+    network: Any, velocities: Any, x: Any, labels: Any, plan: Any, rate: float, momentum: float
 ) -> tuple[Array, Any, Any]:
     def loss(network: Any) -> tuple[Array, Any]:
         if plan is None:
@@ -125,12 +125,12 @@ def _step(
 
 
 @nnx.jit
-def _logits(network: Any, x: Array) -> Array:
+def _logits(network: Any, x: Any) -> Any:
     return network(x)
 
 
 @nnx.jit
-def _slope(network: Any, x: Array, labels: Array) -> Array:
+def _slope(network: Any, x: Any, labels: Any) -> Any:
     return jax.grad(lambda x: cross_entropy(network(x), labels))(x)
 
 

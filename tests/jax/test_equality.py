@@ -1,4 +1,4 @@
-"""One step in JAX as in PyTorch, which the other frameworks equal: same weights, batch, seed, so the same everything."""
+"""One step in JAX as in PyTorch, which the others equal: same weights, batch, seed, so the same everything."""
 
 import jax
 import numpy as np

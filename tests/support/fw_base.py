@@ -186,6 +186,10 @@ class Base(Arrays):
     def recompute(self, run: Any, *args: Any, **kwargs: Any) -> Any:
         """Run a model so that it runs again in backward."""
 
+    @abstractmethod
+    def own_backward(self, run: Callable[[Any], Any], again: Callable[[Any], Any], x: Any) -> Any:
+        """run(x) without a graph, by a function of its own, whose backward is again's."""
+
     def net(self, kind: type | None = None, seed: int = 0, **options: Any) -> Any:
         """The network, changed by a mix-in; equal seeds give equal weights."""
         self.seed(seed)

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from mixlayers._core.audit.places import Layers, auto_layers, named_places
-from mixlayers._core.audit.proof import Proof
 from mixlayers._core.audit.report import PARTIAL, Audit
 from mixlayers._core.batch.mix import host_labels
 from mixlayers._core.framework.framework import Framework
@@ -84,7 +83,7 @@ class Planner:
         for place in places if self.method.mixes_labels else ():
             reason = ("" if input_is_true else PARTIAL) if place not in modules else report[place].reason
             if reason == PARTIAL and place not in trusted:
-                raise ValueError(refuted(place, Proof("no", reason)))
+                raise ValueError(refuted(place, reason))
             if reason not in ("", PARTIAL):
                 raise ValueError(
                     f"layer {place!r} cannot be mixed ({reason}): choose another layer, audit(model, example) lists "
