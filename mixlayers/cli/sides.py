@@ -12,7 +12,7 @@ from mixlayers import Method
 from mixlayers.cli.data import Images, Labels, Probabilities
 from mixlayers.cli.network import Weights
 
-FRAMEWORKS: Final = {"torch": "PyTorch", "paddle": "PaddlePaddle", "chainer": "Chainer"}
+FRAMEWORKS: Final = {"torch": "PyTorch", "paddle": "PaddlePaddle", "chainer": "Chainer", "jax": "JAX"}
 
 
 class Learner(Protocol):
