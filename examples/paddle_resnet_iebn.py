@@ -238,7 +238,7 @@ def main() -> None:
         np.random.seed(42)  # noqa: NPY002 - paddle.io shuffles by it, and seeds its workers
         curves[name], speed = train(model, training, validation, epochs, place)
         chosen = max(accuracy for _, accuracy in curves[name]["validation"])
-        _, final = evaluate(model, test)
+        final = evaluate(model, test)[1]
         model.set_state_dict(paddle.load(str(place / "best_model.pdparams")))
         size = sum(parameter.size for parameter in model.parameters())
         print(

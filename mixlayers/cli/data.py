@@ -15,6 +15,7 @@ from mixlayers.cli.stop import Stop, cause
 
 Images = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
+Probabilities = npt.NDArray[np.float64]
 
 CLASSES: Final = 10
 SIDE: Final = 28
@@ -151,7 +152,8 @@ def _read_idx(path: Path) -> npt.NDArray[np.uint8]:
 
 
 def _as_images(pixels: Any, white: float) -> Images:
-    return np.asarray(pixels, dtype=np.float32).reshape(-1, 1, SIDE, SIDE) / np.float32(white)
+    images: Images = np.asarray(pixels, dtype=np.float32).reshape(-1, 1, SIDE, SIDE) / np.float32(white)
+    return images
 
 
 Reader = Callable[[], tuple[Images, Labels]]

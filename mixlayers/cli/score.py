@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from mixlayers._core.labels.metrics import calibration_error
-from mixlayers.cli.data import Images, Labels
-
-if TYPE_CHECKING:
-    from mixlayers.cli.sides import Learner
+from mixlayers.cli.data import Images, Labels, Probabilities
+from mixlayers.cli.sides import Learner
 
 ATTACKED: Final = 1000
 """At most so many test images are attacked; an attack costs three times a test."""
-
-Probabilities = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def mix_batch(
         raise ValueError(no_float_input(framework, x))
     partner, s = partner_and_share(framework, target, plan.label_share(shares), partners)
     mixed_target = MixedTarget(target, partner, s, plan, partial(one_hot, framework))
-    mixed_target.lie(framework, shares, channel_dim)
+    mixed_target.record_features(framework, shares, channel_dim)
     return mixed, mixed_target
 
 
@@ -133,7 +133,7 @@ def partner_and_share(framework: Framework, target: Any, s: Lam, partners: Any) 
             return [y[i] for i in perm.tolist()]
         return partners.of(y) if framework.is_tensor(y) else y
 
-    return tree_map(of, target, is_leaf=per_sample), framework.share(s, first)
+    return tree_map(of, target, is_leaf=per_sample), framework.share(s, first, partners)
 
 
 def batch_size(framework: Framework, inputs: Any, batch_dim: int) -> int:

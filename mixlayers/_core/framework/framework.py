@@ -150,8 +150,11 @@ class Framework(ABC):
         raise NotImplementedError
 
     @abstractmethod
-    def share(self, s: Lam, beside: Any) -> Any:
-        """A share as a MixedTarget takes it: a float, or float32 (N,) on the device of the tensor beside it."""
+    def share(self, s: Lam, beside: Any, partners: Any = None) -> Any:
+        """A share as a MixedTarget takes it: a float, or float32 (N,) on the device of the tensor beside it.
+
+        Partners may have moved it there already.
+        """
 
     def scalar(self, value: Any) -> Any:
         """A metric's value as the framework's own metrics return it."""
