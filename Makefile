@@ -106,7 +106,7 @@ $(READY): requirements-dev.txt pyproject.toml $(addprefix backends/mixlayers_nat
 		echo "set-up: making $(VENV)"; rm -rf $(VENV); $(PYTHON) -m venv $(VENV); fi || \
 		$(call fail,$(PYTHON) cannot make a virtual environment; is its venv module installed?)
 	@touch $(UNFINISHED)
-	@echo "set-up: installing the packages of requirements-dev.txt, about 2 GB, a few minutes"
+	@echo "set-up: installing the packages of requirements-dev.txt, about 3 GB, a few minutes"
 	@$(INSTALL) --constraint requirements-dev.txt setuptools wheel || $(call fail,could not install the build tools)
 	@$(INSTALL) --constraint requirements-dev.txt torch || $(call fail,could not install PyTorch)
 	@$(INSTALL) --no-deps --no-build-isolation --requirement requirements-dev.txt || \

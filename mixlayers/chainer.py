@@ -29,6 +29,7 @@ from mixlayers import ResizeMix as ResizeMix
 from mixlayers import Scheduled as Scheduled
 from mixlayers import SpecMix as SpecMix
 from mixlayers_chainer import IEBN as IEBN
+from mixlayers_chainer import BPTTUpdater as BPTTUpdater
 from mixlayers_chainer import Classifier as Classifier
 from mixlayers_chainer import ManifoldMixupClassifier as ManifoldMixupClassifier
 from mixlayers_chainer import MixCollate as MixCollate
@@ -47,9 +48,11 @@ from mixlayers_chainer import mix as mix
 from mixlayers_chainer import mix_detection as mix_detection
 from mixlayers_chainer import revert_iebn as revert_iebn
 from mixlayers_chainer import unwrap as unwrap
+from mixlayers_chainer import update_bn as update_bn
 from mixlayers_chainer import wrap as wrap
 
 __all__ = [
+    "BPTTUpdater",
     "Classifier",
     "IEBN",
     "ManifoldMixupClassifier",
@@ -69,5 +72,6 @@ __all__ = [
     "mix_detection",
     "revert_iebn",
     "unwrap",
+    "update_bn",
     "wrap",
 ]

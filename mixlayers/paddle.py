@@ -43,6 +43,7 @@ from mixlayers_paddle import mix_detection as mix_detection
 from mixlayers_paddle import revert_iebn as revert_iebn
 from mixlayers_paddle import to_official_state_dict as to_official_state_dict
 from mixlayers_paddle import unwrap as unwrap
+from mixlayers_paddle import update_bn as update_bn
 from mixlayers_paddle import wrap as wrap
 
 __all__ = [
@@ -68,5 +69,6 @@ __all__ = [
     "revert_iebn",
     "to_official_state_dict",
     "unwrap",
+    "update_bn",
     "wrap",
 ]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from itertools import count
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +19,14 @@ from mixlayers._core.labels.labels import classes_of, one_hot
 from mixlayers._core.labels.target import MixedTarget
 from mixlayers._core.methods.method import Method
 from mixlayers._core.plan.lam import Lam
+from mixlayers._core.plan.masks import Blocks
 from mixlayers._core.plan.plan import INPUT, MixPlan
 from mixlayers._core.plan.streams import worker_seed
 
 _STEPS = count()
+
+FULL: Final = 0.9
+"""The share of a map under PatchUp's blocks beyond which they are no blocks any more."""
 
 
 def mix_batch(
@@ -83,12 +88,28 @@ def mix_tree(
         feature = framework.move_axis(x, batch_dim, 0) if batch_dim else x
         how = plan.blend(feature.shape, channel_dim)
         shares.append((how.s, tuple(feature.shape)))
+        if isinstance(plan.recipe, Blocks):
+            spatial = feature.shape[2:] if channel_dim == 1 else feature.shape[1:-1]
+            _warn_of_full_mask(plan.recipe, tuple(spatial))
         mixed = carry_out(framework, feature, how, partners)
         return framework.move_axis(mixed, 0, batch_dim) if batch_dim else mixed
 
     if plan.place == INPUT:
         warn_of_no_features(framework, tree, keep, plan.batch_size)
     return tree_map(mix_leaf, tree, keep=keep), shares
+
+
+@lru_cache(maxsize=256)
+def _warn_of_full_mask(blocks: Blocks, spatial: tuple[int, ...]) -> None:
+    """Tell, once for each size of map, that next to nothing of a sample is left as it was."""
+    covered = blocks.covers(spatial)
+    if covered > FULL and spatial:
+        warnings.warn(
+            f"PatchUp with gamma={blocks.gamma} and block_size={blocks.block_size} replaces {covered:.0%} of a map of "
+            f"{' x '.join(map(str, spatial))}: hard, samples all but change places, soft, it is Manifold Mixup. Give "
+            "portion=0.3 instead of gamma, or a smaller block_size.",
+            stacklevel=2,
+        )
 
 
 def can_mix(framework: Framework, x: Any, size: int, batch_dim: int) -> bool:

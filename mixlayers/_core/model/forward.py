@@ -110,7 +110,8 @@ class ForwardHooks(LayerHooks[Module]):
         self._session.settle()
         self._session.last = None
         if self._unmixed <= PATIENCE and self.autograd.grad_enabled():
-            self._tell_of_no_mixing(asked=False, training=self._training(model))
+            training = self._training(model)
+            self._tell_of_no_mixing(asked=self._implicit and not training, training=training)
 
     def _begin(
         self,

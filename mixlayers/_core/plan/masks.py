@@ -125,13 +125,21 @@ class Blocks:
         self, rng: np.random.Generator, channels: int, spatial: Sequence[int]
     ) -> tuple[Mask, Span | None]:
         """Draw the mask, `(1, channels, *spatial)`."""
-        sizes = tuple(min(self.block_size, size) for size in spatial)
-        if self.gamma is None:
-            rate = rate_for_portion(self.portion, tuple(spatial), sizes)
-        else:
-            rate = seed_rate(self.gamma, spatial, sizes)
+        rate, sizes = self._rate(spatial)
         seeds = bernoulli(rng, rate, channels * math.prod(spatial))
         return dilate(seeds, (channels, *spatial), sizes)[None], None
+
+    def covers(self, spatial: Sequence[int]) -> float:
+        """The expected share of a map under the mask."""
+        rate, sizes = self._rate(spatial)
+        return expected_portion(min(rate, 1.0), spatial, sizes)
+
+    def _rate(self, spatial: Sequence[int]) -> tuple[float, tuple[int, ...]]:
+        """The seeds' rate, and the block's sides."""
+        sizes = tuple(min(self.block_size, size) for size in spatial)
+        if self.gamma is None:
+            return rate_for_portion(self.portion, tuple(spatial), sizes), sizes
+        return seed_rate(self.gamma, spatial, sizes), sizes
 
 
 def seed_rate(gamma: float, spatial: Sequence[int], sizes: Sequence[int]) -> float:
