@@ -101,10 +101,15 @@ def replace(x: Tensor, how: Replace) -> Tensor:
         x: Feature, batch axis first, floating point or complex.
         how: The plan, brought to x's shape.
     """
-    mask = torch.empty_like(x, dtype=torch.bool, requires_grad=False)  # in x's layout, which `where` takes on
-    where, partner = send([how.mask, how.partner], x.device)
-    mask.copy_(where)
-    return torch.where(mask, partner.to(x.dtype), x if how.scale == 1.0 else x * how.scale)
+    mask, partner = send([how.mask, how.partner], x.device)
+    return choose(mask, partner.to(x.dtype), x if how.scale == 1.0 else x * how.scale)
+
+
+def choose(mask: Tensor, other: Tensor, x: Tensor) -> Tensor:
+    """The other under the mask, x elsewhere, in x's layout."""
+    where = torch.empty_like(x, dtype=torch.bool, requires_grad=False)  # `where` takes its layout on
+    where.copy_(mask)
+    return torch.where(where, other, x)
 
 
 def _act(*args: Any) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from mixlayers._core.plan.exchanges import Permutation
 from mixlayers._core.plan.lam import Lam
 from mixlayers._core.plan.plan import Blend
 from mixlayers._core.plan.replacements import Replace
-from mixlayers_torch._blend import blend, replace
+from mixlayers_torch._blend import blend, choose, replace
 from mixlayers_torch._transfer import Partners, send
 
 IGNORED: Final = -100
@@ -82,12 +82,34 @@ class Torch(Framework):
     def like(self, x: Tensor, other: Tensor) -> Tensor:
         return x.to(other.dtype)
 
+    def moments(self, x: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        variance, mean = torch.var_mean(x, axes, keepdim=True)
+        return mean, variance
+
+    def detached(self, x: Tensor) -> Tensor:
+        return x.detach()
+
+    def exp(self, x: Tensor) -> Tensor:
+        return x.exp()
+
+    def log_sum_exp(self, x: Tensor, axis: int) -> Tensor:
+        return x.logsumexp(axis, keepdim=True)
+
+    def noise(self, x: Tensor, law: Literal["uniform", "normal"], seed: int) -> Tensor:
+        generator = torch.Generator(x.device).manual_seed(seed)
+        made = torch.empty_like(x, requires_grad=False)
+        return (
+            made.normal_(generator=generator)
+            if law == "normal"
+            else made.uniform_(-1.0, 1.0, generator=generator)
+        )
+
     def points(self, x: Tensor, index: npt.NDArray[np.int64]) -> Tensor:
         at = send([index], x.device)[0]
         return x.gather(2, at.unsqueeze(1).expand(-1, x.shape[1], -1))
 
     def where(self, mask: npt.NDArray[np.bool_], x: Tensor, y: Tensor) -> Tensor:
-        return torch.where(send([mask], x.device)[0], x, y)
+        return choose(send([mask], x.device)[0], x, y)
 
     def share(self, s: Lam, beside: Tensor, partners: Partners | None = None) -> float | Tensor:
         if not isinstance(s, np.ndarray):

@@ -15,6 +15,7 @@ from mixlayers._core.errors import refuse
 from mixlayers._core.labels.target import MixedTarget
 from mixlayers._core.model.mixer import BaseMixer
 from mixlayers._core.model.passes import Pass, running
+from mixlayers._core.plan.plan import MixPlan
 from mixlayers_torch._agree import largest_over_processes
 from mixlayers_torch._audit import put_on_trial
 from mixlayers_torch._autograd import AUTOGRAD
@@ -86,10 +87,10 @@ class Mixer(BaseMixer[nn.Module]):
     def _training(self, model: nn.Module) -> bool:
         return model.training
 
-    def _mix(self, tree: Any, mixed: Pass, batch_dim: int | None = None) -> tuple[Any, Any]:
+    def _mix(self, tree: Any, plan: MixPlan, mixed: Pass, batch_dim: int | None = None) -> tuple[Any, Any]:
         if holds_packed(tree):
-            _refuse_packed("" if mixed.plan is None else f"at {mixed.plan.place!r}")
-        return super()._mix(tree, mixed, batch_dim)
+            _refuse_packed(f"at {plan.place!r}")
+        return super()._mix(tree, plan, mixed, batch_dim)
 
     def _draw(self, called: Pass, model: nn.Module, args: Any, kwargs: Any, given: tuple[Any] | None) -> None:
         try:

@@ -50,13 +50,15 @@ class Traced:
     @classmethod
     def of(cls, mixer: Mixer, plan: MixPlan | None) -> Traced | None:
         """The graph for a plan; None: the one in which nothing is mixed."""
-        if plan is None or plan.place is None or plan.place == INPUT:
+        if plan is None or set(plan.places) <= {INPUT}:
             return None
         key = f"mixer-{id(mixer)}"
         _mixers[key] = mixer
         hidden = [place for place in mixer.places or () if place != INPUT]
+        if plan.number:  # at several places, now these, now those
+            return cls(key, tuple(hidden), plan.recipe is not None, not plan.blends)
         size = -(-len(hidden) // _most_groups())
-        first = hidden.index(plan.place) // size * size
+        first = hidden.index(plan.places[0]) // size * size
         return cls(key, tuple(hidden[first : first + size]), plan.recipe is not None, not plan.blends)
 
 

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import (
     set_checkpoint_early_stop,
 )
 
-from mixlayers import CutMix, DropBlock, ManifoldMixup, MixingError, Mixup, PatchUp
+from mixlayers import CutMix, DropBlock, ManifoldMixup, MixingError, MixStyle, Mixup, MoEx, PatchUp
 from mixlayers.torch import Mixer, cross_entropy, wrap
 from mixlayers_torch import _autograd
 
@@ -155,7 +155,9 @@ METHODS = [
 
 
 @pytest.mark.parametrize("kept", ["index_select", "clone", "lerp", "where", "convolution"])
-@pytest.mark.parametrize("method", [*METHODS, CutMix(), Mixup(), DropBlock(block_size=3)], ids=repr)
+@pytest.mark.parametrize(
+    "method", [*METHODS, CutMix(), Mixup(), DropBlock(block_size=3), MixStyle(), MoEx()], ids=repr
+)
 def test_selective_checkpointing_may_keep_any_result(method, kept):
     """What it keeps must not be written on."""
 

@@ -85,11 +85,11 @@ class ForwardHooks(LayerHooks[Module]):
         else:
             called.run_again(of)
             of.gradient_arrives(self.autograd)
-        plan = called.plan
-        if plan is None or plan.place != INPUT:
+        plan = None if called.plan is None else called.plan.at(INPUT)
+        if plan is None:
             return args, kwargs
         inputs = {name: value for name, value in kwargs.items() if name not in LABELS}
-        (rest, mixed), shares = self._mix(self._padding.apart(args, inputs), called)
+        (rest, mixed), shares = self._mix(self._padding.apart(args, inputs), plan, called)
         if not shares:
             raise ValueError(no_float_input(self.framework, (args, inputs)))
         called.fire(INPUT, shares)

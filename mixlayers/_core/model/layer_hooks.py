@@ -19,7 +19,7 @@ from mixlayers._core.model.passes import Pass, causes, close_pass, running
 from mixlayers._core.model.recompute import inside, owner
 from mixlayers._core.model.session import Session, leave_untagged
 from mixlayers._core.plan.lam import Lam
-from mixlayers._core.plan.plan import INPUT
+from mixlayers._core.plan.plan import INPUT, MixPlan
 
 if TYPE_CHECKING:
     from mixlayers._core.model.judge import Judge
@@ -33,6 +33,7 @@ class Acting(NamedTuple):
     mixed: Pass | None
     again: bool
     segments: Sequence[Segment] = ()
+    plan: MixPlan | None = None  # what the pass does at the layer
 
 
 class LayerHooks(ABC, Generic[Module]):
@@ -102,9 +103,10 @@ class LayerHooks(ABC, Generic[Module]):
     def _mix_at(self, acting: Acting, parts: Iterable[tuple[Any, int]]) -> list[Any]:
         """Mix what the planned layer returned, part by part, each with its own batch axis."""
         mixed: Any = acting.mixed
-        features, shares = zip(*(self._mix(part, mixed, axis) for part, axis in parts), strict=True)
+        plan: Any = acting.plan
+        features, shares = zip(*(self._mix(part, plan, mixed, axis) for part, axis in parts), strict=True)
         if not acting.again:
-            mixed.fire(mixed.plan.place, [share for part in shares for share in part])
+            mixed.fire(plan.place, [share for part in shares for share in part])
             self._carry(features, mixed.origin)
             self._keep(features, mixed)
         if acting.again or mixed.of is not None:
@@ -130,12 +132,13 @@ class LayerHooks(ABC, Generic[Module]):
         """The same, with a pass only if its plan mixes at this place."""
         acting = self.acting()
         mixed = acting.mixed
-        if mixed is None or mixed.plan is None or mixed.plan.place != place:
+        plan = None if mixed is None or mixed.plan is None else mixed.plan.at(place)
+        if mixed is None or plan is None:
             return Acting(None, again=False)
         if not acting.again and not on_stack(mixed.frame):  # a KeyboardInterrupt left it
             close_pass(mixed)
             return Acting(None, again=False)
-        return acting
+        return acting._replace(plan=plan)
 
     def _follow(self, mixed: Pass, segments: Sequence[Segment]) -> None:
         """Make sure that the place, if its gradient needs that, runs again in backward and is known there."""
@@ -168,13 +171,13 @@ class LayerHooks(ABC, Generic[Module]):
         ]
 
     def _mix(
-        self, tree: Any, mixed: Pass, batch_dim: int | None = None
+        self, tree: Any, plan: MixPlan, mixed: Pass, batch_dim: int | None = None
     ) -> tuple[Any, list[tuple[Lam, Sequence[int]]]]:
         self.framework.check_mixing()
         axis = self.batch_dim if batch_dim is None else batch_dim
-        plan: Any = mixed.plan
         keep = self.keep if plan.place == INPUT else ()
-        return mix_tree(self.framework, tree, plan, self._partners(mixed), axis, self.channel_dim, keep)
+        own = self._partners(mixed) if plan is mixed.plan else self.framework.partners(plan.perm)
+        return mix_tree(self.framework, tree, plan, own, axis, self.channel_dim, keep)
 
 
 def caller(between: tuple[str, ...]) -> FrameType:

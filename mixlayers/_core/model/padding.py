@@ -95,8 +95,8 @@ class Padding:
             places: The masks that it takes, and as which positional arguments.
             args, kwargs: The call's.
         """
-        mixed, again, _ = self.hooks.acting()
-        if mixed is None or mixed.plan is None or mixed.plan.place is None:
+        mixed, again, *_ = self.hooks.acting()
+        if mixed is None or mixed.plan is None or not mixed.mixes:
             return None
         masks = given(places, args, kwargs)
         if not masks:
@@ -126,7 +126,7 @@ class Padding:
             MixingError: If no module was given a mask, so that padding would not be known.
         """
         masks, mixed.masks = self._masks(mixed), None
-        if not self.meanings:
+        if not self.meanings or not mixed.mixes:
             return None
         if not masks.seen or masks.tokens is None or mixed.plan is None:
             names = " or ".join(map(repr, self.meanings))

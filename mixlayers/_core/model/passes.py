@@ -85,6 +85,7 @@ class Pass:
         self.frame: Any = None
         self.replays, self.recomputed, self.found, self.watched = 0, False, False, False
         self._state, self._replayed = State.OPEN, 0
+        self._fired: set[str] = set()
 
     def run_again(self, of: Pass) -> None:
         """Be the forward that it was, instead of a new one."""
@@ -117,7 +118,7 @@ class Pass:
         Raises:
             MixingError: If it was mixed before, or held no tensor to mix.
         """
-        if self.plan is None or self._state is not State.OPEN:
+        if self.plan is None or self._state is not State.OPEN or place in self._fired:
             refuse(
                 f"the layer {place!r} ran twice in one forward, so it would be mixed twice",
                 "choose a layer that runs once; audit(model, example) lists them",
@@ -128,7 +129,10 @@ class Pass:
                 "batch axis",
                 "choose another layer (audit(model, example) lists them), or give the batch axis as batch_dim=",
             )
-        self.shares, self.s, self._state = shares, self.plan.label_share(shares), State.FIRED
+        self.shares, self.s = shares, self.plan.label_share(shares)
+        self._fired.add(place)
+        if self._fired.issuperset(self.plan.places):
+            self._state = State.FIRED
 
     def leave(self, hint: str = "") -> None:
         """The model returned.
@@ -140,8 +144,9 @@ class Pass:
             MixingError: If the planned place did not run.
         """
         if self.plan is not None and self.plan.place is not None and self._state is State.OPEN:
+            missing = next(place for place in self.plan.places if place not in self._fired)
             refuse(
-                f"the planned layer {self.plan.place!r} did not run in this forward, so only the labels would be mixed",
+                f"the planned layer {missing!r} did not run in this forward, so only the labels would be mixed",
                 "choose layers that always run; audit(model, example) lists them" + hint,
             )
         self._state = State.LEFT

@@ -29,7 +29,7 @@ class Box:
     not there. A map of shape (1, T) is cut along T alone.
 
     Attributes:
-        lam: Nominal share of the original sample. The box has sides `int(size * (1 - lam)**(1 / axes))`
+        lam: Nominal share of the original sample. The box has sides `2 * (int(size * (1 - lam)**(1 / axes)) // 2)`
             around a uniform centre and is clipped at the border, so its real share is larger.
     """
 
