@@ -33,6 +33,14 @@ class Torch(Framework):
     def is_tensor(self, x: object) -> bool:
         return isinstance(x, Tensor)
 
+    def check_shaped(self, x: Tensor) -> None:
+        if x.is_nested:
+            raise ValueError(
+                "a nested tensor's samples have lengths of their own, so that no two can be blended, got one of "
+                f"{x.size(0)} samples: pad it, torch.nested.to_padded_tensor(x, 0.0), and name the padding mask, "
+                "wrap(model, mask=...)."
+            )
+
     def is_float(self, x: Tensor) -> bool:
         return x.is_floating_point() or x.is_complex()
 

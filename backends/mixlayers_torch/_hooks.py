@@ -20,7 +20,20 @@ if TYPE_CHECKING:
     from mixlayers_torch._mixer import Mixer
 
 
-class Enter:
+class Hook:
+    """What is attached to a module."""
+
+    mixer: Mixer
+
+    @property
+    def __name__(self) -> str:  # of instances: torch.jit.script asks for it
+        raise AttributeError(
+            "a wrapped model cannot be compiled by torch.jit.script, which takes no hooks but functions: unwrap(model) "
+            "first, and script what was trained; or use torch.compile, which mixes on."
+        )
+
+
+class Enter(Hook):
     """Before the model's forward: draw the plan, take the target, mix the input."""
 
     def __init__(self, model: nn.Module, mixer: Mixer) -> None:
@@ -33,7 +46,7 @@ class Enter:
         return self.mixer._enter(model, args, kwargs)
 
 
-class Leave:
+class Leave(Hook):
     """After the model's forward: hand out the target."""
 
     def __init__(self, model: nn.Module, mixer: Mixer) -> None:
@@ -46,7 +59,7 @@ class Leave:
         return self.mixer._leave((args, kwargs), output)
 
 
-class Close:
+class Close(Hook):
     """After that, also where something raised."""
 
     def __init__(self, model: nn.Module, mixer: Mixer) -> None:
@@ -59,7 +72,7 @@ class Close:
         return self.mixer._close()
 
 
-class Place:
+class Place(Hook):
     """After a candidate layer's forward: mix its output if the plan says so."""
 
     def __init__(self, layer: nn.Module, mixer: Mixer, name: str) -> None:
@@ -83,7 +96,7 @@ class Place:
         return joined(layer, self.mixer._mix_at(acting, parts_of(layer, output, self.mixer.batch_dim)))
 
 
-class Masked:
+class Masked(Hook):
     """Before the forward of a module that takes a padding mask: the mask that fits the mixed features."""
 
     def __init__(self, layer: nn.Module, mixer: Mixer, name: str, places: Mapping[str, int]) -> None:
@@ -96,7 +109,7 @@ class Masked:
         return self.mixer._padding.before(self.name, self.places, args, kwargs)
 
 
-class Unmasked:
+class Unmasked(Hook):
     """After that forward."""
 
     def __init__(self, layer: nn.Module, mixer: Mixer, name: str) -> None:
@@ -153,9 +166,14 @@ def remove_hooks(model: nn.Module, mixer: Mixer) -> None:
     """Take all hooks of the mixer off the model."""
     mixer._session.attached = False
     for module in model.modules():
-        for hook in (*module._forward_pre_hooks.values(), *module._forward_hooks.values()):
-            if isinstance(hook, Enter | Leave | Close | Place | Masked | Unmasked) and hook.mixer is mixer:
-                hook.handle.remove()
+        # not by the handle: a module that takes another's place, as prepare_qat makes, has the hook under a new number
+        for hooks in (module._forward_pre_hooks, module._forward_hooks):
+            found: list[tuple[int, Any]] = list(hooks.items())
+            for number, hook in found:
+                if isinstance(hook, Hook) and hook.mixer is mixer:
+                    for name, kept in vars(module).items():
+                        if name.startswith("_forward_"):
+                            kept.pop(number, None)
 
 
 def check_wrappable(model: nn.Module) -> None:

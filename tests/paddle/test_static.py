@@ -126,6 +126,14 @@ def test_what_a_program_cannot_be_told_is_refused():
         model(x, target=y)
 
 
+def test_a_part_of_a_model_that_is_static_is_refused():
+    model, (x, y) = net(), batch()
+    model.layer1 = static(nn.Sequential(model.layer1, nn.ReLU()))
+    wrap(model, layers=["layer1.0"])
+    with pytest.raises(MixingError, match="a static trace would mix every step by the plan of this one"):
+        model(x, target=y)
+
+
 def test_a_criterion_knows_a_static_models_output():
     model, (x, y) = net(), batch()
     criterion = Mixer(static(model), ManifoldMixup(), LAYERS).loss(nn.CrossEntropyLoss())

@@ -114,9 +114,10 @@ def _warn_of_full_mask(blocks: Blocks, spatial: tuple[int, ...]) -> None:
 
 def can_mix(framework: Framework, x: Any, size: int, batch_dim: int) -> bool:
     """Whether x is a floating-point (or complex) tensor with `size` samples."""
-    return bool(
-        framework.is_tensor(x) and framework.is_float(x) and x.ndim > batch_dim and x.shape[batch_dim] == size
-    )
+    if not (framework.is_tensor(x) and framework.is_float(x) and x.ndim > batch_dim):
+        return False
+    framework.check_shaped(x)
+    return bool(x.shape[batch_dim] == size)
 
 
 def partner_and_share(framework: Framework, target: Any, s: Lam, partners: Any) -> tuple[Any, Any]:
@@ -140,6 +141,7 @@ def batch_size(framework: Framework, inputs: Any, batch_dim: int) -> int:
     check_no_samples(framework, inputs, batch_dim)
     for leaf in leaves(inputs):
         if framework.is_tensor(leaf) and leaf.ndim > batch_dim:
+            framework.check_shaped(leaf)
             size: int = leaf.shape[batch_dim]
             return size
     raise ValueError("the model's input holds no tensor with a batch axis: pass tensors, or check batch_dim.")
@@ -162,7 +164,8 @@ def check_length(framework: Framework, target: Any, size: int) -> None:
             raise ValueError(
                 f"the input has {size} samples, but the target has shape {tuple(y.shape)}: "
                 "pass one target per sample, batch axis first, and the samples stacked to one tensor; where only some "
-                "of the samples have one, call the model on each part of the batch."
+                "of the samples have one, call the model on each part of the batch; where a sample has several rows, "
+                "as a graph its nodes, pool them first, and mix(pooled, labels, method) inside the model."
             )
 
 

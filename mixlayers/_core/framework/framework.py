@@ -41,6 +41,9 @@ class Framework(ABC):
                 found += filter(self.is_tensor, leaves(tree))
         return found
 
+    def check_shaped(self, x: Any) -> None:  # noqa: B027  # not every framework has ragged ones
+        """Raise if a tensor's samples have no one shape."""
+
     @abstractmethod
     def is_float(self, x: Any) -> bool:
         """Whether a tensor is floating-point or complex."""

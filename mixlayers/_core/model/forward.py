@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Sequence
 from functools import partial
@@ -259,8 +260,15 @@ class ForwardHooks(LayerHooks[Module]):
     def _close(self) -> None:
         """The forward is over, also if it raised."""
         called = None if AUDITING.get() else running(self._session)
-        if called is not None:
-            close_pass(called)
+        if called is None:
+            return
+        error = sys.exc_info()[1]
+        if isinstance(error, KeyError) and error.args == ("target",) and called.given is not None:
+            error.args = (
+                "target: model(x, target=labels) takes it out of the call, so that forward(**kwargs) does not get it; "
+                "give that argument another name, or wrap the module inside that computes the output",
+            )
+        close_pass(called)
 
 
 def _only(found: Sequence[Pass]) -> Pass:
