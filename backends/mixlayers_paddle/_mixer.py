@@ -53,7 +53,9 @@ class Mixer(BaseMixer[nn.Layer]):
 
     def trace(self, place: str, output: Any) -> Any:
         """Put a blend behind a layer into the static program that is being made; in eval mode there is none."""
-        if not self._traces and self.acting_at(place).mixed is not None:  # to_static was given a part of the model
+        if (
+            not self._traces and self.acting_at(place).mixed is not None
+        ):  # to_static was given a part of the model
             self.framework.check_mixing()
         if AUDITING.get() or not self._traces or _is_saved():
             return None
