@@ -86,9 +86,7 @@ def measured(name: str, rounds: int, batch: int) -> tuple[float, float]:
             model(**few)
 
     first_audit(model, few, mask)
-    audits = [
-        seconds(lambda: first_audit(model, few, mask)) / seconds(forward) for _ in range(rounds)
-    ]
+    audits = [seconds(lambda: first_audit(model, few, mask)) / seconds(forward) for _ in range(rounds)]
     example = inputs(batch)
     wrap(model, ManifoldMixup(), mask=mask, example=example)
     optimiser = torch.optim.SGD(model.parameters(), 1e-3)

@@ -125,7 +125,7 @@ class Chainer(Framework):
     ) -> Variable | Array:
         return _as_given(F.where(device_of(x).send(mask), x, y), y)
 
-    def share(self, s: Lam, beside: Variable | Array) -> float | Array:
+    def share(self, s: Lam, beside: Variable | Array, partners: Any = None) -> float | Array:
         return share_on(s, device_of(beside))
 
     def worker(self) -> tuple[int, ...] | None:

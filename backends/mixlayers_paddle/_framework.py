@@ -114,7 +114,7 @@ class Paddle(Framework):
     def where(self, mask: npt.NDArray[np.bool_], x: Tensor, y: Tensor) -> Tensor:
         return paddle.where(paddle.to_tensor(mask, place=x.place), x, y)
 
-    def share(self, s: Lam, beside: Tensor) -> float | Tensor:
+    def share(self, s: Lam, beside: Tensor, partners: Any = None) -> float | Tensor:
         return share_on(s, beside.place)
 
     def rank(self) -> int:

@@ -19,6 +19,7 @@ from mixlayers._core.audit.verdicts import output_tensors
 from mixlayers_paddle._framework import PADDLE
 from mixlayers_paddle._hooks import joined, parts_of
 from mixlayers_paddle._neutral import Neutral
+from mixlayers_paddle._static import dynamic
 
 _TINY: Final = 1e-3
 
@@ -90,6 +91,7 @@ class PaddleStage(Stage):
         neutral = Neutral(uniform)
         with (
             auditing(),
+            dynamic(),
             host_chance(size, uniform) as chance,
             self._untouched() as copies,
             paddle.amp.auto_cast(enable=False),

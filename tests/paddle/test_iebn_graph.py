@@ -157,3 +157,18 @@ def test_what_comes_before_and_after_in_a_network(compiled: bool, format: str) -
     y = norm(fed.transpose([0, 2, 3, 1])).transpose([0, 3, 1, 2]) if format == "NHWC" else norm(fed)
     (y.transpose([3, 1, 0, 2]) * paddle.to_tensor(gradient).transpose([3, 1, 0, 2])).sum().backward()
     close(array(given.grad), expected, 1e-10)
+
+
+def test_a_step_of_the_optimizer_before_the_backward_is_not_taken_for_the_forwards_weights() -> None:
+    """With the passes; Paddle's own operations may refuse it."""
+    shape = (4, 3, 5, 9)
+    norm, x, gradient = layer(shape), random(shape, 1), random(shape, 2)
+    expected = reference(norm, x, gradient, True)
+    given = paddle.to_tensor(x, stop_gradient=False)
+    y = norm(given)
+    for name in NAMES:
+        getattr(norm, name).set_value(np.full(3, 7.0))
+    norm.bias.stop_gradient = True
+    paddle.autograd.backward([y], [paddle.to_tensor(gradient)])
+    close(array(given.grad), expected[1], 1e-10)
+    close(array(norm.weight_readjust.grad), expected[4], 1e-10)

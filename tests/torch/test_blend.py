@@ -6,7 +6,8 @@ import torch
 from mixlayers import Mixup, PatchUp
 from mixlayers.torch import mix
 from mixlayers_torch import _blend
-from mixlayers_torch._blend import Partners, blend
+from mixlayers_torch._blend import blend
+from mixlayers_torch._transfer import Partners
 from tests.support.methods import METHODS
 
 LAYOUTS = [((5, 4, 6, 7), torch.channels_last), ((3, 4, 3, 5, 4), torch.channels_last_3d)]

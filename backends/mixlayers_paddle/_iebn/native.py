@@ -47,13 +47,13 @@ def native(x: Tensor, parameters: Parameters, statistics: Statistics) -> Tensor:
     if not (paddle.is_grad_enabled() and any(map(_trained, (x, *parameters)))):
         step.forward(y)
         return y.moveaxis(-1, 1) if rows else y
-    every = paddle.concat([t for t in parameters if _trained(t)] or [paddle.zeros([1], x.dtype)])
-    if not every.stop_gradient:
+    every = paddle.concat([parameters[i] for i in step.trained] or [paddle.zeros([1], x.dtype)])
+    if step.trained:
         every.register_hook(step.on_parameters)
-    if not flat.stop_gradient:
+    if step.wants_x:
         flat.register_hook(step.on_input)
     one = every[:1]
-    step.one = one.detach()
+    step.hold(every, one)
     step.one._share_underline_tensor_to(flat)
     out = flat + one
     out.register_hook(step.on_output)
@@ -77,18 +77,27 @@ class _Step:
         self.x, self.flat, self.parameters, self.statistics, self.rows = (
             *(x, flat.detach(), parameters, statistics, rows),
         )
-        self.version = x.inplace_version
+        self.version, self.wants_x = x.inplace_version, not x.stop_gradient
+        self.trained = [i for i, t in enumerate(parameters) if _trained(t)]
+        self.values = _addresses(*parameters)
         size, channels = x.shape[:2]
         self.layout = Layout((size, channels, prod(x.shape[2:])), rows, _KINDS[x.dtype])
         self.found: Any = None
         self.one: Any = None
+        self.copy: Any = None
         self.dx: Tensor | None = None
-        self.learned: list[Tensor] = []
+        self.learned: list[Tensor] = []  # one a parameter, or all in one
+
+    def hold(self, every: Tensor, one: Tensor) -> None:
+        """Take the trained parameters from a copy, so that an optimizer's step before the backward changes nothing."""
+        self.copy, self.one = every.detach(), one.detach()
+        for place, i in enumerate(self.trained):
+            self.values[i] = self.copy.data_ptr() + place * self.layout.shape[1] * self.copy.element_size()
 
     def forward(self, y: Tensor) -> None:
         """Write the output and update the running statistics."""
         kept = self.statistics
-        addresses = self.flat.data_ptr(), y.data_ptr(), _addresses(*self.parameters)
+        addresses = self.flat.data_ptr(), y.data_ptr(), self.values
         running = _addresses(kept.mean, kept.var)
         if not (kept.batch or paddle.is_grad_enabled()):
             infer(self.layout, *addresses, running, kept.epsilon)
@@ -113,12 +122,12 @@ class _Step:
             return self.one
         gradient = (gradient.moveaxis(1, -1) if self.rows else gradient).contiguous()
         channels = self.layout.shape[1]
-        self.dx = dx = None if self.x.stop_gradient else paddle.empty_like(self.flat)
+        self.dx = dx = paddle.empty_like(self.flat) if self.wants_x else None
         learned = paddle.empty([4, channels], gradient.dtype)
         self.learned = [learned]
         places = [learned.data_ptr() + i * channels * learned.element_size() for i in range(4)]
         addresses = self.flat.data_ptr(), gradient.data_ptr(), None if dx is None else dx.data_ptr()
-        self.found.backward(*addresses, _addresses(*self.parameters), places)
+        self.found.backward(*addresses, self.values, places)
         return self.one
 
     def on_input(self, _: Tensor) -> Tensor | None:
@@ -129,10 +138,9 @@ class _Step:
     def on_parameters(self, _: Tensor) -> Tensor:
         """The gradients of the parameters that are trained, one after the other."""
         learned, self.learned = self.learned, []
-        own = [i for i, t in enumerate(self.parameters) if _trained(t)]
-        if len(learned) == 1:  # an array of all
-            return learned[0].reshape([-1]) if len(own) == 4 else learned[0][own].reshape([-1])
-        return paddle.concat([learned[i] for i in own])
+        if len(learned) == 4:
+            return paddle.concat([learned[i] for i in self.trained])
+        return (learned[0] if len(self.trained) == 4 else learned[0][self.trained]).reshape([-1])
 
     def _with_graph(self, gradient: Tensor) -> None:
         """`on_output` in operations that Paddle can differentiate again. It cannot run a backward inside a backward."""

@@ -48,8 +48,13 @@ def takes(x: Tensor, parameters: Parameters, statistics: Statistics) -> bool:
 
 
 def on_gpu(x: Tensor) -> bool:
-    """Whether Triton knows the device; also one of AMD's is "cuda" to PyTorch."""
-    return x.is_cuda
+    """Whether the kernels are known to compile for the device; also one of AMD's is "cuda" to PyTorch."""
+    return x.is_cuda and _new_enough(x.device.index)
+
+
+@cache
+def _new_enough(device: int) -> bool:
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 @dataclass(frozen=True)
@@ -139,17 +144,10 @@ class Gpu:
         self.rstd = torch.empty_like(self.off)
         count, kept = self.divisor, statistics.mean is not None
         running = _or(statistics.mean, self.off), _or(statistics.var, self.off)
+        shares = count / max(count - 1, 1), self.eps, statistics.factor
         _launch(
             *("settle", (-(-channels // 16),), sums[0], sums[1], self.about, self.off, self.rstd, *running),
-            *(
-                self.tiles.parts * size,
-                channels,
-                count,
-                count / max(count - 1, 1),
-                self.eps,
-                statistics.factor,
-            ),
-            *(kept, 16, 64),
+            *(self.tiles.parts * size, channels, count, *shares, kept, 16, 64),
         )
 
     def _settle_jointly(self, sums: Tensor, statistics: Statistics) -> None:

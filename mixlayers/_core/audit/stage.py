@@ -75,7 +75,8 @@ def auditing() -> Iterator[None]:
     """Around a forward that nobody asked for: mixers keep still, and what it warns of the next forward says again."""
     token = AUDITING.set(True)
     try:
-        with warnings.catch_warnings(action="ignore"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             yield
     finally:
         AUDITING.reset(token)

@@ -61,7 +61,7 @@ def mix_batch(
         raise ValueError(no_float_input(framework, x))
     partner, s = partner_and_share(framework, target, plan.label_share(shares), partners)
     mixed_target = MixedTarget(target, partner, s, plan, partial(one_hot, framework))
-    mixed_target.lie(framework, shares, channel_dim)
+    mixed_target.record_features(framework, shares, channel_dim)
     return mixed, mixed_target
 
 
@@ -90,7 +90,7 @@ def mix_tree(
         shares.append((how.s, tuple(feature.shape)))
         if isinstance(plan.recipe, Blocks):
             spatial = feature.shape[2:] if channel_dim == 1 else feature.shape[1:-1]
-            _warn_of_full_mask(plan.recipe, tuple(spatial))
+            warn_of_full_mask(plan.recipe, tuple(spatial))
         mixed = carry_out(framework, feature, how, partners)
         return framework.move_axis(mixed, 0, batch_dim) if batch_dim else mixed
 
@@ -100,7 +100,7 @@ def mix_tree(
 
 
 @lru_cache(maxsize=256)
-def _warn_of_full_mask(blocks: Blocks, spatial: tuple[int, ...]) -> None:
+def warn_of_full_mask(blocks: Blocks, spatial: tuple[int, ...]) -> None:
     """Tell, once for each size of map, that next to nothing of a sample is left as it was."""
     covered = blocks.covers(spatial)
     if covered > FULL and spatial:
@@ -114,9 +114,10 @@ def _warn_of_full_mask(blocks: Blocks, spatial: tuple[int, ...]) -> None:
 
 def can_mix(framework: Framework, x: Any, size: int, batch_dim: int) -> bool:
     """Whether x is a floating-point (or complex) tensor with `size` samples."""
-    return bool(
-        framework.is_tensor(x) and framework.is_float(x) and x.ndim > batch_dim and x.shape[batch_dim] == size
-    )
+    if not (framework.is_tensor(x) and framework.is_float(x) and x.ndim > batch_dim):
+        return False
+    framework.check_shaped(x)
+    return bool(x.shape[batch_dim] == size)
 
 
 def partner_and_share(framework: Framework, target: Any, s: Lam, partners: Any) -> tuple[Any, Any]:
@@ -132,7 +133,7 @@ def partner_and_share(framework: Framework, target: Any, s: Lam, partners: Any) 
             return [y[i] for i in perm.tolist()]
         return partners.of(y) if framework.is_tensor(y) else y
 
-    return tree_map(of, target, is_leaf=per_sample), framework.share(s, first)
+    return tree_map(of, target, is_leaf=per_sample), framework.share(s, first, partners)
 
 
 def batch_size(framework: Framework, inputs: Any, batch_dim: int) -> int:
@@ -140,6 +141,7 @@ def batch_size(framework: Framework, inputs: Any, batch_dim: int) -> int:
     check_no_samples(framework, inputs, batch_dim)
     for leaf in leaves(inputs):
         if framework.is_tensor(leaf) and leaf.ndim > batch_dim:
+            framework.check_shaped(leaf)
             size: int = leaf.shape[batch_dim]
             return size
     raise ValueError("the model's input holds no tensor with a batch axis: pass tensors, or check batch_dim.")
@@ -162,7 +164,8 @@ def check_length(framework: Framework, target: Any, size: int) -> None:
             raise ValueError(
                 f"the input has {size} samples, but the target has shape {tuple(y.shape)}: "
                 "pass one target per sample, batch axis first, and the samples stacked to one tensor; where only some "
-                "of the samples have one, call the model on each part of the batch."
+                "of the samples have one, call the model on each part of the batch; where a sample has several rows, "
+                "as a graph its nodes, pool them first, and mix(pooled, labels, method) inside the model."
             )
 
 

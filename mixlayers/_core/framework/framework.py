@@ -41,6 +41,9 @@ class Framework(ABC):
                 found += filter(self.is_tensor, leaves(tree))
         return found
 
+    def check_shaped(self, x: Any) -> None:  # noqa: B027  # not every framework has ragged ones
+        """Raise if a tensor's samples have no one shape."""
+
     @abstractmethod
     def is_float(self, x: Any) -> bool:
         """Whether a tensor is floating-point or complex."""
@@ -147,8 +150,11 @@ class Framework(ABC):
         raise NotImplementedError
 
     @abstractmethod
-    def share(self, s: Lam, beside: Any) -> Any:
-        """A share as a MixedTarget takes it: a float, or float32 (N,) on the device of the tensor beside it."""
+    def share(self, s: Lam, beside: Any, partners: Any = None) -> Any:
+        """A share as a MixedTarget takes it: a float, or float32 (N,) on the device of the tensor beside it.
+
+        Partners may have moved it there already.
+        """
 
     def scalar(self, value: Any) -> Any:
         """A metric's value as the framework's own metrics return it."""

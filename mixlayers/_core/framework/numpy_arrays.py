@@ -113,7 +113,7 @@ class NumPy(Framework):
     def where(self, mask: npt.NDArray[np.bool_], x: Array, y: Array) -> Array:
         return np.where(mask, x, y)
 
-    def share(self, s: Lam, beside: Array) -> Lam:
+    def share(self, s: Lam, beside: Array, partners: Any = None) -> Lam:
         return s
 
     def rank(self) -> int:

@@ -45,7 +45,7 @@ class Align:
     __hash__ = None  # type: ignore[assignment]  # it holds arrays
 
     def channels_last(self) -> Align:
-        """The same for a feature (N, *spatial, C)."""
+        """The same for a feature `(N, *spatial, C)`."""
         return Align(self.perm, self.lam, self.moves_own, self.eps, self.rounds, self.s, -1)
 
 
@@ -71,7 +71,7 @@ class Aligned:
         channels: int,
         spatial: Sequence[int],
     ) -> Align:
-        """Draw for a feature (N, channels, *spatial)."""
+        """Draw for a feature `(N, channels, *spatial)`."""
         if not spatial:
             raise ValueError(
                 "AlignMixup needs maps (N, C, ...) whose cells it can move, got (N, C): name a layer before the "

@@ -223,7 +223,8 @@ def dilate(
             shift = min(reach, size - reach)
             bits.also_before(shift * stride)
             reach += shift
-    return np.ascontiguousarray(bits.read().reshape(padded)[(slice(None), *(slice(f) for f in shape[1:]))])
+    unpadded = (slice(None), *(slice(f) for f in shape[1:]))
+    return np.ascontiguousarray(bits.read().reshape(padded)[unpadded])
 
 
 class _Bits:

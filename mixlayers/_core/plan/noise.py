@@ -38,7 +38,7 @@ class Jitter:
     __hash__ = None  # type: ignore[assignment]  # it holds arrays
 
     def channels_last(self) -> Jitter:
-        """The same for a feature (N, *spatial, C): noise has no axes of its own."""
+        """The same for a feature `(N, *spatial, C)`: noise has no axes of its own."""
         return self
 
 
@@ -65,6 +65,6 @@ class Noise:
         channels: int,
         spatial: Sequence[int],
     ) -> Jitter:
-        """Draw for a feature (N, channels, *spatial)."""
+        """Draw for a feature `(N, channels, *spatial)`."""
         blend = Blend(perm, lam, None, None, partner_share(lam, 1.0))
         return Jitter(blend, self.multiply, self.add, int(rng.integers(2**31 - 1)), blend.s)
