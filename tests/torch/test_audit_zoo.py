@@ -5,7 +5,7 @@ import torch
 
 from mixlayers import ManifoldMixup
 from mixlayers.torch import cross_entropy, get_mixer, wrap
-from tests.torch.audit_models import adapted, classifier, padded
+from tests.torch.audit_models import adapted, classifier, padded, reformer
 from tests.torch.audit_zoo import BEGIN, END, LORA, PAGE, ZOO, is_proved, table, verdicts
 
 
@@ -14,6 +14,23 @@ def test_the_audit_tells_the_truth(name):
     case = ZOO[name]
     found = verdicts(case)
     assert {place: is_proved(*found[place]) for place in case.truth} == case.truth
+
+
+def test_a_last_token_is_refused_and_no_mask_named_that_was():
+    """Padded right: a sample's own last token is read, of its partner's tokens the wrong one."""
+    model = wrap(classifier("Llama", num_key_value_heads=2), layers="model.layers.0", mask="attention_mask")
+    with pytest.raises(ValueError, match=r"'model.layers.0' is not a true .*'input_ids'.* another way") as raised:
+        model(**padded(), target=torch.arange(6) % 3)
+    assert "name the padding mask" not in str(raised.value)
+    model = wrap(classifier("Bert"), layers="bert.encoder.layer.1")
+    with pytest.raises(ValueError, match=r"name the padding mask, mask='attention_mask'; or take it"):
+        model(**padded(), target=torch.arange(6) % 3)
+
+
+def test_layers_that_a_backward_reconstructs_are_refused():
+    inputs = {"input_ids": padded()["input_ids"]}
+    with pytest.raises(ValueError, match=r"own backward does not follow the swap: gradients are off by"):
+        wrap(reformer(), layers="reformer.encoder.layers.0", example=inputs)
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
