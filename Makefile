@@ -10,7 +10,7 @@ OLD_NUMPY := 1.26
 VISION := .venv-vision
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-slow test-capped test-vision test-install fuzz lint bench race docs release
+.PHONY: help setup demo check test test-slow test-capped test-vision test-install fuzz lint bench gpu race docs release
 
 help:    ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -73,6 +73,18 @@ release: docs    ## build the wheel and the source archive into dist, and try th
 bench: $(READY) $(VISION)/.ready    ## time what mixing costs, an hour, and write docs/results.md
 	@sh -exc "$$(sed -n 's|^## .*`\(.*python benchmarks/.*\)`$$|\1 --record|p' docs/results.md | sed 's|^python|$(RUN)|')"
 
+DEVICE := cuda
+PARTS :=
+GPU_OUT := build/gpu.json
+GPU_PAGE = $(if $(filter cpu,$(DEVICE)),,--page docs/on_a_gpu.md)
+HAS_TORCH := -c 'import numpy, torch'
+
+# A machine with a GPU has a PyTorch for it already; only where no Python has one is .venv made.
+gpu:    ## prove and measure on a GPU, ten minutes; DEVICE=cpu runs the same without one, PARTS="mixing steps" a part
+	@for python in $(PYTHON) python3 $(RUN); do $$python $(HAS_TORCH) 2>/dev/null && break; python=; done; \
+	[ -n "$$python" ] || { $(MAKE) --no-print-directory setup && python=$(RUN); } && \
+	exec $$python benchmarks/gpu.py --device $(DEVICE) $(if $(PARTS),--parts $(PARTS)) --out $(GPU_OUT) $(GPU_PAGE)
+
 RACE := --out docs/race.json --page docs/peers.md --picture docs/pictures/race.png
 
 race: $(READY) $(VISION)/.peers    ## check and time other libraries' mixing; PADDLECLAS=checkout adds its operators
@@ -94,7 +106,7 @@ $(READY): requirements-dev.txt pyproject.toml $(addprefix backends/mixlayers_nat
 		echo "set-up: making $(VENV)"; rm -rf $(VENV); $(PYTHON) -m venv $(VENV); fi || \
 		$(call fail,$(PYTHON) cannot make a virtual environment; is its venv module installed?)
 	@touch $(UNFINISHED)
-	@echo "set-up: installing the packages of requirements-dev.txt, about 2 GB, a few minutes"
+	@echo "set-up: installing the packages of requirements-dev.txt, about 3 GB, a few minutes"
 	@$(INSTALL) --constraint requirements-dev.txt setuptools wheel || $(call fail,could not install the build tools)
 	@$(INSTALL) --constraint requirements-dev.txt torch || $(call fail,could not install PyTorch)
 	@$(INSTALL) --no-deps --no-build-isolation --requirement requirements-dev.txt || \

@@ -223,7 +223,8 @@ def sweep(library: str, names: Sequence[str], families: int, seconds: int) -> Fo
         torch.manual_seed(0)
         signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
-            with warnings.catch_warnings(action="ignore"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
                 sweep_model(name, lively(make()), found, notes)
         except TooLong:
             said = f"not done in {seconds} seconds of the processor"

@@ -2,7 +2,7 @@
 
     python benchmarks/gpu.py [--device cuda] [--parts mixing steps ...] [--out build/gpu.json] [--page docs/on_a_gpu.md]
 
-Needs a copy of the repository and a Python (3.10 to 3.13) with PyTorch 2.7 or newer; nothing is installed, fetched or
+Needs a copy of the repository and a Python (3.10 to 3.13) with PyTorch 2.8 or newer; nothing is installed, fetched or
 compiled ahead, and other packages (CuPy, JAX, PaddlePaddle, timm, torchvision, kornia) are looked at where they are.
 Each part runs in a process of its own, so that a crash of one leaves the others; the exit status is 1 if anything
 failed. `--device cpu` runs the same code without a GPU, at toy sizes: what it times there is of no worth.

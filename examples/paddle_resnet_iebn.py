@@ -238,10 +238,8 @@ def main() -> None:
         np.random.seed(42)  # noqa: NPY002 - paddle.io shuffles by it, and seeds its workers
         curves[name], speed = train(model, training, validation, epochs, place)
         chosen = max(accuracy for _, accuracy in curves[name]["validation"])
-        final, _ = (
-            evaluate(model, test),
-            model.set_state_dict(paddle.load(str(place / "best_model.pdparams"))),
-        )
+        final = evaluate(model, test)[1]
+        model.set_state_dict(paddle.load(str(place / "best_model.pdparams")))
         size = sum(parameter.size for parameter in model.parameters())
         print(
             f"ResNet-18 with {name}: {size:,} parameters and statistics, {speed:.0f} images/s, validation accuracy "

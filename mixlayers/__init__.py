@@ -10,6 +10,7 @@ from mixlayers._core.audit.report import Point as Point
 from mixlayers._core.batch.detection import MixedBoxes as MixedBoxes
 from mixlayers._core.errors import MixingError as MixingError
 from mixlayers._core.labels.target import MixedTarget as MixedTarget
+from mixlayers._core.methods.alignmixup import AlignMixup as AlignMixup
 from mixlayers._core.methods.around import Beside as Beside
 from mixlayers._core.methods.around import Remix as Remix
 from mixlayers._core.methods.combined import OneOf as OneOf
@@ -21,8 +22,13 @@ from mixlayers._core.methods.fmix import FMix as FMix
 from mixlayers._core.methods.hmix import GMix as GMix
 from mixlayers._core.methods.hmix import HMix as HMix
 from mixlayers._core.methods.method import Method as Method
+from mixlayers._core.methods.mixstyle import DSU as DSU
+from mixlayers._core.methods.mixstyle import MixStyle as MixStyle
+from mixlayers._core.methods.mixstyle import PAdaIN as PAdaIN
 from mixlayers._core.methods.mixup import ManifoldMixup as ManifoldMixup
 from mixlayers._core.methods.mixup import Mixup as Mixup
+from mixlayers._core.methods.moex import MoEx as MoEx
+from mixlayers._core.methods.noisy import NoisyFeatureMixup as NoisyFeatureMixup
 from mixlayers._core.methods.patchup import PatchUp as PatchUp
 from mixlayers._core.methods.resizemix import ResizeMix as ResizeMix
 from mixlayers._core.methods.specmix import SpecMix as SpecMix
@@ -35,6 +41,12 @@ from mixlayers._core.plan.pairs import Near as Near
 from mixlayers._core.plan.plan import MixPlan as MixPlan
 
 __all__ = [
+    "AlignMixup",
+    "NoisyFeatureMixup",
+    "MoEx",
+    "PAdaIN",
+    "DSU",
+    "MixStyle",
     "ResizeMix",
     "GMix",
     "HMix",

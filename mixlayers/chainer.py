@@ -7,7 +7,9 @@ Two of Chainer's functions use what NumPy 2 has no more, and raise AttributeErro
 the gradient of `F.as_strided`.
 """
 
+from mixlayers import DSU as DSU
 from mixlayers import Across as Across
+from mixlayers import AlignMixup as AlignMixup
 from mixlayers import Apart as Apart
 from mixlayers import Beside as Beside
 from mixlayers import CutMix as CutMix
@@ -20,15 +22,20 @@ from mixlayers import HMix as HMix
 from mixlayers import ManifoldMixup as ManifoldMixup
 from mixlayers import MixedTarget as MixedTarget
 from mixlayers import MixingError as MixingError
+from mixlayers import MixStyle as MixStyle
 from mixlayers import Mixup as Mixup
+from mixlayers import MoEx as MoEx
 from mixlayers import Near as Near
+from mixlayers import NoisyFeatureMixup as NoisyFeatureMixup
 from mixlayers import OneOf as OneOf
+from mixlayers import PAdaIN as PAdaIN
 from mixlayers import PatchUp as PatchUp
 from mixlayers import Remix as Remix
 from mixlayers import ResizeMix as ResizeMix
 from mixlayers import Scheduled as Scheduled
 from mixlayers import SpecMix as SpecMix
 from mixlayers_chainer import IEBN as IEBN
+from mixlayers_chainer import BPTTUpdater as BPTTUpdater
 from mixlayers_chainer import Classifier as Classifier
 from mixlayers_chainer import ManifoldMixupClassifier as ManifoldMixupClassifier
 from mixlayers_chainer import MixCollate as MixCollate
@@ -48,9 +55,11 @@ from mixlayers_chainer import mix_detection as mix_detection
 from mixlayers_chainer import revert_iebn as revert_iebn
 from mixlayers_chainer import temperature as temperature
 from mixlayers_chainer import unwrap as unwrap
+from mixlayers_chainer import update_bn as update_bn
 from mixlayers_chainer import wrap as wrap
 
 __all__ = [
+    "BPTTUpdater",
     "Classifier",
     "IEBN",
     "ManifoldMixupClassifier",
@@ -71,5 +80,6 @@ __all__ = [
     "revert_iebn",
     "temperature",
     "unwrap",
+    "update_bn",
     "wrap",
 ]

@@ -1,6 +1,8 @@
 """Mixing for PaddlePaddle."""
 
+from mixlayers import DSU as DSU
 from mixlayers import Across as Across
+from mixlayers import AlignMixup as AlignMixup
 from mixlayers import Apart as Apart
 from mixlayers import Beside as Beside
 from mixlayers import CutMix as CutMix
@@ -13,9 +15,13 @@ from mixlayers import HMix as HMix
 from mixlayers import ManifoldMixup as ManifoldMixup
 from mixlayers import MixedTarget as MixedTarget
 from mixlayers import MixingError as MixingError
+from mixlayers import MixStyle as MixStyle
 from mixlayers import Mixup as Mixup
+from mixlayers import MoEx as MoEx
 from mixlayers import Near as Near
+from mixlayers import NoisyFeatureMixup as NoisyFeatureMixup
 from mixlayers import OneOf as OneOf
+from mixlayers import PAdaIN as PAdaIN
 from mixlayers import PatchUp as PatchUp
 from mixlayers import Remix as Remix
 from mixlayers import ResizeMix as ResizeMix
@@ -44,6 +50,7 @@ from mixlayers_paddle import revert_iebn as revert_iebn
 from mixlayers_paddle import temperature as temperature
 from mixlayers_paddle import to_official_state_dict as to_official_state_dict
 from mixlayers_paddle import unwrap as unwrap
+from mixlayers_paddle import update_bn as update_bn
 from mixlayers_paddle import wrap as wrap
 
 __all__ = [
@@ -70,5 +77,6 @@ __all__ = [
     "temperature",
     "to_official_state_dict",
     "unwrap",
+    "update_bn",
     "wrap",
 ]

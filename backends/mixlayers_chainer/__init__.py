@@ -2,6 +2,7 @@
 
 import mixlayers_chainer._shim  # noqa: F401, I001  # first: it imports a Chainer that may not import by itself
 
+from mixlayers_chainer._bptt import BPTTUpdater as BPTTUpdater
 from mixlayers_chainer._audit import audit as audit
 from mixlayers_chainer._classifier import Classifier as Classifier
 from mixlayers_chainer._classifier import ManifoldMixupClassifier as ManifoldMixupClassifier
@@ -12,6 +13,7 @@ from mixlayers_chainer._iebn.convert import convert_iebn as convert_iebn
 from mixlayers_chainer._iebn.convert import iebn_parameters as iebn_parameters
 from mixlayers_chainer._iebn.convert import revert_iebn as revert_iebn
 from mixlayers_chainer._iebn.sync import MultiNodeIEBN as MultiNodeIEBN
+from mixlayers_chainer._iebn.update_bn import update_bn as update_bn
 from mixlayers_chainer._loss import binary_cross_entropy as binary_cross_entropy
 from mixlayers_chainer._loss import cross_entropy as cross_entropy
 from mixlayers_chainer._functions import accuracy as accuracy
@@ -25,6 +27,7 @@ from mixlayers_chainer._functions import unwrap as unwrap
 from mixlayers_chainer._functions import wrap as wrap
 
 __all__ = [
+    "BPTTUpdater",
     "Classifier",
     "IEBN",
     "ManifoldMixupClassifier",
@@ -45,5 +48,6 @@ __all__ = [
     "revert_iebn",
     "temperature",
     "unwrap",
+    "update_bn",
     "wrap",
 ]

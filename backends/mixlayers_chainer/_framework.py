@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from multiprocessing import current_process
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import chainer
 import chainer.functions as F
@@ -17,6 +18,7 @@ from chainer.training.updaters import ParallelUpdater
 from chainer.training.updaters.multiprocess_parallel_updater import _Worker
 
 from mixlayers._core.framework.framework import Framework
+from mixlayers._core.framework.numpy_arrays import noise
 from mixlayers._core.plan.exchanges import Permutation
 from mixlayers._core.plan.lam import Lam
 from mixlayers._core.plan.plan import Blend
@@ -92,6 +94,27 @@ class Chainer(Framework):
     def like(self, x: Variable | Array, other: Variable | Array) -> Variable | Array:
         return _cast(x, other.dtype)
 
+    def moments(
+        self, x: Variable | Array, axes: tuple[int, ...]
+    ) -> tuple[Variable | Array, Variable | Array]:
+        if not isinstance(x, Variable):
+            return x.mean(axes, keepdims=True), x.var(axes, ddof=1, keepdims=True)
+        count = math.prod(x.shape[axis] for axis in axes)
+        mean = F.mean(x, axes, keepdims=True)
+        return mean, F.sum((x - mean) ** 2, axes, keepdims=True) / (count - 1)
+
+    def detached(self, x: Variable | Array) -> Array:
+        return chainer.as_array(x)
+
+    def exp(self, x: Variable | Array) -> Variable | Array:
+        return _as_given(F.exp(x), x)
+
+    def log_sum_exp(self, x: Variable | Array, axis: int) -> Variable | Array:
+        return _as_given(F.expand_dims(F.logsumexp(x, axis), axis), x)
+
+    def noise(self, x: Variable | Array, law: Literal["uniform", "normal"], seed: int) -> Array:
+        return device_of(x).send(noise(x.shape, law, seed).astype(x.dtype))
+
     def points(self, x: Variable | Array, index: npt.NDArray[np.int64]) -> Variable | Array:
         device, (size, channels, _) = device_of(x), x.shape
         own = (np.arange(size)[:, None, None], np.arange(channels)[:, None], index[:, None])
@@ -102,7 +125,7 @@ class Chainer(Framework):
     ) -> Variable | Array:
         return _as_given(F.where(device_of(x).send(mask), x, y), y)
 
-    def share(self, s: Lam, beside: Variable | Array) -> float | Array:
+    def share(self, s: Lam, beside: Variable | Array, partners: Any = None) -> float | Array:
         return share_on(s, device_of(beside))
 
     def worker(self) -> tuple[int, ...] | None:

@@ -14,7 +14,8 @@ from chainer.functions.noise.dropout import Dropout
 
 from mixlayers._core.audit.attributes import kept_attributes, put_back
 from mixlayers._core.audit.host_chance import host_chance
-from mixlayers._core.audit.stage import After, Hooks, Stage, auditing
+from mixlayers._core.audit.stage import After, Hooks, Stage, Weigh, auditing
+from mixlayers._core.audit.verdicts import output_tensors
 from mixlayers_chainer._blend import Array, device_of
 from mixlayers_chainer._framework import CHAINER
 from mixlayers_chainer._hooks import Hook, hook, mixable, named_layers, unhook
@@ -48,12 +49,35 @@ class ChainerStage(Stage):
     def forward(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], hooks: Hooks, size: int, uniform: float
     ) -> Any:
+        with self._hooked(hooks), self.quiet(size, uniform), chainer.no_backprop_mode():
+            return self.model(*args, **kwargs)
+
+    def gradients(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], hooks: Hooks, size: int, weigh: Weigh
+    ) -> list[npt.NDArray[Any]]:
+        parameters = [p for p in self.model.params() if p.is_initialized]
+        before = [p.grad_var for p in parameters]
+        try:
+            self.model.cleargrads()
+            with self._hooked(hooks), self.quiet(size), chainer.force_backprop_mode():
+                outputs = [
+                    x for x in output_tensors(CHAINER, self.model(*args, **kwargs)) if CHAINER.is_float(x)
+                ]
+                for x in outputs:
+                    x.grad = device_of(x.array).send(weigh(x.shape).astype(x.dtype))
+                chainer.backward(outputs)
+            return [np.zeros(p.shape) if p.grad is None else self.array(p.grad) for p in parameters]
+        finally:
+            for p, gradient in zip(parameters, before, strict=True):
+                p.grad_var = gradient
+
+    @contextmanager
+    def _hooked(self, hooks: Hooks) -> Iterator[None]:
         added = [(name, _After(after)) for name, after in hooks.after.items()]
         for name, each in added:
             hook(self.links[name], each)
         try:
-            with self.quiet(size, uniform), chainer.no_backprop_mode():
-                return self.model(*args, **kwargs)
+            yield
         finally:
             for name, each in added:
                 unhook(self.links[name], each)

@@ -12,12 +12,13 @@ from mixlayers import MixedTarget, MixPlan
 from mixlayers._core.batch.carry import carry_out
 from mixlayers._core.framework.numpy_arrays import NUMPY
 from mixlayers._core.plan.replacements import Replace
+from mixlayers_matplotlib._mixers import last_plan, mixer_of
 from mixlayers_matplotlib._values import Array, as_features, as_numpy, limits, show_sample, title_of
 
 
 def batch(
     x: Any,
-    target: MixedTarget | MixPlan,
+    target: MixedTarget | MixPlan | Any,
     *,
     labels: Any = None,
     names: Sequence[str] | None = None,
@@ -30,7 +31,8 @@ def batch(
         x: What was mixed, as it was before: the images for a plan at "input", else what came out of its layer.
             (N, C, H, W), (N, C, L) or (N, F), of any framework; left as it is. Three channels are shown in
             colour, others as their mean. Images below 0 or above 255 are stretched to what they span.
-        target: The step's target, or its plan (`mixer.last`). Reading it does not count as using it.
+        target: The step's target, or its plan; or the mixer, or the wrapped model, for the plan of its last forward.
+            Reading a target does not count as using it.
         labels: The original labels, (N,) or (N, K); those of the target, if it has such.
         names: Name of each class.
         samples: How many to show at most.
@@ -39,6 +41,15 @@ def batch(
     Raises:
         ValueError: If x is not the batch that was mixed, or cannot be drawn.
     """
+    known = MixedTarget | MixPlan | None  # None: a clean step's plan
+    mixer = None if isinstance(target, known) else mixer_of(target)
+    if mixer is not None:
+        target = last_plan(mixer)
+    if not isinstance(target, known):
+        raise TypeError(
+            f"view.batch draws what a step did, got {type(target).__name__}: give the step's target, its plan, the "
+            "mixer or the wrapped model."
+        )
     plan = target.plan if isinstance(target, MixedTarget) else target
     values = as_features(x, channel_dim)
     if plan is not None and len(values) != plan.batch_size:

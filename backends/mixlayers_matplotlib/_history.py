@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from mixlayers import History
+from mixlayers_matplotlib._mixers import mixer_of
 
 _COLOURS: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 """Okabe and Ito's, without yellow and black, which white and black paper swallow."""
@@ -15,14 +16,26 @@ _COLOURS: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E
 _CLEAN: Final = "clean"
 
 
-def history(history: History) -> Figure:
+def history(history: History | Any) -> Figure:
     """Draw how often each layer was mixed, the original's share over the steps, and how it is distributed.
 
     The counts are of the whole run; the shares, `1 - s`, of the records that the history has kept.
 
+    Args:
+        history: A history; or a mixer, or a wrapped model, for its history.
+
     Raises:
         ValueError: If nothing has happened yet.
+        TypeError: If it has no history.
     """
+    if not isinstance(history, History):
+        mixer = mixer_of(history)
+        if mixer is None:
+            raise TypeError(
+                f"view.history draws a mixer's history, got {type(history).__name__}: give mixer.history, the mixer, "
+                "or the wrapped model."
+            )
+        history = mixer.history
     if not history.steps:
         raise ValueError(
             "the history is empty: draw it after at least one training step that was to be mixed."

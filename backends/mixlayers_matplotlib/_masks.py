@@ -112,7 +112,7 @@ def _plan_at(method: Method, place: str, size: int, step: int, seed: int, rank: 
 def _row(place: str, shape: Sequence[int], plan: MixPlan, channel_dim: int, maps: int) -> _Row:
     how = plan.blend((plan.batch_size, *shape[1:]), channel_dim)
     spatial = shape[2:] if channel_dim == 1 else shape[1:-1]
-    where = 1.0 - how.keep if isinstance(how, Weigh) else how.mask
+    where = 1.0 - how.keep if isinstance(how, Weigh) else getattr(how, "mask", None)
     mask = np.ones((1, 1, *spatial)) if where is None else np.moveaxis(where, channel_dim, 1) * 1.0
     covered, s = (0.0 if plan.place is None else float(mask.mean())), float(np.mean(how.s))
     pictures: list[tuple[str, Array]]

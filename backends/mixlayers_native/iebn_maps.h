@@ -28,8 +28,8 @@ CLONED static void OF_TYPE(map)(const void *data, long from, long to) {
     const REAL *restrict about = s->about, *restrict scales = s->first, *restrict shifts = s->second;
     long c = s->c, l = s->l;
     if (!s->rows) {
-        for (long p = from; p < to; p++) {
-            REAL centre = about[p % c], scale = scales[p], shift = shifts[p];
+        for (long p = from, k = from % c; p < to; p++, k = k + 1 < c ? k + 1 : 0) {
+            REAL centre = about[k], scale = scales[p], shift = shifts[p];
             _Pragma("omp simd")
             for (long i = p * l; i < (p + 1) * l; i++)
                 y[i] = STORE((LOAD(x[i]) - centre) * scale + shift);
@@ -73,8 +73,8 @@ CLONED static void OF_TYPE(combine)(const void *data, long from, long to) {
     const REAL *restrict scales = s->first, *restrict shifts = s->second;
     long c = s->c, l = s->l;
     if (!s->rows) {
-        for (long p = from; p < to; p++) {
-            REAL centre = about[p % c], slope = on_x[p % c], scale = scales[p], shift = shifts[p];
+        for (long p = from, k = from % c; p < to; p++, k = k + 1 < c ? k + 1 : 0) {
+            REAL centre = about[k], slope = on_x[k], scale = scales[p], shift = shifts[p];
             _Pragma("omp simd")
             for (long i = p * l; i < (p + 1) * l; i++)
                 y[i] = STORE(scale * LOAD(g[i]) + slope * (LOAD(x[i]) - centre) + shift);

@@ -13,6 +13,24 @@ static struct iebn OF_TYPE(named)(const struct iebn_call *call) {
     };
 }
 
+/* What is added up of a plane: e and e * (x - about), see below. */
+static inline __attribute__((always_inline)) void OF_TYPE(multiply)(
+    const T *restrict x, const T *restrict g, REAL centre, long l, enum sums of, REAL *restrict u, REAL *restrict v) {
+    _Pragma("omp simd")
+    for (long i = 0; i < l; i++) {
+        REAL d = LOAD(x[i]) - centre, e = of == PRODUCTS ? LOAD(g[i]) : d;
+        u[i] = e;
+        v[i] = of == MEANS ? 0 : e * d;
+    }
+}
+
+/* The sums of pairs that stand side by side. */
+static inline __attribute__((always_inline)) void OF_TYPE(halve)(const REAL *restrict of, REAL *restrict to, long left) {
+    _Pragma("omp simd")
+    for (long i = 0; i < left; i++)
+        to[i] = of[2 * i] + of[2 * i + 1];
+}
+
 /* The sums over space of e and of e * (x - about). What e is stands fast where this is put in: x - about itself, the
    gradient g, or x - about with no second sum wanted. */
 static inline __attribute__((always_inline)) void OF_TYPE(add)(const struct iebn *s, long from, long to, enum sums of) {
@@ -20,12 +38,35 @@ static inline __attribute__((always_inline)) void OF_TYPE(add)(const struct iebn
     const REAL *restrict about = s->about;
     REAL *restrict first = s->first, *restrict second = s->second;
     long c = s->c, l = s->l;
+    if (!s->rows && l <= SHORT && (l & (l - 1)) == 0) {
+        for (long p = from, channel = from % c; p < to; p += WIDE) {
+            long width = to - p < WIDE ? to - p : WIDE;
+            REAL all[4][WIDE * SHORT], *u = all[0], *v = all[1], *half_u = all[2], *half_v = all[3], *other;
+            for (long k = 0; k < width; k++, channel = channel + 1 < c ? channel + 1 : 0)
+                if (l == 16) /* known when this is compiled: no loop is left */
+                    OF_TYPE(multiply)(x + (p + k) * 16, g + (p + k) * 16, about[channel], 16, of, u + k * 16, v + k * 16);
+                else
+                    OF_TYPE(multiply)(x + (p + k) * l, g + (p + k) * l, about[channel], l, of, u + k * l, v + k * l);
+            for (long left = width * l / 2; left >= width; left /= 2) {
+                OF_TYPE(halve)(u, half_u, left);
+                other = u, u = half_u, half_u = other;
+                if (of != MEANS) {
+                    OF_TYPE(halve)(v, half_v, left);
+                    other = v, v = half_v, half_v = other;
+                }
+            }
+            memcpy(first + p, u, width * sizeof(REAL));
+            if (of != MEANS)
+                memcpy(second + p, v, width * sizeof(REAL));
+        }
+        return;
+    }
     if (!s->rows && l <= SHORT && of != PRODUCTS) {
-        for (long p = from; p < to; p += WIDE) {
+        for (long p = from, channel = from % c; p < to; p += WIDE) {
             long width = to - p < WIDE ? to - p : WIDE;
             REAL u[WIDE] = {0}, v[WIDE] = {0}, centre[WIDE];
-            for (long k = 0; k < width; k++)
-                centre[k] = about[(p + k) % c];
+            for (long k = 0; k < width; k++, channel = channel + 1 < c ? channel + 1 : 0)
+                centre[k] = about[channel];
             for (long i = 0; i < l; i++) {
                 _Pragma("omp simd")
                 for (long k = 0; k < width; k++) {
@@ -41,8 +82,8 @@ static inline __attribute__((always_inline)) void OF_TYPE(add)(const struct iebn
         return;
     }
     if (!s->rows) {
-        for (long p = from; p < to; p++) {
-            REAL centre = about[p % c];
+        for (long p = from, k = from % c; p < to; p++, k = k + 1 < c ? k + 1 : 0) {
+            REAL centre = about[k];
             double u = 0, v = 0;
             for (long start = 0; start < l; start += EXACT) {
                 long end = start + EXACT < l ? start + EXACT : l;
@@ -66,7 +107,8 @@ static inline __attribute__((always_inline)) void OF_TYPE(add)(const struct iebn
     for (long n = from; n < to; n++) {
         REAL *restrict a = first + n * c, *restrict b = second + n * c;
         double *restrict u = total, *restrict v = total + c;
-        memset(total, 0, 2 * c * sizeof(double));
+        if (l > EXACT)
+            memset(total, 0, 2 * c * sizeof(double));
         for (long start = 0; start < l; start += EXACT) {
             long end = start + EXACT < l ? start + EXACT : l;
             memset(a, 0, c * sizeof(REAL));
@@ -96,12 +138,12 @@ static inline __attribute__((always_inline)) void OF_TYPE(add)(const struct iebn
                     }
                 }
             }
-            for (long k = 0; k < c; k++) {
+            for (long k = 0; k < c && l > EXACT; k++) {
                 u[k] += a[k];
                 v[k] += b[k];
             }
         }
-        for (long k = 0; k < c; k++) {
+        for (long k = 0; k < c && l > EXACT; k++) {
             a[k] = u[k];
             b[k] = v[k];
         }

@@ -15,6 +15,7 @@ from mixlayers_paddle._iebn.convert import convert_iebn as convert_iebn
 from mixlayers_paddle._iebn.convert import iebn_parameters as iebn_parameters
 from mixlayers_paddle._iebn.convert import revert_iebn as revert_iebn
 from mixlayers_paddle._iebn.sync import SyncIEBN as SyncIEBN
+from mixlayers_paddle._iebn.update_bn import update_bn as update_bn
 from mixlayers_paddle._loss import binary_cross_entropy as binary_cross_entropy
 from mixlayers_paddle._loss import cross_entropy as cross_entropy
 from mixlayers_paddle._functions import accuracy as accuracy
@@ -51,5 +52,6 @@ __all__ = [
     "temperature",
     "to_official_state_dict",
     "unwrap",
+    "update_bn",
     "wrap",
 ]

@@ -21,15 +21,15 @@ class Partners:
 
     def __init__(self, perm: Permutation) -> None:
         self.perm = perm
-        self._both = perm, inverse(perm)
+        self._both = np.stack((perm, inverse(perm)))
         self._moved: dict[str, tuple[Tensor, Tensor]] = {}
 
     def on(self, place: Any) -> tuple[Tensor, Tensor]:
         """perm and its inverse, int64 (N,) each, on the place."""
         key = str(place)
         if key not in self._moved:
-            perm, inverted = self._both
-            self._moved[key] = paddle.to_tensor(perm, place=place), paddle.to_tensor(inverted, place=place)
+            both = paddle.to_tensor(self._both, place=place)  # a GPU is waited for, once
+            self._moved[key] = both[0], both[1]
         return self._moved[key]
 
     def of(self, target: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -84,6 +84,29 @@ class Paddle(Framework):
     def like(self, x: Tensor, other: Tensor) -> Tensor:
         return x.astype(other.dtype)
 
+    def moments(self, x: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        return x.mean(axes, keepdim=True), x.var(axes, keepdim=True)
+
+    def detached(self, x: Tensor) -> Tensor:
+        return x.detach()
+
+    def exp(self, x: Tensor) -> Tensor:
+        return x.exp()
+
+    def log_sum_exp(self, x: Tensor, axis: int) -> Tensor:
+        return paddle.logsumexp(x, axis, keepdim=True)
+
+    def noise(self, x: Tensor, law: Literal["uniform", "normal"], seed: int) -> Tensor:
+        kind, own = (
+            ("float64" if x.dtype == paddle.float64 else "float32"),
+            seed or 2**31 - 1,
+        )  # 0: the global one's
+        if law == "normal":
+            made = paddle.tensor.random.gaussian(x.shape, 0.0, 1.0, own, kind)
+        else:
+            made = paddle.uniform(x.shape, kind, -1.0, 1.0, own)
+        return made._to(x.place).astype(x.dtype)
+
     def points(self, x: Tensor, index: npt.NDArray[np.int64]) -> Tensor:
         at = paddle.to_tensor(index, place=x.place).unsqueeze(1).expand([-1, x.shape[1], -1])
         return paddle.take_along_axis(x, at, 2, broadcast=False)
@@ -91,7 +114,7 @@ class Paddle(Framework):
     def where(self, mask: npt.NDArray[np.bool_], x: Tensor, y: Tensor) -> Tensor:
         return paddle.where(paddle.to_tensor(mask, place=x.place), x, y)
 
-    def share(self, s: Lam, beside: Tensor) -> float | Tensor:
+    def share(self, s: Lam, beside: Tensor, partners: Any = None) -> float | Tensor:
         return share_on(s, beside.place)
 
     def rank(self) -> int:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
-from types import FrameType
 from typing import Any
 
-import paddle
 from paddle import nn
 
 from mixlayers._core.audit.trial import Trial
@@ -17,9 +13,10 @@ from mixlayers_paddle._autograd import AUTOGRAD
 from mixlayers_paddle._framework import PADDLE
 from mixlayers_paddle._hooks import Close, Enter, Leave, Masked, Place, Unmasked, check_wrappable
 from mixlayers_paddle._stage import PaddleStage
+from mixlayers_paddle._static_mixer import StaticMixer
 
 
-class Mixer(BaseMixer[nn.Layer]):
+class Mixer(StaticMixer):
     __doc__ = BaseMixer.__doc__
 
     framework = PADDLE
@@ -31,9 +28,6 @@ class Mixer(BaseMixer[nn.Layer]):
     def _named_layers(self, model: nn.Layer) -> dict[str, nn.Layer]:
         return dict(model.named_sublayers())
 
-    def _training(self, model: nn.Layer) -> bool:
-        return model.training and not (not paddle.in_dynamic_mode() and _is_saved())
-
     def _hook_model(self, model: nn.Layer) -> None:
         Enter(model, self)
         Leave(model, self)
@@ -42,8 +36,8 @@ class Mixer(BaseMixer[nn.Layer]):
     def _hook_layer(self, layer: nn.Layer, name: str) -> None:
         Place(layer, self, name)
 
-    def _hook_mask(self, layer: nn.Layer, name: str, places: Mapping[str, int]) -> None:
-        Masked(layer, self, name, places)
+    def _hook_mask(self, layer: nn.Layer, name: str) -> None:
+        Masked(layer, self, name)
         Unmasked(layer, self, name)
 
     def _audit(self, model: nn.Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trial:
@@ -51,13 +45,3 @@ class Mixer(BaseMixer[nn.Layer]):
 
     def _stage(self, model: nn.Layer) -> PaddleStage:
         return PaddleStage(model)
-
-
-def _is_saved() -> bool:
-    """Whether paddle.jit.save traces the model (as `Model.save(training=False)` does, in train mode): for inference."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code.co_name == "save" and frame.f_globals.get("__name__") == "paddle.jit.api":
-            return True
-        frame = frame.f_back
-    return False

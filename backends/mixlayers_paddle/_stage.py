@@ -14,10 +14,12 @@ from paddle import Tensor, nn
 
 from mixlayers._core.audit.attributes import kept_attributes, put_back
 from mixlayers._core.audit.host_chance import host_chance
-from mixlayers._core.audit.stage import After, Before, Hooks, Stage, auditing
+from mixlayers._core.audit.stage import After, Before, Hooks, Stage, Weigh, auditing
+from mixlayers._core.audit.verdicts import output_tensors
 from mixlayers_paddle._framework import PADDLE
 from mixlayers_paddle._hooks import joined, parts_of
 from mixlayers_paddle._neutral import Neutral
+from mixlayers_paddle._static import dynamic
 
 _TINY: Final = 1e-3
 
@@ -30,8 +32,10 @@ class PaddleStage(Stage):
     def __init__(self, model: nn.Layer) -> None:
         self.model = model
         self.layers = dict(model.named_sublayers(include_self=True))
-        held = [p for p in model.parameters() if not p.stop_gradient and p.size and p._is_initialized()]
-        self._noise = {id(p): _noise(p) for p in held if _is_tiny(p)}
+        self._trained = [
+            p for p in model.parameters() if not p.stop_gradient and p.size and p._is_initialized()
+        ]
+        self._noise = {id(p): _noise(p) for p in self._trained if _is_tiny(p)}
         self._trains = model.training
 
     def entry(self) -> Any:
@@ -40,6 +44,29 @@ class PaddleStage(Stage):
     def forward(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], hooks: Hooks, size: int, uniform: float
     ) -> Any:
+        with self._hooked(hooks), self.quiet(size, uniform), paddle.no_grad():
+            return self.model(*args, **kwargs)
+
+    def gradients(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], hooks: Hooks, size: int, weigh: Weigh
+    ) -> list[npt.NDArray[Any]]:
+        with self._hooked(hooks), self.quiet(size) as copies:
+            with paddle.enable_grad():
+                output = self.model(*args, **kwargs)
+                wanting = [x for x in output_tensors(PADDLE, output) if not x.stop_gradient]
+                weights = [
+                    paddle.to_tensor(weigh(tuple(x.shape)), place=x.place, dtype=x.dtype) for x in wanting
+                ]
+            if wanting:
+                paddle.autograd.backward(wanting, weights)
+        found = [copies[id(p)].grad for p in self._trained]
+        return [
+            np.zeros(p.shape) if grad is None else self.array(grad)
+            for p, grad in zip(self._trained, found, strict=True)
+        ]
+
+    @contextmanager
+    def _hooked(self, hooks: Hooks) -> Iterator[None]:
         handles = [
             self.layers[name].register_forward_post_hook(lambda _, __, output, f=after: f(output))
             for name, after in hooks.after.items()
@@ -53,50 +80,52 @@ class PaddleStage(Stage):
             for name, done in hooks.done.items()
         ]
         try:
-            with self.quiet(size, uniform), paddle.no_grad():
-                return self.model(*args, **kwargs)
+            yield
         finally:
             for handle in handles:
                 handle.remove()
 
     @contextmanager
-    def quiet(self, size: int, uniform: float = 0.5) -> Iterator[None]:
-        """Around one forward of so many samples."""
+    def quiet(self, size: int, uniform: float = 0.5) -> Iterator[Mapping[int, Tensor]]:
+        """Around one forward of so many samples; gives what the model works on, by its own tensors' ids."""
         neutral = Neutral(uniform)
         with (
             auditing(),
+            dynamic(),
             host_chance(size, uniform) as chance,
-            self._untouched(),
+            self._untouched() as copies,
             paddle.amp.auto_cast(enable=False),
             neutral.without_chance(),
         ):
-            yield
+            yield copies
         self.chooses = self.chooses or neutral.chooses or chance.chooses
 
     @contextmanager
-    def _untouched(self) -> Iterator[None]:
-        """Around a forward in training mode, on copies of what it may write: buffers and parameters not trained.
+    def _untouched(self) -> Iterator[Mapping[int, Tensor]]:
+        """Around a forward in training mode, on copies of its buffers and parameters, which it may write to.
 
-        Paddle keeps the running statistics of a norm among those. Parameters that are nearly zero, which hide a
-        path, are noise for the time.
+        A write cannot be seen: `set_value` counts no version. Parameters that are nearly zero, which hide a path, are
+        noise for the time.
         """
         modes = [(layer, layer.training) for layer in self.layers.values()]
         attributes = [(layer.__dict__, kept_attributes(layer)) for layer in self.layers.values()]
         held = [
             (own, dict(own)) for each in self.layers.values() for own in (each._buffers, each._parameters)
         ]
-        copies = dict(self._noise)
+        copies: dict[int, Tensor] = {}
         try:
             for own, before in held:
                 for name, x in before.items():
-                    if isinstance(x, Tensor) and id(x) not in copies and x.stop_gradient:
-                        copies[id(x)] = _copy(x)
-                    if isinstance(x, Tensor) and id(x) in copies:
-                        own[name] = copies[id(x)]
+                    if isinstance(x, Tensor) and x._is_initialized():
+                        own[name] = copies.setdefault(id(x), _copy(self._noise.get(id(x), x)))
+            for _, (_, containers) in attributes:
+                for container, _ in containers:
+                    if type(container) is list:  # recurrent layers keep their weights in one beside
+                        container[:] = [copies.get(id(x), x) for x in container]
             if not self._trains:  # else each layer keeps its own: a frozen norm is in eval mode
                 for layer, _ in modes:
                     layer.training = True
-            yield
+            yield copies
         finally:
             for own, before in held:
                 own.clear()
@@ -127,9 +156,11 @@ class PaddleStage(Stage):
 
 def _copy(x: Tensor) -> Tensor:
     try:
-        return x.detach().clone()
+        made = x.detach().clone()
     except RuntimeError:  # an empty one, as recurrent layers keep for cuDNN
         return x
+    made.stop_gradient = x.stop_gradient
+    return made
 
 
 def _is_tiny(p: Tensor) -> bool:

@@ -21,7 +21,7 @@ def largest_over_processes(model: nn.Module, *, communicates: bool) -> Callable[
     distributed = torch.distributed
     if not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):
         return float
-    if not communicates and not _inside_ddp():
+    if not communicates and not _inside_container():
         return float
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
 
@@ -33,9 +33,18 @@ def largest_over_processes(model: nn.Module, *, communicates: bool) -> Callable[
     return largest
 
 
-def _inside_ddp() -> bool:
-    """Whether DistributedDataParallel calls the model, as it does on every rank unless some have run out of data."""
+def _inside_container() -> bool:
+    """Whether a container that every rank calls runs the model; of DistributedDataParallel not one that may run alone.
+
+    FullyShardedDataParallel (FSDP1) gathers the weights before the model runs, which then communicates no more.
+    """
+    fsdp = sys.modules.get("torch.distributed.fsdp.fully_sharded_data_parallel")
+    sharding = None if fsdp is None else fsdp.FullyShardedDataParallel.forward.__code__
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code is not DistributedDataParallel.forward.__code__:
+    while frame is not None:
+        if frame.f_code is DistributedDataParallel.forward.__code__:
+            return not frame.f_locals["self"]._join_config.enable  # else some ranks have run out of data
+        if frame.f_code is sharding:
+            return True
         frame = frame.f_back
-    return frame is not None and not frame.f_locals["self"]._join_config.enable
+    return False

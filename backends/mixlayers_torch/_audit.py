@@ -79,6 +79,7 @@ def put_on_trial(
         try:  # some set requires_grad on what they make of the input, which then must not want any
             marks, probes, output = _run(stage, few, lambda x: x)
         except Exception as error:
+            agree(stage)(1.0)  # to processes where nothing raised, as if the outputs told nothing
             raise ModelRaised(error, few, TORCH) from error
     clean = arrays_of(stage, output)
     try:

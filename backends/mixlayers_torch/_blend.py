@@ -8,12 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mixlayers._core.plan.exchanges import Permutation
-from mixlayers._core.plan.lam import Lam
 from mixlayers._core.plan.masks import Mask
-from mixlayers._core.plan.pairs import inverse
 from mixlayers._core.plan.plan import Blend
 from mixlayers._core.plan.replacements import Replace
+from mixlayers_torch._transfer import Partners, send
 
 Span = tuple[slice, ...]
 _LARGE = 2**14
@@ -21,36 +19,6 @@ _LARGE = 2**14
 
 _MANY = 2**21
 """Elements from which passes over memory count on the CPU, fresh memory most; below, it is the starts of operations."""
-
-
-class Partners:
-    """A step's permutation and its inverse, moved to each device once."""
-
-    def __init__(self, perm: Permutation) -> None:
-        self.perm = perm
-        self._both = np.stack((perm, inverse(perm)))
-        self._moved: dict[torch.device, tuple[Tensor, Tensor]] = {}
-
-    def on(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """perm and its inverse, int64 (N,) each, on the device."""
-        if device not in self._moved:
-            both = to_device(self._both, device)
-            self._moved[device] = (both[0], both[1])
-        return self._moved[device]
-
-    def of(self, target: Tensor) -> Tensor:
-        """`target[perm]`."""
-        return target.index_select(0, self.on(target.device)[0])
-
-
-def to_device(array: np.ndarray[Any, Any], device: torch.device) -> Tensor:
-    """Copy a NumPy array to a device, without waiting for it."""
-    return torch.tensor(array).to(device, non_blocking=True)
-
-
-def share_on(s: Lam, device: torch.device) -> float | Tensor:
-    """A share as blend() in MixedTarget takes it: a float, or float32 (N,) on the device."""
-    return to_device(s, device) if isinstance(s, np.ndarray) else s
 
 
 def blend(x: Tensor, how: Blend, partners: Partners) -> Tensor:
@@ -66,13 +34,15 @@ def blend(x: Tensor, how: Blend, partners: Partners) -> Tensor:
     watched = _watched()
     if how.mask is not None and len(how.mask) > 1 and not (x.requires_grad or watched) and _one_by_one(x):
         return _paste(x, how.perm.tolist(), _boxes(how.mask))
-    perm, inverted = partners.on(x.device)
     box = None if watched else how.box
-    mask = None if how.mask is None or box is not None else to_device(how.mask, x.device)
+    masks = [how.mask] if how.mask is not None and box is None else []
+    shares = [array for array in (how.lam, how.s) if isinstance(array, np.ndarray)]
+    perm, inverted, *more = partners.beside(x.device, shares, once=masks)
+    mask = more[-1] if masks else None
     act = _act if _derived(x) else _Blend.forward  # apply takes its time
     if mask is not None and len(mask) > 1:  # a box per sample, lam = 0
         return torch.where(mask, act(x, perm, inverted, 0.0, 1.0, None, None), x)
-    keep = to_device(how.lam, x.device).to(x.dtype) if isinstance(how.lam, np.ndarray) else how.lam
+    keep = more[0].to(x.dtype) if isinstance(how.lam, np.ndarray) else how.lam
     return act(x, perm, inverted, keep, 1.0 - keep, mask, box)
 
 
@@ -131,10 +101,17 @@ def replace(x: Tensor, how: Replace) -> Tensor:
         x: Feature, batch axis first, floating point or complex.
         how: The plan, brought to x's shape.
     """
-    mask = torch.empty_like(x, dtype=torch.bool, requires_grad=False)  # in x's layout, which `where` takes on
-    mask.copy_(to_device(how.mask, x.device))
-    partner = to_device(how.partner, x.device).to(x.dtype)
-    return torch.where(mask, partner, x if how.scale == 1.0 else x * how.scale)
+    mask, partner = send([how.mask, how.partner], x.device)
+    return choose(mask, partner.to(x.dtype), x if how.scale == 1.0 else x * how.scale)
+
+
+def choose(mask: Tensor, other: Tensor, x: Tensor) -> Tensor:
+    """The other under the mask, x elsewhere, in x's layout."""
+    where = torch.empty_like(
+        x, dtype=torch.bool, requires_grad=False
+    )  # in x's layout, which `where` takes on
+    where.copy_(mask)
+    return torch.where(where, other, x)
 
 
 def _act(*args: Any) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import get_worker_info
 
+from mixlayers._core.errors import MixingError
 from mixlayers._core.framework.framework import Framework
 from mixlayers._core.plan.exchanges import Permutation
 from mixlayers._core.plan.lam import Lam
 from mixlayers._core.plan.plan import Blend
 from mixlayers._core.plan.replacements import Replace
-from mixlayers_torch._blend import Partners, blend, replace, share_on, to_device
+from mixlayers_torch._blend import blend, choose, replace
+from mixlayers_torch._transfer import Partners, send
 
 IGNORED: Final = -100
 """The number of labels that do not count, by default."""
@@ -30,6 +32,14 @@ class Torch(Framework):
 
     def is_tensor(self, x: object) -> bool:
         return isinstance(x, Tensor)
+
+    def check_shaped(self, x: Tensor) -> None:
+        if x.is_nested:
+            raise ValueError(
+                "a nested tensor's samples have lengths of their own, so that no two can be blended, got one of "
+                f"{x.size(0)} samples: pad it, torch.nested.to_padded_tensor(x, 0.0), and name the padding mask, "
+                "wrap(model, mask=...)."
+            )
 
     def is_float(self, x: Tensor) -> bool:
         return x.is_floating_point() or x.is_complex()
@@ -80,15 +90,39 @@ class Torch(Framework):
     def like(self, x: Tensor, other: Tensor) -> Tensor:
         return x.to(other.dtype)
 
+    def moments(self, x: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        variance, mean = torch.var_mean(x, axes, keepdim=True)
+        return mean, variance
+
+    def detached(self, x: Tensor) -> Tensor:
+        return x.detach()
+
+    def exp(self, x: Tensor) -> Tensor:
+        return x.exp()
+
+    def log_sum_exp(self, x: Tensor, axis: int) -> Tensor:
+        return x.logsumexp(axis, keepdim=True)
+
+    def noise(self, x: Tensor, law: Literal["uniform", "normal"], seed: int) -> Tensor:
+        generator = torch.Generator(x.device).manual_seed(seed)
+        made = torch.empty_like(x, requires_grad=False)
+        return (
+            made.normal_(generator=generator)
+            if law == "normal"
+            else made.uniform_(-1.0, 1.0, generator=generator)
+        )
+
     def points(self, x: Tensor, index: npt.NDArray[np.int64]) -> Tensor:
-        at = to_device(index, x.device)
+        at = send([index], x.device)[0]
         return x.gather(2, at.unsqueeze(1).expand(-1, x.shape[1], -1))
 
     def where(self, mask: npt.NDArray[np.bool_], x: Tensor, y: Tensor) -> Tensor:
-        return torch.where(to_device(mask, x.device), x, y)
+        return choose(send([mask], x.device)[0], x, y)
 
-    def share(self, s: Lam, beside: Tensor) -> float | Tensor:
-        return share_on(s, beside.device)
+    def share(self, s: Lam, beside: Tensor, partners: Partners | None = None) -> float | Tensor:
+        if not isinstance(s, np.ndarray):
+            return s
+        return send([s], beside.device)[0] if partners is None else partners.share(s, beside.device)
 
     def rank(self) -> int:
         ready = torch.distributed.is_available() and torch.distributed.is_initialized()
@@ -97,6 +131,13 @@ class Torch(Framework):
     def worker(self) -> tuple[int, ...] | None:
         worker = get_worker_info()
         return None if worker is None else (worker.seed,)
+
+    def check_mixing(self) -> None:
+        if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
+            raise MixingError(
+                "a CUDA graph that is captured here would mix every step by the plan of this one: mix outside of it, "
+                "the input by mixlayers.torch.mix; or take torch.compile(model, mode='reduce-overhead')."
+            )
 
     def check_forward(self, model: nn.Module) -> None:
         if getattr(model, "_is_replica", False):

@@ -2,4 +2,4 @@
 
 from mixlayers._core.install import check_installed
 
-check_installed("torch", "mixlayers.torch", "'torch>=2.7'")
+check_installed("torch", "mixlayers.torch", "'torch>=2.8'")

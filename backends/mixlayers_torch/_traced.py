@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -18,18 +18,25 @@ from torch import Tensor, nn
 from torch._compile import _disable_dynamo
 
 from mixlayers._core.errors import MixingError
+from mixlayers._core.model.mixer import BaseMixer
 from mixlayers._core.plan.plan import INPUT, Blend, MixPlan
-from mixlayers_torch._blend import to_device
-
-if TYPE_CHECKING:
-    from mixlayers_torch._mixer import Mixer
 
 STALE = (
     "; if torch.compile also runs a model of the same classes that is not wrapped, whose graphs it takes for this "
     "one's, set torch._dynamo.config.skip_nnmodule_hook_guards = False before compiling"
 )
 
-_mixers: WeakValueDictionary[str, Mixer] = WeakValueDictionary()
+_mixers: WeakValueDictionary[str, TracedMixer] = WeakValueDictionary()
+
+
+class TracedMixer(BaseMixer[nn.Module]):
+    """A mixer that graphs ask.
+
+    Attributes:
+        traced: What the running forward does, for graphs of torch.compile to look at.
+    """
+
+    traced: Traced | None = None
 
 
 @dataclass(frozen=True)
@@ -49,15 +56,17 @@ class Traced:
     eager: bool = False
 
     @classmethod
-    def of(cls, mixer: Mixer, plan: MixPlan | None) -> Traced | None:
+    def of(cls, mixer: TracedMixer, plan: MixPlan | None) -> Traced | None:
         """The graph for a plan; None: the one in which nothing is mixed."""
-        if plan is None or plan.place is None or plan.place == INPUT:
+        if plan is None or set(plan.places) <= {INPUT}:
             return None
         key = f"mixer-{id(mixer)}"
         _mixers[key] = mixer
         hidden = [place for place in mixer.places or () if place != INPUT]
+        if plan.number:  # at several places, now these, now those
+            return cls(key, tuple(hidden), plan.recipe is not None, not plan.blends)
         size = -(-len(hidden) // _most_groups())
-        first = hidden.index(plan.place) // size * size
+        first = hidden.index(plan.places[0]) // size * size
         return cls(key, tuple(hidden[first : first + size]), plan.recipe is not None, not plan.blends)
 
 
@@ -75,10 +84,15 @@ def _most_groups() -> int:
     """
     from torch._dynamo import config  # takes a second: not before a model was compiled
 
+    if getattr(config, "use_recursive_dict_tags_for_guards", False):
+        # PyTorch 2.9's shortcut past the guards of a whole model, off again since: under Python 3.13 it
+        # does not see that what a hook looks at has changed, and runs another place's graph
+        config.use_recursive_dict_tags_for_guards = False
     return max(1, (config.recompile_limit - 4) // 2)
 
 
-@torch.library.custom_op("mixlayers::decide", mutates_args=())
+# a CUDA graph would replay one step's answer
+@torch.library.custom_op("mixlayers::decide", mutates_args=(), tags=(torch.Tag.cudagraph_unsafe,))
 def decide(feature: Tensor, mixer: str, place: str, masked: bool) -> list[Tensor]:
     """What the running step does to a feature.
 
@@ -93,8 +107,8 @@ def decide(feature: Tensor, mixer: str, place: str, masked: bool) -> list[Tensor
         to mix: (1, ...) in the feature's shape, or, without a mask, (1, ..., 1).
     """
     own = _mixers[mixer]
-    acting = own.acting_at(place)
-    mixed = acting.mixed
+    own.framework.check_mixing()
+    mixed, call, segments, _ = own.current_plan_at(place)
     plan = None if mixed is None else mixed.plan
     if mixed is None or plan is None:  # another place of the group is mixed
         perm = torch.arange(len(feature), device=feature.device)
@@ -111,24 +125,24 @@ def decide(feature: Tensor, mixer: str, place: str, masked: bool) -> list[Tensor
     how = plan.blend(feature.shape, own.channel_dim)
     if not isinstance(how, Blend):
         raise MixingError(f"{plan.method} is not for graphs: it is done outside of them.")
-    if not acting.again:
-        mixed.fire(place, [(how.s, tuple(feature.shape))])
-    checkpoints = [segment for segment in acting.segments if not _compiled(segment.node)]
-    if acting.again or mixed.of is not None:
-        mixed.origin.replays += 1
+    if call is not None:
+        call.mark_mixed(place, [(how.s, tuple(feature.shape))])
+    checkpoints = [segment for segment in segments if not _compiled(segment.node)]
+    if call is None or call.again is not None:
+        mixed.replays += 1
     elif checkpoints:
-        own._follow(mixed, checkpoints)
-    perm, inverted = own._partners(mixed).on(feature.device)
-    keep = np.broadcast_to(np.asarray(how.lam), (plan.batch_size,))
+        own._follow(call, checkpoints)
+    precise = np.float64 if _precise(feature) is torch.float64 else np.float32
+    keep = np.broadcast_to(np.asarray(how.lam, precise), (plan.batch_size,))
     where = np.ones((1,) * feature.ndim, dtype=bool)
     if how.mask is not None:
         where = np.broadcast_to(how.mask, (1, *feature.shape[1:]))
-    return [  # fresh ones: a graph may write on what it is given
-        perm.clone(),
-        inverted.clone(),
-        to_device(keep, feature.device).to(_precise(feature)),
-        to_device(where, feature.device),
-    ]
+    shares = [how.s] if isinstance(how.s, np.ndarray) else []
+    perm, inverted, *_, keep_there, where_there = mixed.partners_of(own.framework).beside(
+        feature.device, shares, once=[keep, where]
+    )
+    # fresh ones: a graph may write on what it is given
+    return [each.clone() for each in (perm, inverted, keep_there, where_there)]
 
 
 def _compiled(node: Any) -> bool:
@@ -143,7 +157,7 @@ class Retrace:
     notices that it was not the same.
     """
 
-    def __init__(self, mixer: Mixer, plan: MixPlan | None) -> None:
+    def __init__(self, mixer: TracedMixer, plan: MixPlan | None) -> None:
         self.mixer, self.plan = mixer, plan
 
     @_disable_dynamo

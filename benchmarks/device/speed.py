@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from mixlayers import CutMix, ManifoldMixup, Method, Mixup, PatchUp
 from mixlayers.torch import cross_entropy, mix, wrap
-from mixlayers_torch._blend import Partners, blend
+from mixlayers_torch._blend import blend
+from mixlayers_torch._transfer import Partners
 
 CLASSES = 10
 

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from mixlayers import CutMix, ManifoldMixup, PatchUp
 from mixlayers._core.plan.masks import Blocks
-from mixlayers_torch._blend import Partners, blend
+from mixlayers_torch._blend import blend
+from mixlayers_torch._transfer import Partners
 
 BLEND_LIMIT = 1.6
 MASK_LIMIT = 0.1

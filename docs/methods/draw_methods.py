@@ -1,4 +1,4 @@
-"""Draw docs/pictures/mixup.png, cutmix.png and iebn.png, the pictures of three cards.
+"""Draw the pictures of the methods' cards, docs/pictures/mixup.png and the others.
 
     python docs/methods/draw_methods.py
 
@@ -15,7 +15,25 @@ from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from mixlayers import CutMix, Mixup, view
+from mixlayers import (
+    Across,
+    AlignMixup,
+    Beside,
+    CutMix,
+    FMix,
+    GMix,
+    HMix,
+    Method,
+    MixStyle,
+    Mixup,
+    MoEx,
+    NoisyFeatureMixup,
+    ResizeMix,
+    SpecMix,
+    view,
+)
+from mixlayers._core.plan.pairs import draw_pairs
+from mixlayers._core.plan.relabel import Lopsided
 from mixlayers.torch import IEBN2d
 
 PICTURES = Path(__file__).parents[1] / "pictures"
@@ -54,15 +72,84 @@ def iebn() -> Figure:
     return figure
 
 
+def bands() -> Figure:
+    """SpecMix's masks of a few steps, and those of CutMix along time."""
+    methods = {"SpecMix": SpecMix(), "CutMix along time": CutMix(axes=(-1,))}
+    figure = Figure(figsize=(6.4, 2.6), layout="constrained")
+    for line, (title, method) in zip(figure.subplots(2, 4), methods.items(), strict=True):
+        for step, axes in enumerate(line):
+            how = method.plan(step=step, batch_size=2).blend((2, 1, 40, 100))
+            axes.imshow(how.mask[0, 0], cmap="Blues", vmin=0.0, vmax=1.3, aspect="auto", origin="lower")
+            axes.set(xticks=[], yticks=[], title=f"{how.s:.0%} the partner's")
+            axes.title.set_fontsize(9)
+        line[0].set_ylabel(f"{title}\nfrequency", fontsize=9)
+        line[0].set_xlabel("time", fontsize=9)
+    return figure
+
+
+def remix() -> Figure:
+    """The sample's own share of the label against that of the features."""
+    figure = Figure(figsize=(6.4, 3.0), layout="constrained")
+    axes = figure.subplots()
+    own = np.linspace(0.0, 1.0, 401)
+    kinds = (
+        (-1, "own class much rarer", "-"),
+        (0, "about as frequent", "--"),
+        (1, "partner's class much rarer", ":"),
+    )
+    for rarer, told, style in kinds:
+        label = [1.0 - float(Lopsided((rarer,), 0.5).share(float(1.0 - lam))[0]) for lam in own]
+        axes.plot(own, label, style, label=told)
+    axes.set(xlabel="own share of the features", ylabel="own share of the label")
+    axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def lisa() -> Figure:
+    """Two classes in two domains, and LISA's two ways to pair them."""
+    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+    rng = np.random.default_rng(1)
+    labels, domains = np.arange(16) % 2, np.arange(16) // 8
+    at = np.stack([domains * 2.0 + rng.normal(0, 0.28, 16), labels * 1.6 + rng.normal(0, 0.22, 16)], 1)
+    titles = {Across(): "other domain, same label", Across("same", "different"): "same domain, other label"}
+    for axes, (pairs, title) in zip(figure.subplots(1, 2), titles.items(), strict=True):
+        perm = draw_pairs(np.random.default_rng(3), 16, pairs, labels, {"domain": domains})
+        for one, other in zip(at, at[perm], strict=True):
+            axes.plot(*np.stack([one, other], 1), color="#BBBBBB", linewidth=0.8, zorder=0)
+        for label, marker in ((0, "o"), (1, "s")):
+            chosen = labels == label
+            axes.scatter(*at[chosen].T, c=np.array(["#0072B2", "#D55E00"])[domains[chosen]], marker=marker)
+        axes.set(xticks=[], yticks=[], title=title, xlabel="domain", ylabel="label")
+        axes.title.set_fontsize(10)
+    return figure
+
+
 def main() -> None:
     """Draw the pictures."""
     shown = photographs()
     batch = np.stack([np.asarray(image.resize((SIDE, SIDE))) for image in shown.values()])
-    for name, method in (("mixup.png", Mixup()), ("cutmix.png", CutMix())):
-        plan = method.plan(step=STEP, batch_size=len(batch))
-        figure = view.batch(batch, plan, labels=np.arange(len(batch)), names=list(shown), channel_dim=-1)
-        figure.savefig(PICTURES / name, dpi=110)
-    iebn().savefig(PICTURES / "iebn.png", dpi=110)
+    small = np.stack([np.asarray(image.resize((16, 16))) for image in shown.values()])
+    unit = batch.astype(np.float32) / 255.0
+    cards: dict[str, tuple[Method, np.ndarray]] = {
+        "mixup": (Mixup(), batch),
+        "cutmix": (CutMix(), batch),
+        "fmix": (FMix(), batch),
+        "hmix": (HMix(), batch),
+        "gmix": (GMix(), batch),
+        "resizemix": (ResizeMix(), batch),
+        "mixstyle": (MixStyle(0.5, prob=1.0, pairs="derangement"), unit),
+        "moex": (MoEx(over="space"), unit),
+        "noisy_feature_mixup": (NoisyFeatureMixup(), unit),
+        "alignmixup": (AlignMixup(eps=0.01), small.astype(np.float32) / 255.0),
+        "regmixup": (Beside(Mixup(20.0)), np.concatenate([batch, batch])),
+    }
+    for name, (method, images) in cards.items():
+        plan = method.plan(step=STEP, batch_size=len(images), places=("a layer",))
+        names = list(shown) * (len(images) // len(shown))
+        figure = view.batch(images, plan, labels=np.arange(len(images)), names=names, channel_dim=-1)
+        figure.savefig(PICTURES / f"{name}.png", dpi=110)
+    for name, drawn in (("iebn", iebn()), ("specmix", bands()), ("remix", remix()), ("lisa", lisa())):
+        drawn.savefig(PICTURES / f"{name}.png", dpi=110)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,22 @@
-"""What turning a model's norms into IEBN, and back, has in common in all frameworks: which, and what is said of it."""
+"""What turning a model's norms into IEBN, and back, has in common in all frameworks: which, and what is said of it.
+
+Also the running statistics of an average of weights, made anew from data.
+"""
 
 from __future__ import annotations
 
+import gc
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 from mixlayers._core.audit.places import Layers, select_layers
 
 _LOG = logging.getLogger("mixlayers")
+
+Holder = Literal["optimizer", "parallel", "copy"]
+"""What may hold a model: what trains its parameters, keeps them alike over processes, or has copies of it."""
 
 
 def norms_to_convert(
@@ -19,7 +26,7 @@ def norms_to_convert(
     *,
     is_norm: Callable[[Any], bool],
     is_known: Callable[[Any], bool],
-    bare: str | None,
+    bare: Callable[[Any], str | None],
 ) -> dict[str, Any]:
     """The norms to convert, by name; a warning, meant for the caller's caller, names those of unknown classes.
 
@@ -28,7 +35,7 @@ def norms_to_convert(
         skip: Which to leave alone.
         is_norm: Whether a layer is a BatchNorm, or of a subclass.
         is_known: Whether a BatchNorm is of a class that IEBN can stand in for.
-        bare: How one makes a norm without a weight, if outputs are to be preserved, which needs weights; else None.
+        bare: Why the output of a norm cannot be preserved, if it is to be; else None.
 
     Raises:
         ValueError: If there is none, if `skip` matches no layer, or if one lacks the weight that it needs.
@@ -39,9 +46,9 @@ def norms_to_convert(
     warn_of_left({name: norm for name, norm in norms.items() if name not in chosen}, stacklevel=4)
     if not chosen:
         raise ValueError(f"{type(model).__name__} holds no BatchNorm layer to convert: check skip={skip!r}.")
-    without = [name for name, norm in chosen.items() if norm.weight is None]
-    if bare is not None and without:
-        raise ValueError(f"preserve_output needs norms with a weight, got {bare} in {without[0]!r}: skip it.")
+    for name, norm in chosen.items():
+        if (why := bare(norm)) is not None:
+            raise ValueError(f"preserve_output needs norms with a weight, got {why} in {name!r}: skip it.")
     return chosen
 
 
@@ -94,3 +101,61 @@ def report(names: Iterable[str], count: int, by: str, added: int) -> None:
     """
     places = ", ".join(name or "the model itself" for name in names)
     _LOG.info("replaced %d norms by %s, %+d parameters: %s", count, by, added, places)
+
+
+def warn_of_holders(role: Callable[[Any], Holder | None], added: int, cure: str, stacklevel: int) -> None:
+    """Warn of all that knew a model before the conversion and does not know its new parameters.
+
+    Args:
+        role: What any object that Python knows is to the model; None: nothing.
+        added: How many parameters are new.
+        cure: What to do with an optimizer.
+        stacklevel: As of `warnings.warn`, 1 being this function.
+    """
+    for thing in gc.get_objects():
+        found, kind = role(thing), type(thing).__name__
+        if found == "optimizer":
+            text = f"was made before the conversion and will not train the {added} new parameters: convert first, "
+            text += f"{cure}."
+        elif found == "parallel":
+            text = (
+                "was made before the conversion: it will not synchronise the gradients of the "
+                f"{added} new parameters, so that processes drift apart. Convert first, then wrap the model in it."
+            )
+        elif found == "copy":
+            text = (
+                "holds a copy of the model from before the conversion, whose norms are still BatchNorm: convert first, "
+                "then make it."
+            )
+        else:
+            continue
+        warnings.warn(f"this {kind} {text}", stacklevel=stacklevel)
+
+
+def is_copy(theirs: Mapping[str, Any], own: Mapping[str, Any], same: Callable[[Any, Any], bool]) -> bool:
+    """Whether parameters have these names, one of more than one axis still with the same numbers: chance made it."""
+    return theirs.keys() == own.keys() and any(
+        same(theirs[name], array) for name, array in own.items() if array.ndim > 1
+    )
+
+
+def average_statistics(
+    norms: Sequence[Any], name: str, run: Callable[[Any], object], batches: Iterable[Any], *, old: bool
+) -> None:
+    """Give norms the average of all batches' statistics.
+
+    Args:
+        name: Of the attribute that holds a share of the running statistics; it is left as it was.
+        run: Runs the model in training on a batch's first item, if it is a tuple or list.
+        batches: The batches.
+        old: Whether it is the old value's share, or the new one's.
+    """
+    before = [getattr(norm, name) for norm in norms]
+    try:
+        for seen, batch in enumerate(batches):
+            for norm in norms:
+                setattr(norm, name, (seen if old else 1.0) / (seen + 1.0))
+            run(batch[0] if isinstance(batch, tuple | list) else batch)
+    finally:
+        for norm, share in zip(norms, before, strict=True):
+            setattr(norm, name, share)

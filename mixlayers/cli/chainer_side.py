@@ -14,9 +14,8 @@ from mixlayers.chainer import (
     mix,
     wrap,
 )  # before chainer, which it helps to be imported
-from mixlayers.cli.data import Images, Labels
+from mixlayers.cli.data import Images, Labels, Probabilities
 from mixlayers.cli.network import WIDTH, Weights
-from mixlayers.cli.score import Probabilities
 
 import chainer  # isort: skip
 import chainer.functions as F

@@ -18,6 +18,7 @@ from mixlayers.cli.stop import WRONG_USE, Stop, cause
 
 Images = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
+Probabilities = npt.NDArray[np.float64]
 
 CLASSES: Final = 10
 SIDE: Final = 28
@@ -233,7 +234,8 @@ def _read_idx(path: Path) -> npt.NDArray[np.uint8]:
 
 
 def _as_images(pixels: Any, white: float) -> Images:
-    return np.asarray(pixels, dtype=np.float32).reshape(-1, 1, SIDE, SIDE) / np.float32(white)
+    images: Images = np.asarray(pixels, dtype=np.float32).reshape(-1, 1, SIDE, SIDE) / np.float32(white)
+    return images
 
 
 SOURCES: Final[Mapping[str, tuple[str, str, float, str, Reader]]] = {

@@ -10,9 +10,8 @@ from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 from mixlayers import Method
-from mixlayers.cli.data import Images, Labels
+from mixlayers.cli.data import Images, Labels, Probabilities
 from mixlayers.cli.network import WIDTH, Weights
-from mixlayers.cli.score import Probabilities
 from mixlayers.paddle import cross_entropy, get_mixer, mix, wrap
 
 _CHUNK: Final = 500

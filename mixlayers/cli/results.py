@@ -147,7 +147,7 @@ def beside_plain(results: Results) -> dict[str, dict[str, Paired]]:
 
 def versions() -> dict[str, str | None]:
     """What the numbers were made with."""
-    packages = ("numpy", "torch", "paddlepaddle", "chainer", "mlxtend", "scikit-learn")
+    packages = ("numpy", "torch", "paddlepaddle", "chainer", "jax", "flax", "mlxtend", "scikit-learn")
     found: dict[str, str | None] = {"python": platform.python_version(), "mixlayers": __version__}
     for package in packages:
         try:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from mixlayers._core.labels.metrics import calibration_error
 from mixlayers._core.labels.temperature import fit_temperature
-from mixlayers.cli.data import DataSet, Split
-
-if TYPE_CHECKING:
-    from mixlayers.cli.sides import Learner
+from mixlayers.cli.data import DataSet, Probabilities, Split
+from mixlayers.cli.sides import Learner
 
 ATTACKED: Final = 1000
 """At most so many test images are attacked; an attack costs three times a test."""
 
-Probabilities = npt.NDArray[np.float64]
 Classes = npt.NDArray[np.integer]
 
 

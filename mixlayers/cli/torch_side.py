@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mixlayers import Method
-from mixlayers.cli.data import Images, Labels
+from mixlayers.cli.data import Images, Labels, Probabilities
 from mixlayers.cli.network import WIDTH, Weights
-from mixlayers.cli.score import Probabilities
 from mixlayers.torch import cross_entropy, get_mixer, mix, wrap
 
 _CHUNK: Final = 500

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from mixlayers import Method
+from mixlayers import History, Method
 from mixlayers._core.audit.places import Layers
 from mixlayers._core.model.judge import Trust
 from mixlayers.torch import Mixer, unwrap
@@ -72,6 +72,7 @@ class Mixing(Callback):
             trust=trust,
         )
         self.mixer: Mixer | None = None
+        self.history: History | None = None  # of the running or the last fit
         self._batch: int | None = None  # the number of the last one
         self._state: dict[str, Any] = {"step": 0, "layers": {}}
         self._undo: list[Any] = []
@@ -91,6 +92,7 @@ class Mixing(Callback):
         name = self._net_name(pl_module, losses)
         net = Called(pl_module) if name == OWN else pl_module.get_submodule(name)
         self.mixer = mixer = self._make(net)
+        self.history = mixer.history
         self._undo.append(partial(unwrap, net))
         called = "self(x)" if name == OWN else f"self.{name}(x)"
         self._watch = Watch(mixer, f"{called} in training_step", "net=... names the module that it calls")

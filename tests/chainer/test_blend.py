@@ -1,25 +1,15 @@
 """The function node: bit-equal to mixing by hand, its derivatives, and what it leaves alone."""
 
-import chainer
 import chainer.functions as F
 import numpy as np
 import pytest
 from chainer import Variable
 
-from mixlayers import CutMix, ManifoldMixup, Mixup, PatchUp
+from mixlayers import ManifoldMixup, Mixup
 from mixlayers.chainer import cross_entropy, get_mixer, mix, unwrap, wrap
 from mixlayers_chainer._blend import _LARGE, Partners, blend
 from tests.chainer.chainer_networks import Net
-
-METHODS = [
-    Mixup(),
-    Mixup(lam_per="sample"),
-    CutMix(),
-    CutMix(lam_per="sample"),
-    PatchUp("hard", block_size=3),
-    PatchUp("soft", block_size=3),
-    PatchUp("soft", block_size=3, lam_per="sample"),
-]
+from tests.support.methods import METHODS
 
 
 def how_for(method, shape, step=1):
@@ -86,19 +76,6 @@ def mixed_by_hand(model, place, x, plan):
 
 
 @pytest.mark.parametrize("method", METHODS, ids=repr)
-def test_first_and_second_derivatives(method):
-    found = []
-    how, partners = how_for(method, (4, 2, 6, 4))
-    for f in (lambda x: blend(x, how, partners), lambda x: by_hand(x, how)):
-        x = normal((4, 2, 6, 4))
-        (first,) = chainer.grad([F.sum(f(x) ** 3)], [x], enable_double_backprop=True)
-        (second,) = chainer.grad([F.sum(first**2)], [x])
-        found.append((first.array, second.array))
-    for ours, theirs in zip(*found, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-14)
-
-
-@pytest.mark.parametrize("method", METHODS, ids=repr)
 def test_nothing_is_retained_and_the_callers_batch_not_written_to(method):
     x, y = normal((4, 2, 6, 4)), np.arange(4)
     before, labels = x.array.copy(), y.copy()
@@ -124,14 +101,6 @@ def test_arrays_give_arrays(method):
     mixed, target = mix(x, np.arange(4), method, step=1)
     assert type(mixed) is np.ndarray and type(target.partner) is np.ndarray
     np.testing.assert_array_equal(mixed, mix(Variable(x), np.arange(4), method, step=1)[0].array)
-
-
-@pytest.mark.parametrize("view", [lambda x: x.transpose(0, 2, 1, 3), lambda x: x[:, ::2]])
-@pytest.mark.parametrize("method", METHODS, ids=repr)
-def test_any_strides(method, view):
-    x = view(normal((5, 4, 6, 6)).array)
-    how, partners = how_for(method, x.shape)
-    np.testing.assert_array_equal(blend(x, how, partners), blend(np.ascontiguousarray(x), how, partners))
 
 
 def test_soft_labels_of_a_teacher_get_gradients():

@@ -10,7 +10,29 @@ import sys
 
 import numpy as np
 
-from mixlayers import CutMix, ManifoldMixup, Mixup, OneOf, PatchUp, Scheduled
+from mixlayers import (
+    DSU,
+    Across,
+    AlignMixup,
+    Beside,
+    CutMix,
+    DropBlock,
+    FMix,
+    GMix,
+    Halves,
+    HMix,
+    ManifoldMixup,
+    MixStyle,
+    Mixup,
+    MoEx,
+    NoisyFeatureMixup,
+    OneOf,
+    PatchUp,
+    Remix,
+    ResizeMix,
+    Scheduled,
+    SpecMix,
+)
 
 METHODS = [
     Mixup(0.2),
@@ -22,8 +44,28 @@ METHODS = [
     PatchUp("hard"),
     PatchUp("soft", portion=0.3, block_size=4),
     Scheduled(OneOf({Mixup(): 1.0, CutMix(): 2.0}, prob=0.7), warmup=2),
+    Mixup(fold=True, pairs=Halves()),
+    Mixup(lam_per="sample", pairs=Across()),
+    CutMix(axes=(-1,)),
+    FMix(),
+    FMix(max_soft=0.2),
+    HMix(),
+    GMix(lam_per="sample"),
+    ResizeMix(),
+    SpecMix(),
+    Remix(PatchUp("soft"), (5, 100, 30, 1)),
+    Beside(ManifoldMixup(20.0)),
+    AlignMixup(),
+    NoisyFeatureMixup(),
+    MoEx(),
+    MixStyle(),
+    DSU(),
+    DropBlock(every_place=True),
 ]
 LABELS = np.array([0, 0, 1, 2, 2, 1, 0, 3])
+DOMAINS = np.array([0, 1, 1, 0, 1, 0, 2, 2])
+DRAWN = ("mask", "keep", "noise", "source")
+"""What an act may hold that was drawn for the shape."""
 
 
 def golden_plans() -> list[object]:
@@ -37,10 +79,13 @@ def golden_plans() -> list[object]:
                 seed=2**40 + 1,
                 rank=step % 3,
                 labels=LABELS,
+                near={"domain": DOMAINS},
             )
             how = plan.blend((8, 3, 10, 13))
+            drawn = [part for name in DRAWN if isinstance(part := getattr(how, name, None), np.ndarray)]
+            bits = [np.packbits(part) if part.dtype == np.bool_ else np.round(part, 4) for part in drawn]
             mask = (
-                None if how.mask is None else hashlib.sha256(np.packbits(how.mask).tobytes()).hexdigest()[:16]
+                hashlib.sha256(b"".join(each.tobytes() for each in bits)).hexdigest()[:16] if drawn else None
             )
             told.append({**plan.to_dict(), "mask": mask, "s": np.asarray(how.s, dtype=np.float32).tolist()})
     return told

@@ -25,6 +25,8 @@ class Busy(nn.Layer):
         self.calls += 1
         with paddle.no_grad():
             self.slow.weight.set_value(self.slow.weight * 0.9)
+            self.stem.weight.set_value(self.stem.weight * 0.5)
+            self.head.bias.add_(paddle.ones([3]))
             self.queue.set_value(self.queue + 1.0)
         h = self.drop(self.norm(self.stem(x)))
         h = h + paddle.randn([8]) * self.scale * paddle.rand([8]) + paddle.uniform([1], min=-1.0, max=1.0)

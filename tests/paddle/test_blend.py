@@ -4,22 +4,13 @@ import numpy as np
 import paddle
 import pytest
 
-from mixlayers import CutMix, Mixup, PatchUp
+from mixlayers import Mixup
 from mixlayers._core.plan.plan import Blend
 from mixlayers.paddle import mix
 from mixlayers_paddle._blend import Partners, blend
 from tests.paddle.paddle_networks import equal
 from tests.support import reference
-
-METHODS = [
-    Mixup(),
-    Mixup(lam_per="sample"),
-    CutMix(),
-    CutMix(lam_per="sample"),
-    PatchUp("hard", block_size=3),
-    PatchUp("soft", block_size=3),
-    PatchUp("soft", block_size=3, lam_per="sample"),
-]
+from tests.support.methods import METHODS
 
 
 def how_for(method, shape, step=1):
@@ -31,28 +22,6 @@ def normal(shape, dtype="float64"):
     return paddle.to_tensor(
         np.random.default_rng(0).standard_normal(shape).astype(dtype), stop_gradient=False
     )
-
-
-@pytest.mark.parametrize("method", METHODS, ids=repr)
-def test_first_and_second_derivatives(method):
-    """Against the same sum written with Paddle's own operators."""
-    x = normal((4, 2, 6, 4))
-    how, partners = how_for(method, x.shape)
-    mask = paddle.to_tensor(np.broadcast_to(True if how.mask is None else how.mask, x.shape))
-    lam = how.lam if isinstance(how.lam, float) else paddle.to_tensor(how.lam.astype("float64"))
-    lam = lam if isinstance(lam, float) else lam.reshape([-1, 1, 1, 1])
-
-    def plain(x):
-        return paddle.where(mask, x * lam + x[paddle.to_tensor(how.perm)] * (1 - lam), x)
-
-    found = []
-    for f in (plain, lambda x: blend(x, how, partners)):
-        value = f(x)
-        (first,) = paddle.grad((value**3).sum(), x, create_graph=True)
-        (second,) = paddle.grad((first**2).sum(), x)
-        found.append((value, first, second))
-    for ours, theirs in zip(*found, strict=True):
-        np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("lam", [0.0, 1e-40, 1e-8, 1e-3, 0.5, 1 - 1e-12, 1.0])
@@ -83,14 +52,6 @@ def test_what_follows_may_work_in_place(method):
     (out_of_place,) = paddle.grad(functional.relu(blend(x, how, partners)).sum(), x)
     (in_place,) = paddle.grad(functional.relu_(blend(x, how, partners)).sum(), x)
     assert equal(out_of_place, in_place)
-
-
-@pytest.mark.parametrize("view", [lambda x: x.transpose([0, 2, 1, 3]), lambda x: x[:, ::2]])
-@pytest.mark.parametrize("method", METHODS, ids=repr)
-def test_any_strides(method, view):
-    x = view(normal((5, 4, 6, 6)))
-    how, partners = how_for(method, x.shape)
-    assert equal(blend(x, how, partners), blend(x.contiguous(), how, partners))
 
 
 @pytest.mark.parametrize("method", METHODS, ids=repr)

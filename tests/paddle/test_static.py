@@ -1,36 +1,141 @@
-"""A static trace: at the input mixed as ever, at a hidden layer refused, never frozen."""
+"""Static programs mix as dynamic models do, by plans that they read; what they cannot be told is refused."""
 
 import paddle
 import pytest
 from paddle import nn
 
-from mixlayers import MixingError, Mixup
-from mixlayers.paddle import Mixer, audit, cross_entropy, get_mixer, mix, wrap
+from mixlayers import DropBlock, ManifoldMixup, MixingError, Mixup, OneOf, PatchUp
+from mixlayers.paddle import Mixer, audit, cross_entropy, get_mixer, mix, unwrap, wrap
 from tests.paddle.paddle_networks import batch, close, equal, net
 
 pytestmark = pytest.mark.filterwarnings("ignore:Tensor do not have 'place' interface")  # Paddle's own tracing
 
 
+METHODS = [
+    ManifoldMixup(),
+    ManifoldMixup(lam_per="sample"),
+    PatchUp("hard", block_size=3),
+    PatchUp("soft", block_size=3, lam_per="sample"),
+    OneOf({ManifoldMixup(): 1.0, PatchUp(block_size=3): 1.0}),
+    ManifoldMixup(prob=0.5),
+]
+LAYERS = ["layer1", "layer2"]
+
+
+def static(model, **options):
+    return paddle.jit.to_static(model, full_graph=True, **options)
+
+
+def pair(method=None, first="to_static", **options):
+    """A static model and a dynamic one, alike and wrapped alike."""
+    model = wrap(net(), method, LAYERS) if first == "wrap" else net()
+    model = static(model, **options)
+    return model if first == "wrap" else wrap(model, method, LAYERS), wrap(net(), method, LAYERS)
+
+
+def same(ours, theirs):
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert (one.grad is None) == (other.grad is None)
+        if one.grad is not None:  # the running statistics of a norm are parameters too
+            close(one.grad, other.grad, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("first", ["wrap", "to_static"])
-def test_hidden_layers_are_refused_in_a_trace(first):
-    model, (x, y) = net(), batch()
-    if first == "to_static":
-        model = paddle.jit.to_static(model, full_graph=True)
-    wrap(model, layers=["layer1"])
-    if first == "wrap":
-        model = paddle.jit.to_static(model, full_graph=True)
-    for _ in range(2):
-        with pytest.raises(MixingError, match="a static trace would mix every step by the plan of this one"):
-            model(x, target=y)
-    assert get_mixer(model).last is None
-    assert model(x).shape == [6, 4]  # unmixed it may be traced
+@pytest.mark.parametrize("method", METHODS, ids=repr)
+def test_steps_of_a_static_program_are_those_of_the_dynamic_model(first, method):
+    (model, plain), (x, y) = pair(method, first), batch()
+    places = set()
+    for size in (6, 6, 6, 4, 6, 4, 6, 6):
+        for each in (model, plain):
+            each.clear_gradients()
+            output, target = each(x[:size], target=y[:size])
+            cross_entropy(output, target).backward()
+            places.add(target.plan.place)
+        same(model, plain)
+    assert len(places) == 2 and list(model.state_dict()) == list(net().state_dict())
 
 
-def test_a_trace_of_an_unmixed_forward_is_not_mistaken_for_a_mixed_one():
-    model, (x, y) = wrap(paddle.jit.to_static(net(), full_graph=True), layers=["layer1"]), batch()
-    model(x)
-    with pytest.raises(MixingError, match=r"'layer1' did not run in this forward|static trace"):
+def test_one_program_serves_all_batch_sizes_and_shapes_that_are_left_open():
+    for shape, method in (([None, 3, 8, 8], PatchUp(block_size=3)), ([None, 3, None, None], ManifoldMixup())):
+        model, plain = pair(method, input_spec=[paddle.static.InputSpec(shape, "float32")])
+        x, y = batch()
+        for size in (6, 4, 3, 6):
+            for each in (model, plain):
+                each.clear_gradients()
+                cross_entropy(*each(x[:size], target=y[:size])).backward()
+            same(model, plain)
+        assert len(get_mixer(model).static.traced) == 1
+    model, _ = pair(PatchUp(), input_spec=[paddle.static.InputSpec([None, 3, None, None], "float32")])
+    with pytest.raises(MixingError, match=r"needs the size of what .* and the static program leaves it open"):
         model(x, target=y)
+
+
+def test_a_backward_pass_has_the_plan_of_its_own_forward():
+    (model, plain), (x, y) = pair(PatchUp("soft", block_size=3)), batch()
+    for each in (model, plain):
+        late = [each(x[:size], target=y[:size]) for size in (6, 4, 6, 6, 4)]
+        each(x)  # not mixed
+        with paddle.no_grad():
+            each(x[:2])
+        for output, target in late:
+            cross_entropy(output, target).backward()
+        assert len({target.plan.place for _, target in late}) == 2
+    same(model, plain)
+
+
+def test_nothing_is_mixed_but_what_was_asked_for():
+    (model, _), (x, y) = pair(), batch()
+    clean = net()(x)
+    for _ in range(3):
+        mixed, target = model(x, target=y)
+        cross_entropy(mixed, target).backward()
+        assert not equal(mixed, clean)
+        for output in (model(x), model.forward(x)):  # the second goes past the hooks
+            close(output, clean, rtol=1e-5)
+    model.eval()
+    plain = net()
+    plain.set_state_dict(model.state_dict())
+    plain.eval()
+    close(model(x), plain(x), rtol=1e-5)
+
+
+def test_a_program_outlives_its_mixer_clean():
+    (model, _), (x, y) = pair(), batch()
+    cross_entropy(*model(x, target=y)).backward()
+    unwrap(model)
+    close(model(x), net()(x), rtol=1e-5)
+    wrap(model, ManifoldMixup(), LAYERS)
+    with pytest.raises(MixingError, match=r"did not run in this forward.*give the model to to_static again"):
+        model(x, target=y)
+
+
+def test_a_program_of_before_the_model_was_wrapped_is_not_taken_for_one_that_mixes():
+    model, (x, y) = static(net()), batch()
+    model(x)
+    wrap(model, layers=LAYERS)
+    with pytest.raises(MixingError, match=r"did not run in this forward.*give the model to to_static again"):
+        model(x, target=y)
+
+
+def test_what_a_program_cannot_be_told_is_refused():
+    x, y = batch()
+    model = static(wrap(net(), DropBlock(block_size=3), LAYERS))
+    with pytest.raises(
+        MixingError, match="does something of its own to each sample, which a static program cannot"
+    ):
+        model(x, target=y)
+
+
+def test_a_criterion_knows_a_static_models_output():
+    model, (x, y) = net(), batch()
+    criterion = Mixer(static(model), ManifoldMixup(), LAYERS).loss(nn.CrossEntropyLoss())
+    plain = net()
+    theirs = Mixer(plain, ManifoldMixup(), LAYERS).loss(nn.CrossEntropyLoss())
+    for _ in range(3):
+        criterion(model(x), y).backward(), theirs(plain(x), y).backward()
+    same(model, plain)
+    with pytest.raises(OSError, match="no loss used the mixed target"):
+        model(x).sum().backward()
 
 
 def test_a_trace_of_the_whole_step_is_refused():

@@ -61,6 +61,28 @@ class Detached:
         return self.head(self.fw.pooled(self.layer3(self.layer2(self.layer1(h)))) + side)
 
 
+class LastRow:
+    """Reads each sample's own last row, as classifiers read their last token: of what is mixed, the wrong one."""
+
+    fw = None
+
+    def forward(self, x, lengths):
+        h = self.trunk(x)
+        samples = self.fw.tensor(np.arange(len(h)))
+        rows = h[samples, :, lengths - 1]
+        return self.head(self.fw.pooled(rows.reshape((*rows.shape[:2], 1, -1))))
+
+
+class Reversible:
+    """layer2 in a function with a backward of its own: of what layer2 is made of, or of layer2 as it is called."""
+
+    fw, called = None, False
+
+    def trunk(self, x):
+        again = self.layer2 if self.called else self.layer2.forward
+        return self.layer3(self.fw.own_backward(self.layer2, again, self.layer1(self.stem(x))))
+
+
 class Skipping:
     """Leaves layer2 out by chance."""
 
@@ -69,6 +91,19 @@ class Skipping:
         if random.random() > 0.9:
             h = self.layer2(h)
         return self.layer3(h)
+
+
+class Shared:
+    """A list that no audit puts back."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __len__(self):
+        return 1
+
+    def pop(self):
+        return self.values.pop() if self.values else True
 
 
 class Counting:
@@ -163,6 +198,62 @@ def test_a_batch_that_refutes_later_is_refused(fw):
         MixingError, match=r"in this batch, though not in one before.*'weights' reaches it another way"
     ):
         model(x, weights, target=y)
+
+
+def test_pooling_at_each_samples_own_position(fw):
+    x, lengths, y = weighted_batch(fw)
+    report = fw.face.audit(net(fw, LastRow), (x, lengths))
+    assert [report[place].swap.verdict for place in PLACES] == ["no"] * 3
+    model = fw.face.wrap(net(fw, LastRow), layers="layer1")
+    with pytest.raises(
+        ValueError, match=r"'layer1' is not a true mixing point.*'lengths' reaches it another way"
+    ):
+        model(x, lengths, target=y)
+    same = fw.tensor(np.full(8, 3))
+    assert model(x, same, target=y)[1].mixed
+
+
+def test_a_backward_of_a_functions_own_must_follow_the_swap(fw):
+    x, y = fw.batch()
+    model = fw.face.wrap(net(fw, Reversible), layers="layer2")
+    before = {name: gradient.copy() for name, gradient in trained(fw, model, x).items()}
+    with pytest.raises(ValueError, match=r"own backward does not follow the swap: gradients are off by"):
+        model(x, target=y)
+    after = fw.gradients(model)
+    assert after.keys() == before.keys() and all(np.array_equal(after[name], before[name]) for name in after)
+    fw.face.wrap(net(fw, Reversible, called=True), layers="layer2", example=x)
+
+
+def trained(fw, model, x):
+    """The gradients of a plain step, which an audit must leave alone."""
+    fw.squares(model(x)).backward()
+    return fw.gradients(model)
+
+
+class Picky:
+    """From some time on it takes no four samples; `fine` says how many forwards of four still go well."""
+
+    fine = None
+
+    def trunk(self, x):
+        if self.fine and len(x) == 4 and not self.fine.pop():
+            raise RuntimeError("five at least")
+        return super().trunk(x)
+
+
+@pytest.mark.parametrize("fine", [[False], [False, True]], ids=["clean", "swapped"])
+def test_what_is_raised_in_a_proof_again_is_told_and_ends_nothing(fw, fine):
+    """By the audit's own forward of the samples as they are, or of swapped ones."""
+    x, y = fw.batch(8)
+    model = fw.face.wrap(net(fw, Picky), layers="layer1")
+    assert model(x, target=y)[1].mixed
+    model.fine = Shared([*fine])
+    said = r"'layer1' could not be proved again in mixed forward 2\. mixlayers ran .* on 4 samples.*five at least"
+    with pytest.warns(UserWarning, match=said):
+        assert model(x, target=y)[1].mixed
+    model.fine = None
+    for _ in range(3):
+        assert model(x, target=y)[1].mixed
 
 
 def test_layers_that_chance_leaves_out(fw):

@@ -5,7 +5,7 @@ import importlib
 import numpy as np
 import pytest
 
-from mixlayers import CutMix, ManifoldMixup, Mixup, PatchUp
+from mixlayers import CutMix, HMix, ManifoldMixup, MixStyle, Mixup, MoEx, PatchUp, ResizeMix
 
 OWN_NAMES = {  # what PyTorch calls by another name
     "paddle": {"_mean": "running_mean", "_variance": "running_var"},
@@ -24,6 +24,10 @@ METHODS = [
     ManifoldMixup(lam_per="sample"),
     PatchUp("hard", block_size=3),
     PatchUp("soft", loss_scale=2.0),
+    HMix(),
+    ResizeMix((0.4, 0.8)),
+    MoEx(over="space"),
+    MixStyle(prob=1.0),
 ]
 TOLERANCES = {"float32": 1e-6, "float64": 1e-12}
 

@@ -6,6 +6,9 @@ import scipy.special
 
 from mixlayers import CutMix, Mixup
 from mixlayers._core.labels.metrics import calibration_error
+from tests.support.everywhere import everywhere
+
+pytestmark = everywhere
 
 METHODS = [Mixup(), Mixup(lam_per="sample"), CutMix()]
 

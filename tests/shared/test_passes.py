@@ -142,6 +142,20 @@ def test_training_without_mixing_is_told_once(fw, way):
     forward()
 
 
+def test_a_criterion_of_forwards_in_eval_mode_alone_is_warned_of(fw):
+    """`mixer.loss` was asked for, so that a forward with gradients is to be mixed."""
+    net, (x, y) = fw.net(), fw.batch()
+    criterion = fw.face.Mixer(net, layers=LAYERS).loss(fw.cross_entropy)
+    with fw.evaluating(net):
+        for _ in range(9):
+            criterion(net(x), y)
+        with pytest.warns(
+            UserWarning, match=r"none was mixed; this one ran in eval mode.*call model.train\(\)"
+        ):
+            criterion(net(x), y)
+        criterion(net(x), y)
+
+
 def test_who_mixes_is_not_warned(fw):
     model, (x, y) = fw.face.wrap(fw.net(), layers=LAYERS), fw.batch()
     model(x, target=y)[1].partner  # noqa: B018

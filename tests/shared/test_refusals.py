@@ -21,6 +21,13 @@ class Sometimes:
         return self.layer3(self.layer2(x if self.training else self.layer1(x)))
 
 
+class Reads:
+    """Takes its labels out of **kwargs."""
+
+    def forward(self, x, **given):
+        return super().forward(x), given["target"]
+
+
 class Fails:
     """Raises after layer1, when told to."""
 
@@ -257,3 +264,9 @@ def test_a_loss_without_a_forward_of_the_wrapped_model_is_refused(fw):
     with pytest.raises(MixingError, match=r"has not run.*the very object"):
         criterion(twin(x), y)
     criterion(model(x), y)
+
+
+def test_a_target_that_the_model_itself_reads_from_its_keywords_is_told_of(fw):
+    model, (x, y) = fw.face.wrap(fw.net(Reads), layers=["layer1"]), fw.batch()
+    with pytest.raises(KeyError, match=r"takes it out of the call.*another name, or wrap the module inside"):
+        model(x, target=y)

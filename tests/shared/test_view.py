@@ -62,6 +62,31 @@ def test_a_batch_of_any_framework(fw, method, tmp_path):
     assert repr(method)[:20] in figure.get_suptitle() and "input" in figure.get_suptitle()
 
 
+def test_a_mixer_and_a_wrapped_model_stand_for_what_they_did_last(fw):
+    x, y = fw.batch()
+    model = fw.face.wrap(fw.net(), Mixup())
+    mixer = fw.face.get_mixer(model)
+    output, target = model(x, target=y)
+    fw.face.cross_entropy(output, target).backward()
+    for drawn, expected in (
+        (view.batch(x, model), view.batch(x, mixer.last)),
+        (view.batch(x, mixer), view.batch(x, mixer.last)),
+        (view.history(model), view.history(mixer.history)),
+        (view.history(mixer), view.history(mixer.history)),
+    ):
+        assert texts(drawn) == texts(expected)
+    with fw.evaluating(model):
+        model(x)
+    assert mixer.last is None
+    with pytest.raises(
+        ValueError, match=r"was not to be mixed .*eval mode.*draw right after a training forward"
+    ):
+        view.batch(x, model)
+    for draw in (lambda: view.batch(x, fw.net()), lambda: view.history(fw.net())):
+        with pytest.raises(TypeError, match="the wrapped model"):
+            draw()
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
 def test_tensors_that_numpy_has_no_type_for(dtype):
     import torch

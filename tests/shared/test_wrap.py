@@ -3,6 +3,7 @@
 import copy
 import pickle
 import random
+import warnings
 
 import numpy as np
 import pytest
@@ -228,3 +229,21 @@ def test_labels_may_be_soft_or_several(fw):
     _, target = model(x, target={"shape": y, "colour": colour})
     loss = target.blend(lambda both: fw.numpy(both["colour"]).mean() + fw.numpy(both["shape"]).mean())
     assert isinstance(target, MixedTarget) and loss == pytest.approx(2 * labels.mean(), rel=1e-6)
+
+
+def test_blocks_that_cover_a_map_are_warned_of_once(fw):
+    """Published gamma and block_size, on the maps of a small network: hardly a feature is left where it was."""
+    gamma = {"torch": 0.51, "paddle": 0.52, "chainer": 0.53}.get(fw.name, 0.54)  # once for each
+    model, (x, y) = fw.face.wrap(fw.net(), PatchUp("hard", gamma=gamma), layers=["layer1"]), fw.batch()
+    says = rf"gamma={gamma} and block_size=7 replaces \d+% of a map of .*portion=0.3"
+    with pytest.warns(UserWarning, match=says):
+        output, target = model(x, target=y)
+    fw.face.cross_entropy(output, target).backward()
+    other = fw.face.wrap(fw.net(), PatchUp("hard", gamma=gamma), layers=["layer1"])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="PatchUp")
+        fw.face.cross_entropy(*other(x, target=y)).backward()
+    spared = fw.face.wrap(fw.net(), PatchUp("hard", portion=0.3), layers=["layer1"])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="PatchUp")
+        fw.face.cross_entropy(*spared(x, target=y)).backward()

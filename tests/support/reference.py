@@ -163,6 +163,76 @@ def paste_resized(x: Array, perm: Array, mask: Array, scale: float) -> tuple[Arr
     return x.ravel()[came], came
 
 
+def moments(x: Array, axes: tuple[int, ...], eps: float) -> tuple[Array, Array]:
+    """Mean, and root of unbiased variance + eps, over axes that stay with the length 1."""
+    return x.mean(axes, keepdims=True), np.sqrt(x.var(axes, ddof=1, keepdims=True) + eps)
+
+
+def restyle(x: Array, axes: tuple[int, ...], eps: float, new: tuple[Array, Array]) -> Array:
+    """`(x - mean) / sd * new_sd + new_mean`, of mean and sd over axes."""
+    mean, sd = moments(x, axes, eps)
+    return (x - mean) / sd * new[1] + new[0]
+
+
+def exchange_moments_backward(
+    gradient: Array, x: Array, perm: Array, axes: tuple[int, ...], eps: float
+) -> Array:
+    """The gradient of MoEx with respect to x, through all statistics, in closed form.
+
+    dx = (D - mean D - z sum(D z) / (m - 1)) / sd + a / m + b z / (m - 1), with z the normalised x, D the gradient times
+    the partner's sd, m the group's size (its variance without eps: each sum is scaled by var / (var + eps)); a and b
+    come from whoever has the sample as a partner.
+    """
+    mean, sd = moments(x, axes, eps)
+    m = int(np.prod([x.shape[axis] for axis in axes]))
+    z, d = (x - mean) / sd, gradient * sd[perm]
+    came = np.argsort(perm)
+    a = gradient.sum(axes, keepdims=True)[came]
+    b = (gradient * z).sum(axes, keepdims=True)[came]
+    own = (d - d.mean(axes, keepdims=True) - z * (d * z).sum(axes, keepdims=True) / (m - 1)) / sd
+    return own + a / m + b * z / (m - 1)
+
+
+def numeric_gradient(f: Any, x: Array, upstream: Array, step: float = 1e-5) -> Array:
+    """The gradient of sum(upstream * f(x)), by differences of both sides."""
+    result = np.zeros_like(x)
+    for index in np.ndindex(x.shape):
+        moved = x.copy()
+        moved[index] += step
+        above = (upstream * f(moved)).sum()
+        moved[index] -= 2 * step
+        result[index] = (above - (upstream * f(moved)).sum()) / (2 * step)
+    return result
+
+
+def transport(own: Array, theirs: Array, eps: float, rounds: int) -> Array:
+    """Sinkhorn's transport between the cells of two maps (C, cells), by squared distances: its weights add up to 1.
+
+    Multiplying rows and columns, not adding logarithms; of distances that are no larger than a few hundred eps.
+    """
+    cost = ((own[:, :, None] - theirs[:, None, :]) ** 2).sum(0)
+    kernel = np.exp(-(cost - cost.min()) / eps)
+    cells = len(cost)
+    columns = np.ones(cells)
+    for _ in range(rounds):
+        rows = 1.0 / cells / (kernel @ columns)
+        columns = 1.0 / cells / (kernel.T @ rows)
+    return rows[:, None] * kernel * columns
+
+
+def align(x: Array, perm: Array, lam: Array, weights: list[Array], moves_own: bool) -> Array:
+    """AlignMixup's blend of (N, C, cells), with each sample's transport."""
+    mixed = np.empty_like(x)
+    for i, partner in enumerate(perm):
+        own, theirs = x[i], x[partner]
+        for cell in range(x.shape[2]):
+            along = weights[i][:, cell] if moves_own else weights[i][cell]
+            moved = (own if moves_own else theirs) @ (along / along.sum())
+            one, other = (moved, theirs[:, cell]) if moves_own else (own[:, cell], moved)
+            mixed[i, :, cell] = lam[i] * one + (1.0 - lam[i]) * other
+    return mixed
+
+
 def drop_block(corners: Array, sizes: tuple[int, ...]) -> Array:
     """Where DropBlock drops.
 

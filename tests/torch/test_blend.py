@@ -3,20 +3,13 @@
 import pytest
 import torch
 
-from mixlayers import CutMix, Mixup, PatchUp
+from mixlayers import Mixup, PatchUp
 from mixlayers.torch import mix
 from mixlayers_torch import _blend
-from mixlayers_torch._blend import Partners, blend
+from mixlayers_torch._blend import blend
+from mixlayers_torch._transfer import Partners
+from tests.support.methods import METHODS
 
-METHODS = [
-    Mixup(),
-    Mixup(lam_per="sample"),
-    CutMix(),
-    CutMix(lam_per="sample"),
-    PatchUp("hard", block_size=3),
-    PatchUp("soft", block_size=3),
-    PatchUp("soft", block_size=3, lam_per="sample"),
-]
 LAYOUTS = [((5, 4, 6, 7), torch.channels_last), ((3, 4, 3, 5, 4), torch.channels_last_3d)]
 
 

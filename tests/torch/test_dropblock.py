@@ -1,11 +1,11 @@
-"""DropBlock under torch.compile, and in another memory format."""
+"""What compiled graphs leave outside (DropBlock, styles) under torch.compile, and in another memory format."""
 
 import pytest
 import torch
 import torch._dynamo
 from torch import nn
 
-from mixlayers import DropBlock, ManifoldMixup, OneOf
+from mixlayers import DSU, DropBlock, GMix, HMix, ManifoldMixup, MixStyle, MoEx, OneOf, ResizeMix
 from mixlayers.torch import cross_entropy, mix, wrap
 
 
@@ -24,8 +24,16 @@ def network() -> nn.Module:
 
 @pytest.mark.parametrize(
     "method",
-    [DropBlock(0.4, 3), OneOf({DropBlock(0.4, 3): 1, ManifoldMixup(): 1})],
-    ids=["alone", "one of two"],
+    [
+        DropBlock(0.4, 3),
+        OneOf({DropBlock(0.4, 3): 1, ManifoldMixup(): 1}),
+        DropBlock(0.4, 3, every_place=True),
+        MixStyle(prob=0.5),
+        DSU(prob=0.5),
+        MoEx(),
+        OneOf({MoEx(): 1, ManifoldMixup(): 1, MixStyle(): 1}),
+    ],
+    ids=repr,
 )
 def test_compiled_equals_eager(method):
     """Dropping happens outside of the graph, which breaks there."""
@@ -58,15 +66,29 @@ def test_a_graph_that_must_be_whole_is_refused():
         model(torch.randn(6, 3, 12, 12))
 
 
-def test_the_memory_format_stays():
+@pytest.mark.parametrize(
+    "method", [DropBlock(0.3, 3), HMix(), ResizeMix(), MixStyle(prob=1.0), MoEx()], ids=repr
+)
+def test_the_memory_format_stays(method):
     x = torch.randn(4, 3, 8, 8).contiguous(memory_format=torch.channels_last)
-    dropped, _ = mix(x, torch.arange(4), DropBlock(0.3, 3), step=0)
+    dropped, _ = mix(x, torch.arange(4), method, step=0)
     assert dropped.is_contiguous(memory_format=torch.channels_last)
-    again, _ = mix(x.contiguous(), torch.arange(4), DropBlock(0.3, 3), step=0)
-    assert torch.equal(dropped, again)
+    again, _ = mix(x.contiguous(), torch.arange(4), method, step=0)
+    torch.testing.assert_close(dropped, again)
 
 
-def test_it_is_differentiable_twice():
+TWICE = [
+    DropBlock(0.3, 2),
+    GMix(),
+    ResizeMix((0.5, 0.8)),
+    MixStyle(prob=1.0),
+    MoEx(over="space"),
+    DSU(prob=1.0),
+]
+
+
+@pytest.mark.parametrize("method", TWICE, ids=repr)
+def test_it_is_differentiable_twice(method):
     x = torch.randn(3, 2, 6, 6, dtype=torch.float64, requires_grad=True)
-    drop = lambda x: mix(x, torch.arange(3), DropBlock(0.3, 2), step=0)[0] ** 2  # noqa: E731
-    assert torch.autograd.gradgradcheck(drop, (x,))
+    mixed = lambda x: mix(x, torch.arange(3), method, step=0)[0] ** 2  # noqa: E731
+    assert torch.autograd.gradgradcheck(mixed, (x,))

@@ -140,3 +140,48 @@ def test_a_sequence_without_a_batch_is_refused():
     wrapped = wrap(nn.Sequential(nn.Linear(WIDTH, 6), nn.LSTM(6, SIZE)), DERANGED, "1")
     with pytest.raises(MixingError, match="no floating-point tensor"):
         wrapped(torch.randn(SIZE, WIDTH), target=LABELS)
+
+
+class Keeping(nn.Module):
+    """A cell whose state stays in the module from call to call."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.cell, self.head, self.state = (
+            nn.Linear(WIDTH, 6),
+            nn.GRUCell(6, 6),
+            nn.Linear(6, 4),
+            None,
+        )
+
+    def forward(self, x):
+        self.state = self.cell(self.embed(x), self.state)
+        return self.head(self.state)
+
+
+def test_a_window_of_truncated_backpropagation_keeps_one_plan():
+    """Two windows of three batches, the state detached between them, against mixing by hand."""
+    torch.manual_seed(0)
+    model, x = Keeping(), torch.randn(6, SIZE, WIDTH)
+    hand = copy.deepcopy(model)
+    wrap(model, DERANGED, layers=["embed"])
+    mixer, state = get_mixer(model), None
+    for window in (x[:3], x[3:]):
+        with mixer.same_plan():
+            loss = sum(cross_entropy(*model(batch, target=LABELS)) for batch in window)
+        loss.backward()
+        model.state = model.state.detach()
+        plan, expected = mixer.last, 0.0
+        perm = torch.from_numpy(plan.perm)
+        for batch in window:
+            hidden = hand.embed(batch)
+            state = hand.cell(plan.lam * hidden + (1 - plan.lam) * hidden[perm], state)
+            output = hand.head(state)
+            own, partner = (nn.functional.cross_entropy(output, y) for y in (LABELS, LABELS[perm]))
+            expected = expected + plan.lam * own + (1 - plan.lam) * partner
+        expected.backward()
+        state = state.detach()
+        torch.testing.assert_close(loss, expected)
+    assert mixer.step == 2
+    for ours, theirs in zip(model.parameters(), hand.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)

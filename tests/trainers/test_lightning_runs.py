@@ -64,6 +64,7 @@ def test_logs_lam_by_step_and_layers_by_epoch(tmp_path: Path) -> None:
     run.fit(made(Lit), loader())
     with (Path(loggers[0].log_dir) / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
+    assert mixing.mixer is None and list(mixing.history) == seen  # it stays after fit
     lams = {int(row["step"]): float(row["mixing/lam"]) for row in rows if row["mixing/lam"]}
     assert lams == pytest.approx({step: 1 - seen[step].s for step in range(3, 24, 4)})
     for epoch in range(3):

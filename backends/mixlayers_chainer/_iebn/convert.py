@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import chainer
@@ -14,22 +15,30 @@ from chainer import Parameter
 
 from mixlayers._core.audit.places import Layers, select_layers
 from mixlayers._core.iebn import report, warn_of_left
-from mixlayers_chainer._hooks import Hooked, _hooked, _plain, named_layers
-from mixlayers_chainer._iebn.layer import ATTENTION, IEBN, checked_axis
+from mixlayers_chainer._hooks import _plain, named_layers
+from mixlayers_chainer._iebn import holders
+from mixlayers_chainer._iebn.layer import ATTENTION, IEBN, become, checked_axis
 
 Model = TypeVar("Model", bound=chainer.Link)
 
 _LOG = logging.getLogger("mixlayers")
 
 
-def convert_iebn(model: Model, *, skip: Layers = (), preserve_output: bool = False) -> Model:
+def convert_iebn(
+    model: Model,
+    *,
+    skip: Layers = (),
+    preserve_output: bool = False,
+    also: Mapping[type[chainer.Link], Callable[[Any], object]] = MappingProxyType({}),
+) -> Model:
     """Make a model's L.BatchNormalization links IEBN, in place.
 
     The very links change their class and gain two parameters, so that whoever holds one, a Chain, ChainList,
     Sequential or list, holds the IEBN; parameters, statistics, names, hooks, device and update rules stay. What was
     replaced is logged ("mixlayers", INFO). The new parameters must reach the optimizer: convert first, then
-    `optimizer.setup(model)`; if it was set up before, a warning says what to add. Subclasses, such as
-    L.BatchRenormalization, are left as they are, and a warning names them.
+    `optimizer.setup(model)` and updaters; if it was set up before, a warning says what to add, and one names a
+    ParallelUpdater that has copies of the model. Subclasses, such as L.BatchRenormalization, are left as they
+    are, and a warning names them.
 
     Args:
         model: Any link. One that is a BatchNormalization itself is converted.
@@ -37,6 +46,8 @@ def convert_iebn(model: Model, *, skip: Layers = (), preserve_output: bool = Fal
             leave the downsample path plain: `skip="*.a.bn4"` in L.ResNet50Layers.
         preserve_output: Divide each gamma by sigmoid(bias_readjust), 0.27 at first, so that the model
             computes the same function before its first step. Meant for pretrained models.
+        also: Norms of other classes: what changes a link in place, by class. `IEBN.from_batchnorm` does so with
+            a subclass that only normalises.
 
     Returns:
         The model.
@@ -46,11 +57,12 @@ def convert_iebn(model: Model, *, skip: Layers = (), preserve_output: bool = Fal
             instances, or if the output of a norm without a gamma, or not yet of a size, is to be preserved.
     """
     links = _links(model)
-    norms = {name: norm for name, norm in links.items() if isinstance(norm, L.BatchNormalization)}
+    known = (L.BatchNormalization, *also)
+    norms = {name: norm for name, norm in links.items() if isinstance(norm, known)}
     if not (isinstance(skip, tuple | list) and not skip):
         skipped = {id(links.get(name)) for name in select_layers(skip, links)}
         norms = {name: norm for name, norm in norms.items() if id(norm) not in skipped}
-    chosen = {name: norm for name, norm in norms.items() if _plain(type(norm)) is L.BatchNormalization}
+    chosen = {name: norm for name, norm in norms.items() if _plain(type(norm)) in known}
     warn_of_left({name: norm for name, norm in norms.items() if name not in chosen}, stacklevel=3)
     if not chosen:
         raise ValueError(
@@ -58,6 +70,8 @@ def convert_iebn(model: Model, *, skip: Layers = (), preserve_output: bool = Fal
             "chainermn.links.create_mnbn_model comes after the conversion."
         )
     for name, norm in chosen.items():
+        if _plain(type(norm)) in also:
+            continue
         if norm.axis is not None:
             try:
                 checked_axis(tuple(norm.axis))
@@ -68,13 +82,16 @@ def convert_iebn(model: Model, *, skip: Layers = (), preserve_output: bool = Fal
             raise ValueError(f"preserve_output needs norms with a gamma, got {why} in {name!r}: skip it.")
 
     held = list(model.params())
-    converted = _once(chosen.values())
+    before = {id(parameter) for parameter in held}
+    converted, own = _once(chosen.values()), []
     for norm in converted:
-        become(norm, IEBN)
-        norm.add_attention()
+        if (by := also.get(_plain(type(norm)))) is not None:
+            by(norm)
+        else:
+            own.append(IEBN.from_batchnorm(norm))
     if preserve_output:
-        _scale_gammas(converted, -1)
-    added = [getattr(norm, name) for norm in converted for name in ATTENTION]
+        _scale_gammas(own, -1)
+    added = [each for each in _once(model.params()) if id(each) not in before]
     report(chosen, len(converted), "IEBN", sum(each.size for each in added if each.is_initialized))
     if any(each.update_rule is not None and each.update_rule.enabled for each in held):
         warnings.warn(
@@ -83,6 +100,8 @@ def convert_iebn(model: Model, *, skip: Layers = (), preserve_output: bool = Fal
             "optimizer.create_update_rule()`.",
             stacklevel=2,
         )
+    if added:
+        holders.warn(model, added)
     return model
 
 
@@ -139,11 +158,6 @@ def iebn_parameters(model: chainer.Link) -> tuple[list[Parameter], list[Paramete
     attention = [getattr(norm, name) for norm in norms for name in ATTENTION]
     known = {id(parameter) for parameter in attention}
     return [each for each in _once(model.params()) if id(each) not in known], attention
-
-
-def become(link: chainer.Link, kind: Any) -> None:
-    """Change a link's class; the hooks of a mixer stay on it."""
-    link.__class__ = _hooked(kind) if isinstance(link, Hooked) else kind
 
 
 def _links(model: chainer.Link) -> dict[str, Any]:

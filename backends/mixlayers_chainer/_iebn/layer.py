@@ -10,6 +10,7 @@ import chainer
 import numpy as np
 from chainer import Parameter, Variable, initializers
 
+from mixlayers_chainer._hooks import Hooked, _hooked
 from mixlayers_chainer._iebn.choose import iebn
 from mixlayers_chainer._iebn.given import Parameters, Statistics
 
@@ -169,6 +170,13 @@ class IEBN(chainer.Link):
             for name in missing:
                 getattr(self, name).initialize(self.avg_mean.shape)
 
+    @classmethod
+    def from_batchnorm(cls, norm: Any) -> Any:
+        """Make a BatchNormalization, or a link of a class of its own that only normalises, an IEBN, in place."""
+        become(norm, cls)
+        norm.add_attention()
+        return norm
+
     @property
     def printable_specs(self) -> Iterator[tuple[str, Any]]:
         """What repr shows."""
@@ -199,6 +207,11 @@ class IEBN(chainer.Link):
             setattr(self, f"avg_{name}", array)
         for parameter in self.params():
             parameter.initialize(shape)
+
+
+def become(link: chainer.Link, kind: Any) -> None:
+    """Change a link's class; the hooks of a mixer stay on it."""
+    link.__class__ = _hooked(kind) if isinstance(link, Hooked) else kind
 
 
 def checked_axis(axis: tuple[int, ...]) -> tuple[int, ...]:

@@ -7,8 +7,7 @@ from typing import Any, TypeVar
 
 import chainer
 
-from mixlayers_chainer._iebn.convert import become
-from mixlayers_chainer._iebn.layer import IEBN
+from mixlayers_chainer._iebn.layer import IEBN, become
 
 Model = TypeVar("Model", bound=chainer.Link)
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import gc
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
-import paddle
 from paddle import nn
 
 from mixlayers._core.audit.places import Layers
 from mixlayers._core.iebn import norms_to_convert, norms_to_revert, report
+from mixlayers_paddle._iebn import holders
 from mixlayers_paddle._iebn.act import IEBNAct
 from mixlayers_paddle._iebn.layer import _IEBN, ATTENTION, IEBN1D, IEBN2D, IEBN3D
 from mixlayers_paddle._iebn.sync import SyncIEBN
@@ -21,16 +20,23 @@ Model = TypeVar("Model", bound=nn.Layer)
 _IEBN_OF: dict[type[nn.Layer], Any] = {
     kind.host: kind for kind in (IEBN1D, IEBN2D, IEBN3D, SyncIEBN, IEBNAct)
 }
+BATCH_NORM = (nn.layer.norm._BatchNormBase, nn.BatchNorm)
 _HOOKS = tuple(name for name in vars(nn.Layer()) if name.startswith("_forward_"))
 
 
-def convert_iebn(model: Model, *, skip: Layers = (), preserve_output: bool = False) -> Model:
+def convert_iebn(
+    model: Model,
+    *,
+    skip: Layers = (),
+    preserve_output: bool = False,
+    also: Mapping[type[nn.Layer], Callable[[Any], nn.Layer]] = MappingProxyType({}),
+) -> Model:
     """Replace a model's BatchNorm, BatchNorm1D, 2D, 3D and SyncBatchNorm layers by IEBN, in place.
 
     Weights, statistics, modes and hooks stay, frozen layers stay frozen, and a layer used twice stays one
-    layer. What was replaced is logged ("mixlayers", INFO). The new parameters must reach the optimizer:
-    convert first, then make it; if one holds parameters of the model already, a warning says so.
-    Subclasses of BatchNorm are left as they are, and a warning names them.
+    layer. What was replaced is logged ("mixlayers", INFO). The order is: convert, then paddle.DataParallel, the
+    optimizer, the average of the weights (EMA); those that know the model already do not know the new
+    parameters, and a warning names them. Subclasses of BatchNorm are left as they are, and a warning names them.
 
     Args:
         model: Any layer. A norm that is the model itself is returned converted.
@@ -38,6 +44,8 @@ def convert_iebn(model: Model, *, skip: Layers = (), preserve_output: bool = Fal
             leave the downsample path plain: `skip="*downsample*"` in paddle.vision's ResNets.
         preserve_output: Divide each weight by sigmoid(bias_readjust), 0.27 at first, so that the model
             computes the same function before its first step. Meant for pretrained models.
+        also: Norms of other classes: what makes the new layer from the old one, by class. In it
+            `IEBN2D.from_batchnorm(norm)` takes over what a norm like BatchNorm2D holds.
 
     Returns:
         The model.
@@ -46,17 +54,24 @@ def convert_iebn(model: Model, *, skip: Layers = (), preserve_output: bool = Fal
         ValueError: If nothing is there to convert, if `skip` matches no layer, or if the output of a norm
             without a weight is to be preserved.
     """
+
+    def bare(norm: Any) -> str | None:
+        left = not preserve_output or type(norm) in also
+        return None if left or norm.weight is not None else "weight_attr=False"
+
     chosen = norms_to_convert(
         model,
         _layers(model),
         skip,
-        is_norm=lambda layer: isinstance(layer, nn.layer.norm._BatchNormBase | nn.BatchNorm),
-        is_known=lambda norm: type(norm) in _IEBN_OF,
-        bare="weight_attr=False" if preserve_output else None,
+        is_norm=lambda layer: isinstance(layer, BATCH_NORM) or type(layer) in also,
+        is_known=lambda norm: type(norm) in also or type(norm) in _IEBN_OF,
+        bare=bare,
     )
     scaled: set[int] = set()
 
     def convert(norm: Any) -> nn.Layer:
+        if type(norm) in also:
+            return also[type(norm)](norm)
         new = _IEBN_OF[type(norm)].from_batchnorm(norm)
         affine = [parameter for parameter in (norm.weight, norm.bias) if parameter is not None]
         if affine and all(parameter.stop_gradient for parameter in affine):
@@ -131,10 +146,10 @@ def _replace(model: Model, chosen: dict[str, Any], convert: Callable[[Any], nn.L
             if id(child) in new:
                 parent._sub_layers[name] = new[id(child)]
     result: Any = new.get(id(model), model)
-    added = [parameter for parameter in result.parameters() if id(parameter) not in before]
-    report(chosen, len(new), by, sum(parameter.size for parameter in added))
+    added = {name: p for name, p in result.named_parameters() if id(p) not in before}
+    report(chosen, len(new), by, sum(parameter.size for parameter in added.values()))
     if added:
-        _warn_of_optimizers(before, len(added))
+        holders.warn(result, before, set(added))
     return result
 
 
@@ -142,17 +157,3 @@ def _with_hooks_of(old: nn.Layer, new: nn.Layer) -> nn.Layer:
     for name in _HOOKS:
         setattr(new, name, getattr(old, name))
     return new
-
-
-def _warn_of_optimizers(parameters: set[int], count: int) -> None:
-    """Warn if an optimizer holds parameters of the model: it will not train the new ones."""
-    for thing in gc.get_objects():
-        if issubclass(type(thing), paddle.optimizer.Optimizer):
-            held = thing._parameter_list or []
-            tensors = [p for each in held for p in (each["params"] if isinstance(each, dict) else [each])]
-            if any(id(parameter) in parameters for parameter in tensors):
-                warnings.warn(
-                    f"this {type(thing).__name__} was made before the conversion and will not train the {count} new "
-                    "parameters: convert first, then make the optimizer.",
-                    stacklevel=4,
-                )

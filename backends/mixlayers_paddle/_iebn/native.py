@@ -1,12 +1,13 @@
 """IEBN's passes in C, on the CPU, in a graph of Paddle's own nodes; without the library nothing is lost but time.
 
 A PyLayer would crash Paddle 3.3 when `backward()` ran through it a second time, and refuse `paddle.grad([y], [x])`. So
-an operation stands in the graph that costs nothing: it adds one number to memory that the passes then write the output
-to, and its gradient is the output's. Hooks put the gradients of x and of the parameters in its place.
+an addition of two numbers stands in the graph: what leads to the one is x, to the other the parameters, and its sum
+gets the output's memory. Hooks put the gradients in the place of the addition's own.
 """
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import paddle
@@ -18,7 +19,6 @@ from mixlayers_native._library import library
 from mixlayers_paddle._iebn.given import Parameters, Statistics
 from mixlayers_paddle._iebn.plain import gradients
 
-_C_ops: Any = paddle._C_ops
 _KINDS = {paddle.float32: "float32", paddle.float64: "float64"}
 
 
@@ -31,8 +31,9 @@ def takes(x: Tensor, parameters: Parameters, statistics: Statistics) -> bool:
         x.is_dense()
         and x.place.is_cpu_place()
         and x.dtype in _KINDS
-        and x.size > 0
-        and all(t is None or (t.dtype == x.dtype and t.is_contiguous()) for t in tensors)
+        and 0 not in x.shape
+        and {t.dtype for t in tensors if t is not None} == {x.dtype}
+        and all(t is None or t.is_contiguous() for t in tensors)
         and paddle.base.framework._dygraph_tracer()._amp_level == paddle.base.core.AmpLevel.O0
     )
 
@@ -40,21 +41,25 @@ def takes(x: Tensor, parameters: Parameters, statistics: Statistics) -> bool:
 def native(x: Tensor, parameters: Parameters, statistics: Statistics) -> Tensor:
     """`iebn`."""
     rows = not x.is_contiguous() or x.ndim == 2  # the channels last; other orders are copied
-    flat = (x.moveaxis(1, -1) if rows else x).reshape([-1])
-    step, y = _Step(x, flat, parameters, statistics, rows), paddle.empty(flat.shape, flat.dtype)
-    if not (
-        paddle.is_grad_enabled() and any(t is not None and not t.stop_gradient for t in (x, *parameters))
-    ):
+    memory = x.moveaxis(1, -1) if rows else x
+    flat, y = memory.reshape([-1]), paddle.empty_like(memory)
+    step = _Step(x, flat, parameters, statistics, rows)
+    if not (paddle.is_grad_enabled() and any(map(_trained, (x, *parameters)))):
         step.forward(y)
-        return step.shaped(y)
-    every = paddle.concat([step.nothing if t is None else t for t in parameters])
-    if not every.stop_gradient:
+        return y.moveaxis(-1, 1) if rows else y
+    every = paddle.concat([parameters[i] for i in step.trained] or [paddle.zeros([1], x.dtype)])
+    if step.trained:
         every.register_hook(step.on_parameters)
-    y._share_underline_tensor_to(flat)  # its count of changes in place too
-    out = _C_ops.index_add_(flat, paddle.zeros([1], "int32"), every[:1], 0)
-    step.forward(y)
+    if step.wants_x:
+        flat.register_hook(step.on_input)
+    one = every[:1]
+    step.hold(every, one)
+    step.one._share_underline_tensor_to(flat)
+    out = flat + one
     out.register_hook(step.on_output)
-    return step.shaped(out)
+    step.forward(y)
+    (y.moveaxis(-1, 1) if rows else y)._share_underline_tensor_to(out)
+    return out
 
 
 class _Step:
@@ -72,21 +77,27 @@ class _Step:
         self.x, self.flat, self.parameters, self.statistics, self.rows = (
             *(x, flat.detach(), parameters, statistics, rows),
         )
-        self.version = x.inplace_version
+        self.version, self.wants_x = x.inplace_version, not x.stop_gradient
+        self.trained = [i for i, t in enumerate(parameters) if _trained(t)]
+        self.values = _addresses(*parameters)
         size, channels = x.shape[:2]
-        self.layout = Layout((size, channels, x.size // (size * channels)), rows, _KINDS[x.dtype])
+        self.layout = Layout((size, channels, prod(x.shape[2:])), rows, _KINDS[x.dtype])
         self.found: Any = None
-        self.learned: Tensor | None = None
+        self.one: Any = None
+        self.copy: Any = None
+        self.dx: Tensor | None = None
+        self.learned: list[Tensor] = []  # one a parameter, or all in one
 
-    @property
-    def nothing(self) -> Tensor:
-        """What stands for a parameter that there is none of."""
-        return paddle.zeros_like(self.statistics.mean)
+    def hold(self, every: Tensor, one: Tensor) -> None:
+        """Take the trained parameters from a copy, so that an optimizer's step before the backward changes nothing."""
+        self.copy, self.one = every.detach(), one.detach()
+        for place, i in enumerate(self.trained):
+            self.values[i] = self.copy.data_ptr() + place * self.layout.shape[1] * self.copy.element_size()
 
     def forward(self, y: Tensor) -> None:
-        """Write the output, flat, and update the running statistics."""
+        """Write the output and update the running statistics."""
         kept = self.statistics
-        addresses = self.flat.data_ptr(), y.data_ptr(), _addresses(*self.parameters)
+        addresses = self.flat.data_ptr(), y.data_ptr(), self.values
         running = _addresses(kept.mean, kept.var)
         if not (kept.batch or paddle.is_grad_enabled()):
             infer(self.layout, *addresses, running, kept.epsilon)
@@ -100,48 +111,48 @@ class _Step:
         )
 
     def on_output(self, gradient: Tensor) -> Tensor:
-        """The gradient of x, flat, given that of the output."""
+        """Come by the gradients, given that of the output; the addition gets one number."""
         if self.x.inplace_version != self.version:
             raise RuntimeError(
                 "IEBN's input was changed in place after the forward, and its gradient needs it: leave out the "
                 "in-place operation, such as relu_, on it."
             )
         if not gradient.is_leaf:  # only create_graph=True gives a gradient a history
-            return self._with_graph(gradient)
-        gradient, channels = gradient.contiguous(), self.layout.shape[1]
-        dx = None if self.x.stop_gradient else paddle.empty_like(self.flat)
-        self.learned = paddle.empty([4 * channels], gradient.dtype)
-        learned = [self.learned.data_ptr() + i * channels * gradient.element_size() for i in range(4)]
+            self._with_graph(gradient)
+            return self.one
+        gradient = (gradient.moveaxis(1, -1) if self.rows else gradient).contiguous()
+        channels = self.layout.shape[1]
+        self.dx = dx = paddle.empty_like(self.flat) if self.wants_x else None
+        learned = paddle.empty([4, channels], gradient.dtype)
+        self.learned = [learned]
+        places = [learned.data_ptr() + i * channels * learned.element_size() for i in range(4)]
         addresses = self.flat.data_ptr(), gradient.data_ptr(), None if dx is None else dx.data_ptr()
-        self.found.backward(*addresses, _addresses(*self.parameters), learned)
-        return gradient if dx is None else dx
+        self.found.backward(*addresses, self.values, places)
+        return self.one
 
-    def on_parameters(self, _: Tensor) -> Tensor | None:
-        """The parameters' gradients, which `on_output` came by."""
-        learned, self.learned = self.learned, None
-        return learned
+    def on_input(self, _: Tensor) -> Tensor | None:
+        """The gradient of x, flat."""
+        dx, self.dx = self.dx, None
+        return dx
 
-    def _with_graph(self, gradient: Tensor) -> Tensor:
+    def on_parameters(self, _: Tensor) -> Tensor:
+        """The gradients of the parameters that are trained, one after the other."""
+        learned, self.learned = self.learned, []
+        if len(learned) == 4:
+            return paddle.concat([learned[i] for i in self.trained])
+        return (learned[0] if len(self.trained) == 4 else learned[0][self.trained]).reshape([-1])
+
+    def _with_graph(self, gradient: Tensor) -> None:
         """`on_output` in operations that Paddle can differentiate again. It cannot run a backward inside a backward."""
-        kept, parameters = self.statistics, [self.nothing if t is None else t for t in self.parameters]
+        kept = self.statistics
         statistics = None if kept.batch else map(paddle.to_tensor, self.found.statistics())
-        if self.parameters.weight is None:
-            parameters[0] = paddle.ones_like(kept.mean)
         with paddle.enable_grad():
-            dx, *learned = gradients(
-                self.shaped(gradient), self.x, Parameters(*parameters), statistics, kept.epsilon
-            )
-            self.learned = paddle.concat(learned)
-            return (dx.moveaxis(1, -1) if self.rows else dx).reshape([-1])
+            dx, *self.learned = gradients(gradient, self.x, self.parameters, statistics, kept.epsilon)
+            self.dx = (dx.moveaxis(1, -1) if self.rows else dx).reshape([-1])
 
-    def shaped(self, flat: Tensor) -> Tensor:
-        """What is flat in x's shape."""
-        size, channels, *space = self.x.shape
-        return (
-            flat.reshape([size, *space, channels]).moveaxis(-1, 1)
-            if self.rows
-            else flat.reshape(self.x.shape)
-        )
+
+def _trained(tensor: Tensor | None) -> bool:
+    return tensor is not None and not tensor.stop_gradient
 
 
 def _addresses(*tensors: Tensor | None) -> list[int]:

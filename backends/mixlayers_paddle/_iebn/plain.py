@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import paddle
 import paddle.nn.functional as F
@@ -48,7 +47,8 @@ def gated(x: Tensor, xhat: Tensor, parameters: Parameters) -> Tensor:
         return y
     if not paddle.in_dynamic_mode():  # ONNX knows no expansion to a size that is not known
         return y + bias.reshape([1, -1, *(1 for _ in space)])
-    return y + bias.expand_as(gate).unsqueeze(space)  # so adding has a quick backward
+    # So adding has a quick backward; that of expand_as cannot be differentiated
+    return y + (bias + paddle.zeros_like(gate)).unsqueeze(space)
 
 
 def gradients(
@@ -60,9 +60,9 @@ def gradients(
         statistics: The mean and variance that normalised; None: the batch's own, which depend on x.
     """
     space, wide = list(range(2, x.ndim)), [1, -1, *(1 for _ in x.shape[2:])]
-    batch = [0, *space]
-    every: Any = parameters  # none is None
-    weight, _, weight_readjust, bias_readjust = (t.reshape(wide) for t in every)
+    batch, (weight, _, weight_readjust, bias_readjust) = [0, *space], parameters
+    factor = paddle.ones([1], x.dtype) if weight is None else weight.reshape(wide)
+    readjust, start = weight_readjust.reshape(wide), bias_readjust.reshape(wide)
     if statistics is None:
         mean = x.mean(batch, keepdim=True)
         var = (x - mean).square().mean(batch, keepdim=True)
@@ -71,14 +71,14 @@ def gradients(
     rstd = (var + epsilon).rsqrt()
     xhat = (x - mean) * rstd
     gap = x.mean(space, keepdim=True) if space else x
-    a = F.sigmoid(gap * weight_readjust + bias_readjust)
+    a = F.sigmoid(gap * readjust + start)
 
     product = g * xhat
     on_a = product.sum(space, keepdim=True) if space else product
-    on_z = weight * on_a * a * (1 - a)
-    on_xhat = g * weight * a
+    on_z = factor * on_a * a * (1 - a)
+    on_xhat = g * factor * a
     if statistics is None:
         slope = (on_xhat * xhat).mean(batch, keepdim=True)
         on_xhat = on_xhat - on_xhat.mean(batch, keepdim=True) - xhat * slope
-    dx = rstd * on_xhat + weight_readjust * on_z * (gap.size / x.size)
+    dx = rstd * on_xhat + readjust * on_z * (gap.size / x.size)
     return [dx, (product * a).sum(batch), g.sum(batch), (on_z * gap).sum(batch), on_z.sum(batch)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mixlayers_torch._iebn import native
+from mixlayers_torch._iebn import gpu, native
 from mixlayers_torch._iebn.given import Parameters, Statistics
 from mixlayers_torch._iebn.inductor import fused
 from mixlayers_torch._iebn.passes import by_passes, unseen
@@ -27,8 +27,11 @@ def iebn(x: Tensor, parameters: Parameters, statistics: Statistics) -> Tensor:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {x.shape}")
     if statistics.group is None and x.ndim > 2 and _compiling():
         return fused(x, parameters, statistics)
-    if unseen(x, statistics) and native.takes(x, parameters, statistics):
-        return by_passes(native.Native, x, parameters, statistics)
+    if unseen(x, statistics):
+        if native.takes(x, parameters, statistics):
+            return by_passes(native.Native, x, parameters, statistics)
+        if gpu.takes(x, parameters, statistics):
+            return by_passes(gpu.Gpu, x, parameters, statistics)
     return plain(x, parameters, statistics)
 
 

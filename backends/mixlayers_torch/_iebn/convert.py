@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from mixlayers._core.audit.places import Layers
 from mixlayers._core.iebn import norms_to_convert, norms_to_revert, report
+from mixlayers_torch._iebn import holders
 from mixlayers_torch._iebn.act import IEBNAct2d, is_batchnorm_act
-from mixlayers_torch._iebn.holders import warn_of_holders
 from mixlayers_torch._iebn.layer import ATTENTION, IEBN1d, IEBN2d, IEBN3d, in_place_of
 from mixlayers_torch._iebn.sync import SyncIEBN
 
@@ -54,13 +54,18 @@ def convert_iebn(
         ValueError: If nothing is there to convert, if `skip` matches no layer, or if the output of a norm
             without a weight is to be preserved.
     """
+
+    def bare(norm: Any) -> str | None:
+        left = not preserve_output or type(norm) in also
+        return None if left or norm.weight is not None else "affine=False"
+
     chosen = norms_to_convert(
         model,
         _modules(model),
         skip,
         is_norm=lambda module: isinstance(module, _BATCH_NORM) or type(module) in also or _is_frozen(module),
         is_known=lambda norm: type(norm) in also or _iebn_for(norm) is not None,
-        bare="affine=False" if preserve_output else None,
+        bare=bare,
     )
     scaled: set[int] = set()
 
@@ -166,5 +171,5 @@ def _replace(model: Model, chosen: dict[str, Any], convert: Callable[[Any], nn.M
     added = {name: p for name, p in result.named_parameters() if id(p) not in before}
     report(chosen, len(new), by, sum(parameter.numel() for parameter in added.values()))
     if added:
-        warn_of_holders(result, before, set(added))
+        holders.warn(result, before, set(added))
     return result

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import gc
-import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+from mixlayers._core.iebn import Holder, is_copy, warn_of_holders
 
 _AVERAGES = ("AveragedModel", "ModelEma", "ModelEmaV2", "ModelEmaV3", "ExponentialMovingAverage")
 """Of PyTorch, timm and others, by name. They hold a copy of the model, in `module`."""
 
 
-def warn_of_holders(model: nn.Module, before: set[int], added: set[str]) -> None:
+def warn(model: nn.Module, before: set[int], added: set[str]) -> None:
     """Warn of all that holds the model's former parameters, or a copy of them, and not the new ones.
 
     Args:
@@ -23,41 +22,19 @@ def warn_of_holders(model: nn.Module, before: set[int], added: set[str]) -> None
         added: The names of the new ones.
     """
     old = {name: parameter for name, parameter in model.named_parameters() if name not in added}
-    inside = {id(module) for module in model.modules()}
-    for thing in gc.get_objects():
+    inside = {id(module) for module in model.modules()} - {id(model)}
+
+    def role(thing: Any) -> Holder | None:
         kind = type(thing)
         if issubclass(kind, torch.optim.Optimizer):
-            if any(id(parameter) in before for group in thing.param_groups for parameter in group["params"]):
-                _warn(
-                    f"this {kind.__name__} was made before the conversion and will not train the {len(added)} new "
-                    "parameters: convert first, or optimizer.add_param_group(iebn_parameters(model)[1])."
-                )
-        elif not issubclass(kind, nn.Module) or id(thing) in inside - {id(model)}:
-            continue
-        elif issubclass(kind, nn.parallel.DistributedDataParallel):
-            if any(id(parameter) in before for parameter in thing.parameters()):
-                _warn(
-                    f"this {kind.__name__} was made before the conversion: it will not synchronise the gradients of "
-                    f"the {len(added)} new parameters, so that processes drift apart. Convert first, then wrap the "
-                    "model in it."
-                )
-        elif kind.__name__ in _AVERAGES and _is_copy(getattr(thing, "module", None), old):
-            _warn(
-                f"this {kind.__name__} holds a copy of the model from before the conversion, whose norms are still "
-                "BatchNorm: convert first, then make the average."
-            )
+            held = (p for group in thing.param_groups for p in group["params"])
+            return "optimizer" if any(id(p) in before for p in held) else None
+        if not issubclass(kind, nn.Module) or id(thing) in inside:
+            return None
+        if issubclass(kind, nn.parallel.DistributedDataParallel):
+            return "parallel" if any(id(p) in before for p in thing.parameters()) else None
+        copy = getattr(thing, "module", None) if kind.__name__ in _AVERAGES else None
+        found = isinstance(copy, nn.Module) and is_copy(dict(copy.named_parameters()), old, torch.equal)
+        return "copy" if found else None
 
-
-def _is_copy(model: Any, old: Mapping[str, Tensor]) -> bool:
-    """Whether a model has these parameters, one of more than one axis still with the same numbers: chance made it."""
-    if not isinstance(model, nn.Module):
-        return False
-    theirs = dict(model.named_parameters())
-    alike = (
-        theirs[name].equal(own) for name, own in old.items() if own.ndim > 1 and theirs.keys() == old.keys()
-    )
-    return any(alike)
-
-
-def _warn(text: str) -> None:
-    warnings.warn(text, stacklevel=5)  # of who called convert_iebn
+    warn_of_holders(role, len(added), "or optimizer.add_param_group(iebn_parameters(model)[1])", stacklevel=5)

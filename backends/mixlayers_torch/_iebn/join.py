@@ -8,6 +8,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from mixlayers_torch._iebn.given import Statistics
+
 
 def joint_moments(own: Tensor, group: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Mean, squares about it and count of all processes' values, from each one's own, (2C + 1,) float64."""
@@ -15,6 +17,14 @@ def joint_moments(own: Tensor, group: Any) -> tuple[Tensor, Tensor, Tensor]:
     whole = counts.sum()
     mean = (means * counts).sum(0) / whole.clamp(min=1)  # 0 where no process has a sample
     return mean, (squares + counts * (means - mean) ** 2).sum(0), whole
+
+
+@torch.no_grad()
+def let_in(statistics: Statistics, mean: Tensor, squares: Tensor, whole: Tensor) -> None:
+    """Update the running statistics by joint ones, unless no process has a sample."""
+    if statistics.mean is not None and statistics.var is not None:
+        new = (mean, statistics.mean), (squares / (whole - 1), statistics.var)
+        statistics.update(*(torch.where(whole > 0, own, kept) for own, kept in new))
 
 
 class _Gathered(torch.autograd.Function):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mixlayers_torch._iebn.given import HALF, Parameters, Statistics
-from mixlayers_torch._iebn.join import joint_moments
+from mixlayers_torch._iebn.join import joint_moments, let_in
 
 
 def plain(x: Tensor, parameters: Parameters, statistics: Statistics) -> Tensor:
@@ -45,10 +45,7 @@ def _jointly_scaled(x: Tensor, weight: Tensor | None, statistics: Statistics) ->
     moments = torch.cat((own.double(), squares.double(), own.new_tensor([count], dtype=torch.float64)))
     mean, squares, whole = joint_moments(moments, statistics.group)
     var = (squares / whole.clamp(min=1)).to(high.dtype)
-    with torch.no_grad():
-        if statistics.mean is not None and statistics.var is not None:
-            new = (mean, statistics.mean), (squares / (whole - 1), statistics.var)
-            statistics.update(*(torch.where(whole > 0, own, kept) for own, kept in new))
+    let_in(statistics, mean, squares, whole)
     scale = torch.rsqrt(var + statistics.eps)
     scale = scale if weight is None else scale * weight
     return (high - mean.to(high.dtype).view(wide)) * scale.view(wide)

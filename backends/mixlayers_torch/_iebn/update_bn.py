@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from mixlayers._core.iebn import average_statistics
 from mixlayers_torch._iebn.layer import _IEBN
 
 
@@ -26,19 +27,16 @@ def update_bn(loader: Iterable[Any], model: nn.Module, device: torch.device | st
     norms = [
         each for each in model.modules() if isinstance(each, _IEBN | batch_norm) and each.track_running_stats
     ]
-    momenta, training = [norm.momentum for norm in norms], [(each, each.training) for each in model.modules()]
-    if not norms:
-        return
+    modes = [(each, each.training) for each in model.modules()]
+
+    def run(x: Any) -> None:
+        model(x if device is None else x.to(device))
+
     try:
         model.train()
         for norm in norms:
             norm.reset_running_stats()
-            norm.momentum = None  # the average of all batches
-        for batch in loader:
-            x = batch[0] if isinstance(batch, tuple | list) else batch
-            model(x if device is None else x.to(device))
+        average_statistics(norms, "momentum", run, loader if norms else (), old=False)
     finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        for module, mode in training:
+        for module, mode in modes:
             module.training = mode

@@ -54,6 +54,7 @@ class Proof:
         noise: How far it is where the whole batch is swapped; None if that was not needed.
         culprits: The arguments that reach the output another way.
         blind: Whether the outputs tell nothing of the samples, so that the graph alone can judge.
+        raised: Whether the model raised where samples were swapped; the reason is what.
     """
 
     verdict: Verdict
@@ -62,6 +63,7 @@ class Proof:
     noise: float | None = None
     culprits: tuple[str, ...] = ()
     blind: bool = False
+    raised: bool = False
 
 
 def prove(
@@ -89,13 +91,13 @@ def prove(
     if worst(float(not outputs.apart)):
         return dict.fromkeys(places, Proof("undecided", outputs.why_not, blind=True))
     found: dict[str, Proof] = {}
-    single: dict[str, tuple[float, str]] = {}
+    single: dict[str, tuple[float, Exception | None]] = {}
     for group in _groups(places, size - 1):
-        off, said = _attempt(run, outputs, dict.fromkeys(group, 1), worst)
+        off, error = _attempt(run, outputs, dict.fromkeys(group, 1), worst)
         if off <= SURE:
             found.update(dict.fromkeys(group, Proof("yes", off=off)))
         else:
-            single.update(dict.fromkeys(group, (off, said)) if len(group) == 1 else {})
+            single.update(dict.fromkeys(group, (off, error)) if len(group) == 1 else {})
     failed = [place for place in places if place not in found]
     if not failed:
         return found
@@ -103,8 +105,8 @@ def prove(
         outputs.off_from_clean(run, worst), _attempt(run, outputs, {EVERYTHING: 1}, worst, rolled=True)[0]
     )
     for place in failed:
-        off, said = single.get(place) or _attempt(run, outputs, {place: 1}, worst)
-        found[place] = _judged(off, noise, said)
+        off, error = single.get(place) or _attempt(run, outputs, {place: 1}, worst)
+        found[place] = _judged(off, noise, error)
     return {place: found[place] for place in places}
 
 
@@ -204,24 +206,25 @@ def _attempt(
     worst: Callable[[float], float],
     *,
     rolled: bool = True,
-) -> tuple[float, str]:
-    """How far the outputs are off, over all processes, and what the model raised here."""
-    said = ""
+) -> tuple[float, Exception | None]:
+    """How far the outputs are off, over all processes, and what was raised here."""
+    off, raised = np.inf, None
     try:
         off = outputs.off(run(shifts), sum(shifts.values()) if rolled else 0)
     except Exception as error:  # the model's own code runs here
-        text = str(error)
-        off, said = np.inf, text if isinstance(error, NotOnce) else f"{type(error).__name__}: {text[:200]}"
-    return worst(off), said
+        raised = error
+    return worst(off), raised
 
 
 class NotOnce(Exception):
     """A place did not run exactly once in a forward, so that it can be swapped."""
 
 
-def _judged(off: float, noise: float, said: str) -> Proof:
-    if said:
-        return Proof("undecided", said, off, noise)
+def _judged(off: float, noise: float, error: Exception | None) -> Proof:
+    if isinstance(error, NotOnce):
+        return Proof("undecided", str(error), off, noise)
+    if error is not None:
+        return Proof("undecided", f"{type(error).__name__}: {str(error)[:200]}", off, noise, raised=True)
     text = f"with other samples' features there, the output is off by {off:.2g} of the samples' distance"
     if not noise < NOISY:
         text = f"the model treats samples differently by their position in the batch (by {noise:.2g}), {text}"

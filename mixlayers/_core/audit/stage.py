@@ -47,9 +47,16 @@ class Unaudited(ValueError):
 
 
 class ModelRaised(Unaudited):
-    """The model raised in a forward of the audit's own."""
+    """The model raised in a forward of the audit's own.
 
-    def __init__(self, error: Exception, few: Few, framework: Framework) -> None:
+    Args:
+        error: What it raised, or its kind and text.
+        few: What the model ran on.
+        framework: Whose tensors those are.
+    """
+
+    def __init__(self, error: Exception | str, few: Few, framework: Framework) -> None:
+        said = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
         given = [
             f"{str(x.dtype).rpartition('.')[2]} {tuple(x.shape)}"
             for x in leaves((few.args, few.kwargs))
@@ -57,9 +64,9 @@ class ModelRaised(Unaudited):
         ]
         super().__init__(
             f"mixlayers ran the model by itself, in training mode on {few.size} samples of the batch "
-            f"({', '.join(given)}), to find where all of a sample can be mixed, and the model raised "
-            f"{type(error).__name__}: {error}. The usual causes: it takes batches of one size alone, the samples "
-            "belong together, or the example is not what it takes."
+            f"({', '.join(given)}), to find where all of a sample can be mixed, and the model raised {said}. The usual "
+            "causes: it takes batches of one size alone, the samples belong together, or the example is not what it "
+            "takes."
         )
 
 
@@ -68,7 +75,8 @@ def auditing() -> Iterator[None]:
     """Around a forward that nobody asked for: mixers keep still, and what it warns of the next forward says again."""
     token = AUDITING.set(True)
     try:
-        with warnings.catch_warnings(action="ignore"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             yield
     finally:
         AUDITING.reset(token)

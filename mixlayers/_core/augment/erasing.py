@@ -55,7 +55,7 @@ class Erase(Step):
             ValueError: If the box is not inside, or the value does not fit the channels or the dtype.
         """
         floating = np.issubdtype(image.dtype, np.floating)
-        erased = image.copy()
+        erased: npt.NDArray[Any] = image.copy()
         last = not floating or channels_last(image.shape)
         planes = (erased[..., None] if erased.ndim == 2 else erased).transpose(2, 0, 1) if last else erased
         rows, columns = planes.shape[1:]

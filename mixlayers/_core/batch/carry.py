@@ -5,11 +5,16 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from mixlayers._core.framework.framework import Framework
+from mixlayers._core.plan.alignments import Align
 from mixlayers._core.plan.blends import Weigh
+from mixlayers._core.plan.noise import Jitter
 from mixlayers._core.plan.plan import Act
 from mixlayers._core.plan.replacements import Replace
 from mixlayers._core.plan.resized import Paste
+from mixlayers._core.plan.styles import Restyle
 
 
 def carry_out(framework: Framework, x: Any, how: Act, partners: Any) -> Any:
@@ -25,6 +30,12 @@ def carry_out(framework: Framework, x: Any, how: Act, partners: Any) -> Any:
         return framework.replace(x, how)
     if isinstance(how, Weigh):
         return _weigh(framework, x, how, partners)
+    if isinstance(how, Restyle):
+        return _restyle(framework, x, how, partners)
+    if isinstance(how, Jitter):
+        return _jitter(framework, framework.blend(x, how.blend, partners), how)
+    if isinstance(how, Align):
+        return _align(framework, x, how, partners)
     if isinstance(how, Paste):
         return _paste(framework, x, how, partners)
     return framework.blend(x, how, partners)
@@ -37,6 +48,50 @@ def _weigh(framework: Framework, x: Any, how: Weigh, partners: Any) -> Any:
     return framework.like(precise * keep + partners.of(precise) * (1.0 - keep), x)
 
 
+def _jitter(framework: Framework, x: Any, how: Jitter) -> Any:
+    """Noise multiplied, and added."""
+    if how.multiply:
+        x = x * (framework.noise(x, "uniform", how.seed) * how.multiply + 1.0)
+    return x + framework.noise(x, "normal", how.seed + 1) * how.add if how.add else x
+
+
+def _align(framework: Framework, x: Any, how: Align, partners: Any) -> Any:
+    """Own and partner blended, one of them moved to the other's cells."""
+    feature = (
+        framework.move_axis(framework.precise(x), -1, 1) if how.channel_dim == -1 else framework.precise(x)
+    )
+    own = feature.reshape((*feature.shape[:2], prod(feature.shape[2:])))
+    theirs = partners.of(own)
+    weights = _transport(framework, framework.detached(own), framework.detached(theirs), how)
+    if how.moves_own:
+        own = own @ weights
+    else:
+        theirs = theirs @ framework.move_axis(weights, 1, 2)
+    lam = how.lam.reshape(-1, 1, 1) if isinstance(how.lam, np.ndarray) else how.lam
+    keep = framework.share(lam, x)
+    keep = framework.like(keep, own) if isinstance(lam, np.ndarray) else keep
+    mixed = (own * keep + theirs * (1.0 - keep)).reshape(tuple(feature.shape))
+    return framework.like(framework.move_axis(mixed, 1, -1) if how.channel_dim == -1 else mixed, x)
+
+
+def _transport(framework: Framework, own: Any, theirs: Any, how: Align) -> Any:
+    """How much of each partner's cell goes with each own cell, (N, own cells, partner's cells).
+
+    Sinkhorn's rounds on logarithms. The last one fixes columns alone, so whatever is moved is normalised once more.
+    """
+    squares = (
+        (own**2).sum(1).reshape((own.shape[0], -1, 1)),
+        (theirs**2).sum(1).reshape((own.shape[0], 1, -1)),
+    )
+    log_kernel = (framework.move_axis(own, 1, 2) @ theirs * 2.0 - squares[0] - squares[1]) * (1.0 / how.eps)
+    columns: Any = 0.0
+    for _ in range(how.rounds):  # marginals of 1 / cells only shift both, which the end undoes
+        rows = -framework.log_sum_exp(log_kernel + columns, 2)
+        columns = -framework.log_sum_exp(log_kernel + rows, 1)
+    plan = log_kernel + rows + columns
+    return framework.exp(plan - framework.log_sum_exp(plan, 1 if how.moves_own else 2))
+
+
 def _paste(framework: Framework, x: Any, how: Paste, partners: Any) -> Any:
     """Points of the partner under the mask."""
     feature = framework.move_axis(x, -1, 1) if how.channel_dim == -1 else x
@@ -44,3 +99,33 @@ def _paste(framework: Framework, x: Any, how: Paste, partners: Any) -> Any:
     moved = framework.points(partners.of(flat), how.source).reshape(tuple(feature.shape))
     moved = framework.move_axis(moved, 1, -1) if how.channel_dim == -1 else moved
     return framework.where(how.mask, moved, x)
+
+
+def _restyle(framework: Framework, x: Any, how: Restyle, partners: Any) -> Any:
+    """Other statistics, measured in single precision at least: `x * scale + shift`, both of the statistics' size."""
+    precise = framework.precise(x)
+    feature = precise if how.shape is None else precise.reshape(how.shape)
+    measured = framework.detached(feature) if how.detached == "both" else feature
+    mean, variance = framework.moments(measured, how.axes)
+    sd = (variance + how.eps) ** 0.5
+    new_mean, new_sd = (
+        _new_statistic(framework, own, how, part, partners) for part, own in enumerate((mean, sd))
+    )
+    scale = new_sd / sd
+    restyled = feature * scale + (new_mean - mean * scale)
+    return framework.like(restyled if how.shape is None else restyled.reshape(tuple(x.shape)), x)
+
+
+def _new_statistic(framework: Framework, own: Any, how: Restyle, part: int, partners: Any) -> Any:
+    """What the mean (part 0) or the deviation (part 1) of each sample becomes."""
+    if how.noise is not None:
+        _, variance = framework.moments(own, (0,))
+        return own + framework.like(framework.share(how.noise[part], own), own) * (variance + how.eps) ** 0.5
+    theirs = partners.of(own)
+    if how.detached == "partner":
+        theirs = framework.detached(theirs)
+    if not isinstance(how.keep, np.ndarray):
+        return theirs if how.keep == 0.0 else own * how.keep + theirs * (1.0 - how.keep)
+    keep = how.keep.reshape(-1, *(1,) * (len(own.shape) - 1))
+    keep = framework.like(framework.share(keep, own), own)
+    return own * keep + theirs * (1.0 - keep)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from itertools import count
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +19,14 @@ from mixlayers._core.labels.labels import classes_of, one_hot
 from mixlayers._core.labels.target import MixedTarget
 from mixlayers._core.methods.method import Method
 from mixlayers._core.plan.lam import Lam
+from mixlayers._core.plan.masks import Blocks
 from mixlayers._core.plan.plan import INPUT, MixPlan
 from mixlayers._core.plan.streams import worker_seed
 
 _STEPS = count()
+
+FULL: Final = 0.9
+"""The share of a map under PatchUp's blocks beyond which they are no blocks any more."""
 
 
 def mix_batch(
@@ -56,7 +61,7 @@ def mix_batch(
         raise ValueError(no_float_input(framework, x))
     partner, s = partner_and_share(framework, target, plan.label_share(shares), partners)
     mixed_target = MixedTarget(target, partner, s, plan, partial(one_hot, framework))
-    mixed_target.lie(framework, shares, channel_dim)
+    mixed_target.record_features(framework, shares, channel_dim)
     return mixed, mixed_target
 
 
@@ -83,6 +88,9 @@ def mix_tree(
         feature = framework.move_axis(x, batch_dim, 0) if batch_dim else x
         how = plan.blend(feature.shape, channel_dim)
         shares.append((how.s, tuple(feature.shape)))
+        if isinstance(plan.recipe, Blocks):
+            spatial = feature.shape[2:] if channel_dim == 1 else feature.shape[1:-1]
+            warn_of_full_mask(plan.recipe, tuple(spatial))
         mixed = carry_out(framework, feature, how, partners)
         return framework.move_axis(mixed, 0, batch_dim) if batch_dim else mixed
 
@@ -91,11 +99,25 @@ def mix_tree(
     return tree_map(mix_leaf, tree, keep=keep), shares
 
 
+@lru_cache(maxsize=256)
+def warn_of_full_mask(blocks: Blocks, spatial: tuple[int, ...]) -> None:
+    """Tell, once for each size of map, that next to nothing of a sample is left as it was."""
+    covered = blocks.covers(spatial)
+    if covered > FULL and spatial:
+        warnings.warn(
+            f"PatchUp with gamma={blocks.gamma} and block_size={blocks.block_size} replaces {covered:.0%} of a map of "
+            f"{' x '.join(map(str, spatial))}: hard, samples all but change places, soft, it is Manifold Mixup. Give "
+            "portion=0.3 instead of gamma, or a smaller block_size.",
+            stacklevel=2,
+        )
+
+
 def can_mix(framework: Framework, x: Any, size: int, batch_dim: int) -> bool:
     """Whether x is a floating-point (or complex) tensor with `size` samples."""
-    return bool(
-        framework.is_tensor(x) and framework.is_float(x) and x.ndim > batch_dim and x.shape[batch_dim] == size
-    )
+    if not (framework.is_tensor(x) and framework.is_float(x) and x.ndim > batch_dim):
+        return False
+    framework.check_shaped(x)
+    return bool(x.shape[batch_dim] == size)
 
 
 def partner_and_share(framework: Framework, target: Any, s: Lam, partners: Any) -> tuple[Any, Any]:
@@ -111,7 +133,7 @@ def partner_and_share(framework: Framework, target: Any, s: Lam, partners: Any) 
             return [y[i] for i in perm.tolist()]
         return partners.of(y) if framework.is_tensor(y) else y
 
-    return tree_map(of, target, is_leaf=per_sample), framework.share(s, first)
+    return tree_map(of, target, is_leaf=per_sample), framework.share(s, first, partners)
 
 
 def batch_size(framework: Framework, inputs: Any, batch_dim: int) -> int:
@@ -119,6 +141,7 @@ def batch_size(framework: Framework, inputs: Any, batch_dim: int) -> int:
     check_no_samples(framework, inputs, batch_dim)
     for leaf in leaves(inputs):
         if framework.is_tensor(leaf) and leaf.ndim > batch_dim:
+            framework.check_shaped(leaf)
             size: int = leaf.shape[batch_dim]
             return size
     raise ValueError("the model's input holds no tensor with a batch axis: pass tensors, or check batch_dim.")
@@ -141,7 +164,8 @@ def check_length(framework: Framework, target: Any, size: int) -> None:
             raise ValueError(
                 f"the input has {size} samples, but the target has shape {tuple(y.shape)}: "
                 "pass one target per sample, batch axis first, and the samples stacked to one tensor; where only some "
-                "of the samples have one, call the model on each part of the batch."
+                "of the samples have one, call the model on each part of the batch; where a sample has several rows, "
+                "as a graph its nodes, pool them first, and mix(pooled, labels, method) inside the model."
             )
 
 

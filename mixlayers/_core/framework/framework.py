@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,9 @@ class Framework(ABC):
             elif tree is not None:
                 found += filter(self.is_tensor, leaves(tree))
         return found
+
+    def check_shaped(self, x: Any) -> None:  # noqa: B027  # not every framework has ragged ones
+        """Raise if a tensor's samples have no one shape."""
 
     @abstractmethod
     def is_float(self, x: Any) -> bool:
@@ -115,6 +118,29 @@ class Framework(ABC):
         """x in the dtype of the other one; as bytes rounded, and cut to 0..255."""
         raise NotImplementedError
 
+    def moments(self, x: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
+        """Mean and unbiased variance over some axes, which stay with the length 1."""
+        raise NotImplementedError
+
+    def detached(self, x: Any) -> Any:
+        """x as a constant in the backward pass."""
+        raise NotImplementedError
+
+    def exp(self, x: Any) -> Any:
+        """The exponential of each element."""
+        raise NotImplementedError
+
+    def log_sum_exp(self, x: Any, axis: int) -> Any:
+        """The logarithm of the sum of exponentials over an axis, which stays with the length 1."""
+        raise NotImplementedError
+
+    def noise(self, x: Any, law: Literal["uniform", "normal"], seed: int) -> Any:
+        """Noise of x's shape and dtype on its device: uniform in (-1, 1), or standard normal.
+
+        Equal seeds, from 0 to 2**31 - 1, give equal noise; no other generator is read or moved.
+        """
+        raise NotImplementedError
+
     def points(self, x: Any, index: npt.NDArray[np.int64]) -> Any:
         """`y[n, c, p] = x[n, c, index[n, p]]`, of x (N, C, P) and whole numbers (N, Q)."""
         raise NotImplementedError
@@ -124,8 +150,11 @@ class Framework(ABC):
         raise NotImplementedError
 
     @abstractmethod
-    def share(self, s: Lam, beside: Any) -> Any:
-        """A share as a MixedTarget takes it: a float, or float32 (N,) on the device of the tensor beside it."""
+    def share(self, s: Lam, beside: Any, partners: Any = None) -> Any:
+        """A share as a MixedTarget takes it: a float, or float32 (N,) on the device of the tensor beside it.
+
+        Partners may have moved it there already.
+        """
 
     def scalar(self, value: Any) -> Any:
         """A metric's value as the framework's own metrics return it."""

@@ -6,7 +6,7 @@ Images may be uint8: they are blended in float32 and rounded to the nearest.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -90,17 +90,42 @@ class NumPy(Framework):
             return np.clip(np.rint(x), 0, 255).astype(np.uint8)
         return x.astype(other.dtype, copy=False)
 
+    def moments(self, x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
+        return x.mean(axes, keepdims=True), x.var(axes, ddof=1, keepdims=True)
+
+    def detached(self, x: Array) -> Array:
+        return x
+
+    def exp(self, x: Array) -> Array:
+        return np.exp(x)
+
+    def log_sum_exp(self, x: Array, axis: int) -> Array:
+        most = x.max(axis, keepdims=True)
+        total: Array = most + np.log(np.exp(x - most).sum(axis, keepdims=True))
+        return total
+
+    def noise(self, x: Array, law: Literal["uniform", "normal"], seed: int) -> Array:
+        return noise(x.shape, law, seed).astype(x.dtype)
+
     def points(self, x: Array, index: npt.NDArray[np.int64]) -> Array:
         return np.take_along_axis(x, index[:, None], 2)
 
     def where(self, mask: npt.NDArray[np.bool_], x: Array, y: Array) -> Array:
         return np.where(mask, x, y)
 
-    def share(self, s: Lam, beside: Array) -> Lam:
+    def share(self, s: Lam, beside: Array, partners: Any = None) -> Lam:
         return s
 
     def rank(self) -> int:
         return 0
+
+
+def noise(shape: Sequence[int], law: Literal["uniform", "normal"], seed: int) -> npt.NDArray[np.float32]:
+    """float32 noise, uniform in (-1, 1) or standard normal, of a generator of its own."""
+    rng = np.random.default_rng(seed)
+    if law == "normal":
+        return rng.standard_normal(shape, dtype=np.float32)
+    return 2.0 * rng.random(shape, dtype=np.float32) - 1.0
 
 
 def blend(x: Array, how: Blend) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,11 +25,11 @@ class ReplacingMethod(MixingMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for field in fields(MixingMethod):
-            if field.name != "prob" and getattr(self, field.name) != field.default:
+        for one in fields(MixingMethod):
+            if one.name != "prob" and getattr(self, one.name) != one.default:
                 raise ValueError(
-                    f"{type(self).__name__} has no partners, got {field.name}={getattr(self, field.name)!r}: leave "
-                    f"{field.name} out."
+                    f"{type(self).__name__} has no partners, got {one.name}={getattr(self, one.name)!r}: leave "
+                    f"{one.name} out."
                 )
 
 
@@ -46,19 +46,22 @@ class DropBlock(ReplacingMethod):
     then sets 0.9 of it to zero.) What is kept is multiplied by all / kept features, counted over the whole batch as in
     the authors' code. A feature (N, C) loses single features: dropout.
 
-    A step drops at one of the layers, drawn uniformly. The paper does so at the ends of the third and the fourth
-    stage, both at a time; and lets `drop` rise linearly from 0, which `Scheduled(DropBlock(), warmup=steps)` does on
-    average: it drops ever more often.
+    A step drops at one of the layers, drawn uniformly, or with `every_place` at all of them. The authors do so after
+    every norm of each bottleneck of the third and the fourth stage and on its shortcut, in the third at a quarter of
+    the rate, and let `drop` rise linearly from 0, which `Scheduled(DropBlock(), warmup=steps)` does on average: it
+    drops ever more often.
 
     Attributes:
         drop: 1 - keep_prob of the paper, in (0, 1). Published: 0.1.
         block_size: Side of a block, >= 1, clipped to the map. Published: 7.
         couple_channels: Whether the channels of a sample drop the same blocks.
+        every_place: Whether a step drops at all listed layers, as published, or at one of them, drawn uniformly.
     """
 
     drop: float = 0.1
     block_size: int = 7
     couple_channels: bool = False
+    every_place: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, ClassVar, get_args
 
@@ -17,7 +17,7 @@ from mixlayers._core.plan.lam import Lam, LamPer
 from mixlayers._core.plan.pairs import Apart, Near, Pairs, Policy, draw_pairs
 from mixlayers._core.plan.plan import MixPlan, Recipe
 from mixlayers._core.plan.relabel import Lopsided
-from mixlayers._core.plan.streams import stream
+from mixlayers._core.plan.streams import PLAN, stream
 
 
 def check_fraction(name: str, value: float, hint: str) -> None:
@@ -101,25 +101,37 @@ class Method:
         batch_size = check_integer("batch_size", batch_size, 1, 2**31 - 1)
         rng = stream(seed, rank, step)
         method = self.choose(rng, step)
-        if method is None:
-            perm = np.arange(batch_size, dtype=np.int64)
-            return MixPlan(seed, rank, step, method=self.name, place=None, perm=perm)
-        place = places[int(rng.integers(len(places)))] if method.hidden_layers else "input"
-        perm = method.partners(rng, batch_size, labels, near)
-        lam, recipe = method.draw(rng, perm, place)
-        return MixPlan(
-            seed,
-            rank,
-            step,
-            method=method.name,
-            place=place,
-            perm=perm,
-            lam=lam,
-            recipe=recipe,
-            correct_lam=method.correct_lam,
-            loss_scale=method.loss_scale,
-            relabel=method.relabel(perm, labels),
-        )
+
+        def planned(acting: MixingMethod, rng: np.random.Generator, place: str, number: int = 0) -> MixPlan:
+            perm = acting.partners(rng, batch_size, labels, near)
+            lam, recipe = acting.draw(rng, perm, place)
+            return MixPlan(
+                seed,
+                rank,
+                step,
+                method=acting.name,
+                place=place,
+                perm=perm,
+                lam=lam,
+                recipe=recipe,
+                correct_lam=acting.correct_lam,
+                loss_scale=acting.loss_scale,
+                relabel=acting.relabel(perm, labels),
+                number=number,
+            )
+
+        if method is not None and not method.every_place:
+            place = places[int(rng.integers(len(places)))] if method.hidden_layers else "input"
+            return planned(method, rng, place)
+        everywhere = []
+        for number, place in enumerate(places, 1) if method is not None else ():
+            own = stream(seed, rank, step, PLAN, number)
+            if method is not None and own.random() < method.prob:
+                everywhere.append(planned(method, own, place, number))
+        if everywhere:
+            return replace(everywhere[0], also=tuple(everywhere[1:]))
+        perm = np.arange(batch_size, dtype=np.int64)
+        return MixPlan(seed, rank, step, method=self.name, place=None, perm=perm)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -139,6 +151,7 @@ class MixingMethod(Method):
     partial: ClassVar[bool] = False  # whether it mixes under a mask, a part of the features
     correct_lam = True  # CutMix makes it a field
     loss_scale = 1.0  # PatchUp makes it a field
+    every_place = False  # methods that leave the labels make it a field
 
     prob: float = 1.0
     lam_per: LamPer = "batch"
@@ -198,7 +211,9 @@ class MixingMethod(Method):
         return None
 
     def choose(self, rng: np.random.Generator, step: int) -> MixingMethod | None:
-        return self if rng.random() < self.prob else None
+        return (
+            self if self.every_place or rng.random() < self.prob else None
+        )  # there each place has its own chance
 
     @property
     def leaves(self) -> tuple[MixingMethod, ...]:

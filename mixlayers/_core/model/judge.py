@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mixlayers._core.audit.experiment import Experiment
-from mixlayers._core.audit.proof import Proof, prove
+from mixlayers._core.audit.proof import Proof
 from mixlayers._core.audit.report import PARTIAL, UNREACHED
 from mixlayers._core.audit.stage import Few, ModelRaised, NotNow, Unaudited
 from mixlayers._core.audit.trial import Trial, ways_round
@@ -64,8 +64,7 @@ class Judge:
         except Unaudited as error:
             if places is None:
                 raise ValueError(f"layers={self.rule!r}: {error}") from error
-            named = ", ".join(map(repr, places))
-            self._owed = f"{named} could not be checked. {error} To have nothing said: trust=True."
+            self._owe(places, f"could not be checked. {error}")
         else:
             self.settled = True
         return places
@@ -76,6 +75,10 @@ class Judge:
         if owed:
             self.settled = True
             warnings.warn(owed, stacklevel=2)
+
+    def _owe(self, places: Sequence[str], what: str) -> None:
+        """Have something said after this forward, if it goes well."""
+        self._owed = f"{', '.join(map(repr, places))} {what} To have nothing said: trust=True."
 
     def guard(self, mixed: Pass, output: Any) -> Any:
         """What a mixed forward returns, with the outputs watched that the mixed place does not reach."""
@@ -91,6 +94,8 @@ class Judge:
     def again(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Before the mixed forwards 2, 4, 8, ...: prove the places with this batch too.
 
+        What the model raises in these forwards alone ends no training: it is told after the step.
+
         Raises:
             MixingError: If one is refuted that another batch did not.
         """
@@ -101,17 +106,16 @@ class Judge:
             experiment = self._experiment(model, args, kwargs)
             if self._proved == (INPUT,) and not experiment.goes_unmixed():
                 return
-            few, clean = experiment.few, experiment({})
-            worst = self.hooks._worst(experiment.stage)
-            trial = Trial(None, "", experiment, clean, lambda: False, worst)
-            trial.proofs = prove(experiment, trial.clean, self._proved, few.size, few.batch_dim, worst)
-        except Exception:  # the model's own, of so few samples
+            trial = self._swapping(experiment)
+        except Unaudited as error:
+            self._owe(self._proved, f"could not be proved again in mixed forward {self._forwards}. {error}")
             return
-        for place, proof in trial.proofs.items():
+        for place, proof in trial.prove(self._proved).items():
             if proof.verdict == "no":
-                raise MixingError(
-                    _refuted(place, trial.explain(place), "in this batch, though not in one before")
-                )
+                raise MixingError(self._refuted(place, trial.explain(place), again=True))
+            if proof.raised:
+                told = ModelRaised(proof.reason, experiment.few, self.hooks.framework)
+                self._owe([place], f"could not be proved again in mixed forward {self._forwards}. {told}")
 
     def _choose(self, trial: Trial) -> tuple[str, ...]:
         try:
@@ -132,11 +136,7 @@ class Judge:
             if not experiment.goes_unmixed():
                 self._proved = tuple(places)
                 return
-            try:
-                clean = experiment({})
-            except Exception as error:
-                raise ModelRaised(error, experiment.few, self.hooks.framework) from error
-            trial = Trial(None, "", experiment, clean, lambda: False, self.hooks._worst(experiment.stage))
+            trial = self._swapping(experiment)
         else:
             trial = self._trial(model, args, kwargs)
         self._look_beside(trial, places)
@@ -144,14 +144,14 @@ class Judge:
         for place in places:
             reason = trial.reason(place)
             if reason == PARTIAL:
-                raise ValueError(_refuted(place, Proof("no", reason)))
+                raise ValueError(self._refuted(place, Proof("no", reason)))
             if reason and reason != UNREACHED:  # it cannot be mixed as it is: each step says so
                 warnings.warn(f"layer {place!r} is not a true mixing point ({reason}).", stacklevel=2)
             elif place != INPUT or trial.experiment.goes_unmixed():
                 provable.append(place)
         for place, proof in trial.prove(provable).items():
             if proof.verdict == "no":
-                raise ValueError(_refuted(place, trial.explain(place)))
+                raise ValueError(self._refuted(place, trial.explain(place)))
             self._tell(place, proof)
         self._proved = tuple(place for place, proof in trial.proofs.items() if proof.verdict == "yes")
 
@@ -173,6 +173,11 @@ class Judge:
     def _trusts(self, place: str) -> bool:
         return self.trust if isinstance(self.trust, bool) else place in self.trust
 
+    def _refuted(self, place: str, proof: Proof, *, again: bool = False) -> str:
+        when = " in this batch, though not in one before" if again else ""
+        masks = _masks_among(proof.culprits, self.hooks._padding.meanings)
+        return refuted(place, proof.reason + ways_round(proof), when, masks)
+
     def _trial(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trial:
         try:
             return self.hooks._audit(model, args, kwargs)
@@ -184,22 +189,46 @@ class Judge:
     def _experiment(self, model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Experiment:
         hooks = self.hooks
         stage = hooks._stage(model)
-        few = Few.of(stage, args, dict(kwargs), hooks.batch_dim)
-        return Experiment(stage, few, hooks._padding.masked)
+        try:
+            few = Few.of(stage, args, dict(kwargs), hooks.batch_dim)
+            return Experiment(stage, few, hooks._padding.masked)
+        except Exception as error:  # the same
+            raise Unaudited(f"The audit met {type(error).__name__}: {error}.") from error
+
+    def _swapping(self, experiment: Experiment) -> Trial:
+        """A trial by swapping alone."""
+        clean, raised = [], None
+        try:
+            clean = experiment({})
+        except Exception as error:  # the model's own code runs here
+            raised = error
+        worst = self.hooks._worst(experiment.stage)
+        if raised is not None:
+            worst(1.0)  # to processes where nothing raised, as if the outputs told nothing
+            raise ModelRaised(raised, experiment.few, self.hooks.framework) from raised
+        return Trial(None, "", experiment, clean, lambda: False, worst)
 
 
-def _refuted(place: str, proof: Proof, when: str = "") -> str:
+def refuted(place: str, reason: str, when: str = "", masks: str = "") -> str:
+    """The error text for a place that is no true mixing point.
+
+    Args:
+        place: "input", or the layer's name.
+        reason: Why it is none.
+        when: In which batch.
+        masks: What to do about padding masks.
+    """
     what = "the input" if place == INPUT else f"layer {place!r}"
     return (
-        f"{what} is not a true mixing point{' ' * bool(when) + when} ({proof.reason}{ways_round(proof)}): mixing there "
-        "reaches only part of the features, while the labels claim all. Choose another layer, audit(model, example) "
-        f"lists the true ones;{_masks_among(proof.culprits)} or take it as it is by trust=True, or trust={[place]!r}."
+        f"{what} is not a true mixing point{when} ({reason}): mixing there reaches only part of the features, while "
+        f"the labels claim all. Choose another layer, audit(model, example) lists the true ones;{masks} or take it as "
+        f"it is by trust=True, or trust={[place]!r}."
     )
 
 
-def _masks_among(culprits: Sequence[str]) -> str:
-    """What to do about an argument that may be a padding mask."""
-    likely = [name for name in culprits if "mask" in name or "length" in name]
+def _masks_among(culprits: Sequence[str], named: Collection[str]) -> str:
+    """What to do about an argument that may be a padding mask, and was not named as one."""
+    likely = [name for name in culprits if ("mask" in name or "length" in name) and name not in named]
     if not likely:
         return ""
     own = next((name for name in likely if name.isidentifier()), None)

@@ -29,7 +29,7 @@ class Bands:
     def draw(
         self, rng: np.random.Generator, channels: int, spatial: Sequence[int]
     ) -> tuple[Mask, Span | None]:
-        """Draw the mask, (1, 1, *spatial)."""
+        """Draw the mask, `(1, 1, *spatial)`."""
         if len(spatial) != 2:
             raise ValueError(
                 f"SpecMix needs spectrograms (N, C, frequency, time), got {len(spatial)} spatial axes: add an axis of "

@@ -29,7 +29,7 @@ class Box:
     not there. A map of shape (1, T) is cut along T alone.
 
     Attributes:
-        lam: Nominal share of the original sample. The box has sides `int(size * (1 - lam)**(1 / axes))`
+        lam: Nominal share of the original sample. The box has sides `2 * (int(size * (1 - lam)**(1 / axes)) // 2)`
             around a uniform centre and is clipped at the border, so its real share is larger.
     """
 
@@ -125,13 +125,21 @@ class Blocks:
         self, rng: np.random.Generator, channels: int, spatial: Sequence[int]
     ) -> tuple[Mask, Span | None]:
         """Draw the mask, `(1, channels, *spatial)`."""
-        sizes = tuple(min(self.block_size, size) for size in spatial)
-        if self.gamma is None:
-            rate = rate_for_portion(self.portion, tuple(spatial), sizes)
-        else:
-            rate = seed_rate(self.gamma, spatial, sizes)
+        rate, sizes = self._rate(spatial)
         seeds = bernoulli(rng, rate, channels * math.prod(spatial))
         return dilate(seeds, (channels, *spatial), sizes)[None], None
+
+    def covers(self, spatial: Sequence[int]) -> float:
+        """The expected share of a map under the mask."""
+        rate, sizes = self._rate(spatial)
+        return expected_portion(min(rate, 1.0), spatial, sizes)
+
+    def _rate(self, spatial: Sequence[int]) -> tuple[float, tuple[int, ...]]:
+        """The seeds' rate, and the block's sides."""
+        sizes = tuple(min(self.block_size, size) for size in spatial)
+        if self.gamma is None:
+            return rate_for_portion(self.portion, tuple(spatial), sizes), sizes
+        return seed_rate(self.gamma, spatial, sizes), sizes
 
 
 def seed_rate(gamma: float, spatial: Sequence[int], sizes: Sequence[int]) -> float:
@@ -215,7 +223,8 @@ def dilate(
             shift = min(reach, size - reach)
             bits.also_before(shift * stride)
             reach += shift
-    return np.ascontiguousarray(bits.read().reshape(padded)[(slice(None), *(slice(f) for f in shape[1:]))])
+    unpadded = (slice(None), *(slice(f) for f in shape[1:]))
+    return np.ascontiguousarray(bits.read().reshape(padded)[unpadded])
 
 
 class _Bits:

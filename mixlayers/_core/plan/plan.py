@@ -11,14 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from mixlayers._core.checks import check_integer
+from mixlayers._core.plan.alignments import Align
 from mixlayers._core.plan.blends import Blend as Blend
 from mixlayers._core.plan.blends import Weigh, partner_share
 from mixlayers._core.plan.lam import Lam
 from mixlayers._core.plan.masks import Box
+from mixlayers._core.plan.noise import Jitter
 from mixlayers._core.plan.relabel import Lopsided
 from mixlayers._core.plan.replacements import DroppedBlocks, ErasedBoxes, Replace
 from mixlayers._core.plan.resized import Paste
 from mixlayers._core.plan.streams import MASK, stream
+from mixlayers._core.plan.styles import Restyle, Styled
 from mixlayers._core.plan.written import Acts, from_json, recipe_from_dict, recipe_to_dict, to_json
 from mixlayers._core.plan.written import Recipe as Recipe
 
@@ -29,7 +32,7 @@ FORMAT: Final = 2
 """Version of a plan's dict; raised whenever an old dict would no longer draw the same step."""
 
 
-Act = Blend | Weigh | Paste | Replace
+Act = Blend | Weigh | Paste | Restyle | Align | Jitter | Replace
 """A plan brought to one feature's shape: what is to be done there."""
 
 
@@ -51,6 +54,8 @@ class MixPlan:
             nominal one.
         loss_scale: Factor of the loss (PatchUp's published loss is twice ours).
         relabel: The rule by which labels have another share than the features (Remix); None: they have the same.
+        also: What the step does at other places, where it acts at several (MixStyle, which leaves the labels).
+        number: Which of these places this is, from 1 on; 0: there is one.
     """
 
     seed: int
@@ -64,11 +69,24 @@ class MixPlan:
     correct_lam: bool = True
     loss_scale: float = 1.0
     relabel: Lopsided | None = None
+    also: tuple[MixPlan, ...] = ()
+    number: int = 0
 
     @property
     def batch_size(self) -> int:
         """N."""
         return len(self.perm)
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where the step acts."""
+        return (
+            () if self.place is None else (self.place, *(other.place for other in self.also if other.place))
+        )
+
+    def at(self, place: str) -> MixPlan | None:
+        """What the step does at a place; None: nothing."""
+        return next((plan for plan in (self, *self.also) if plan.place == place), None)
 
     @property
     def mixes(self) -> bool:
@@ -78,7 +96,7 @@ class MixPlan:
     @property
     def blends(self) -> bool:
         """Whether it blends, everywhere or under a mask, and does nothing else: what a compiled graph can hold."""
-        return not isinstance(self.recipe, Acts | DroppedBlocks | ErasedBoxes)
+        return not isinstance(self.recipe, Acts | Styled | DroppedBlocks | ErasedBoxes)
 
     @property
     def masked(self) -> bool:
@@ -118,10 +136,12 @@ class MixPlan:
             raise ValueError(f"a mask needs a feature of shape (N, C, ...), got shape {tuple(shape)}.")
         last = channel_dim == -1
         channels, spatial = (shape[-1], shape[1:-1]) if last else (shape[1], shape[2:])
-        rng = stream(self.seed, self.rank, self.step, MASK)
+        rng = stream(self.seed, self.rank, self.step, MASK, self.number)
         if isinstance(self.recipe, DroppedBlocks | ErasedBoxes):
             replaced = self.recipe.draw(rng, shape[0], channels, spatial)
             return replaced.channels_last() if last else replaced
+        if isinstance(self.recipe, Styled):
+            return self.recipe.draw(rng, self.perm, self.lam, shape, last)
         if isinstance(self.recipe, Acts):
             how = self.recipe.draw(rng, self.perm, self.lam, channels, spatial)
             return how.channels_last() if last else how
@@ -147,27 +167,7 @@ class MixPlan:
         Raises:
             ValueError: If the labels have another number of spatial axes.
         """
-        how = self.blend(shape, channel_dim)
-        give: npt.NDArray[np.float32] = np.ones(1, dtype=np.float32)
-        if isinstance(how, Weigh):
-            mask: npt.NDArray[Any] = 1.0 - how.keep
-        elif isinstance(how, Replace) or how.mask is None:
-            return how.s
-        else:
-            mask = how.mask
-            if isinstance(how, Blend):
-                give = np.asarray(1.0 - how.lam, dtype=np.float32)
-        covered = mask.mean(axis=channel_dim, dtype=np.float32)
-        if covered.ndim - 1 != len(spatial):
-            raise ValueError(
-                f"a mask over {covered.ndim - 1} spatial axes cannot be brought to labels of shape "
-                f"(N, {', '.join(map(str, spatial))})."
-            )
-        for axis, (size, own) in enumerate(zip(spatial, covered.shape[1:], strict=True), start=1):
-            if size != own:
-                averaged = np.tensordot(covered, _overlaps(size, own), (axis, 1))
-                covered = np.moveaxis(averaged, -1, axis)
-        shares: npt.NDArray[np.float32] = give.reshape((-1,) + (1,) * len(spatial)) * covered
+        shares: Lam = share_map(self.blend(shape, channel_dim), spatial, channel_dim)
         return shares
 
     def to_dict(self) -> dict[str, Any]:
@@ -187,6 +187,8 @@ class MixPlan:
         }
         if self.relabel is not None:
             told["relabel"] = {"rarer": list(self.relabel.rarer), "tau": self.relabel.tau}
+        if self.number:
+            told |= {"number": self.number, "also": [other.to_dict() for other in self.also]}
         return told
 
     @classmethod
@@ -220,6 +222,8 @@ class MixPlan:
                 lam=from_json(data["lam"]),
                 recipe=None if data["recipe"] is None else recipe_from_dict(data["recipe"]),
                 relabel=_relabel_from_dict(data.get("relabel")),
+                also=tuple(cls.from_dict(other) for other in data.get("also", ())),
+                number=check_integer("number", data.get("number", 0), 0, 2**31 - 1),
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a whole plan of format {FORMAT}: {error!r}.") from error
@@ -248,7 +252,27 @@ def _relabel_from_dict(data: Mapping[str, Any] | None) -> Lopsided | None:
     return Lopsided(tuple(check_integer("rarer", i, -1, 1) for i in data["rarer"]), float(data["tau"]))
 
 
-def _overlaps(size: int, own: int) -> npt.NDArray[np.float32]:
+def share_map(how: Act, spatial: Sequence[int], channel_dim: int) -> Any:
+    """`MixPlan.share_map` of a plan that was brought to a feature's shape, NumPy's or what works alike."""
+    if isinstance(how, Replace | Restyle | Align | Jitter) or (isinstance(how, Blend) and how.mask is None):
+        return how.s
+    mask: Any = 1.0 - how.keep if isinstance(how, Weigh) else how.mask
+    covered = mask.mean(axis=channel_dim, dtype=np.float32)
+    if covered.ndim - 1 != len(spatial):
+        raise ValueError(
+            f"a mask over {covered.ndim - 1} spatial axes cannot be brought to labels of shape "
+            f"(N, {', '.join(map(str, spatial))})."
+        )
+    for axis, (size, own) in enumerate(zip(spatial, covered.shape[1:], strict=True), start=1):
+        if size != own:
+            covered = (covered.swapaxes(axis, -1) @ overlaps(size, own).T).swapaxes(axis, -1)
+    if not isinstance(how, Blend):
+        return covered
+    give: Any = 1.0 - how.lam
+    return (give.reshape((-1,) + (1,) * len(spatial)) if np.ndim(give) else give) * covered
+
+
+def overlaps(size: int, own: int) -> npt.NDArray[np.float32]:
     """Of each of `size` equal parts of an axis, what share lies in each of `own` equal parts: (size, own)."""
     start, at = np.arange(size)[:, None] / size, np.arange(own) / own
     common = np.minimum(start + 1 / size, at + 1 / own) - np.maximum(start, at)

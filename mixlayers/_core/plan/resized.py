@@ -20,7 +20,7 @@ class Paste:
 
     Attributes:
         perm: Partners, int64 (N,).
-        mask: bool, (N, 1, *spatial); channels last (N, *spatial, 1).
+        mask: bool, `(N, 1, *spatial)`; channels last `(N, *spatial, 1)`.
         source: Which point of the partner comes to each point, flat positions in space, int64 (N, points).
         s: Share of the partner that the label gets.
         channel_dim: 1 or -1, where the feature has its channels.
@@ -38,7 +38,7 @@ class Paste:
     __hash__ = None  # type: ignore[assignment]  # it holds arrays
 
     def channels_last(self) -> Paste:
-        """The same for a feature (N, *spatial, C)."""
+        """The same for a feature `(N, *spatial, C)`."""
         return Paste(self.perm, np.ascontiguousarray(np.moveaxis(self.mask, 1, -1)), self.source, self.s, -1)
 
 
@@ -63,7 +63,7 @@ class ResizedBox:
         channels: int,
         spatial: Sequence[int],
     ) -> Paste:
-        """Draw for a batch (N, channels, *spatial)."""
+        """Draw for a batch `(N, channels, *spatial)`."""
         if not spatial:
             raise ValueError(
                 "ResizeMix needs images or series (N, C, ...), got (N, C): use Mixup, which takes any."

@@ -24,6 +24,8 @@ AUGMENT: Final = 3
 ORDER: Final = 2
 """Purpose of the stream that shuffles a data set; its step is the epoch."""
 
+_PURPOSES: Final = 4
+
 _LAST: Final = 2**64 - 1
 
 
@@ -34,7 +36,7 @@ def worker_seed(seed: int, worker: tuple[int, ...] | None) -> int:
     return int(np.random.SeedSequence([seed, *worker]).generate_state(1, np.uint64)[0])
 
 
-def stream(seed: int, rank: int, step: int, purpose: int = PLAN) -> np.random.Generator:
+def stream(seed: int, rank: int, step: int, purpose: int = PLAN, place: int = 0) -> np.random.Generator:
     """Open the random stream of one step.
 
     Args:
@@ -42,6 +44,7 @@ def stream(seed: int, rank: int, step: int, purpose: int = PLAN) -> np.random.Ge
         rank: The process's number; equal ranks draw equal plans.
         step: The step's number, from 0.
         purpose: Which of the step's independent streams.
+        place: Which place's, from 1 on, of a step that acts at several; 0: the whole step's.
 
     Raises:
         TypeError: If a number is no integer.
@@ -52,5 +55,5 @@ def stream(seed: int, rank: int, step: int, purpose: int = PLAN) -> np.random.Ge
         for name, value in (("seed", seed), ("step", step), ("rank", rank))
     )
     # a list of such integers, one of them of 2**63 or more, would become float64: streams 2**11 apart would be one
-    counter = np.array([0, purpose, *numbers], dtype=np.uint64)
+    counter = np.array([0, purpose + _PURPOSES * place, *numbers], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=counter))

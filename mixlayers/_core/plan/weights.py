@@ -41,7 +41,7 @@ class HollowBox:
         channels: int,
         spatial: Sequence[int],
     ) -> Weigh:
-        """Draw for a feature (N, channels, *spatial)."""
+        """Draw for a feature `(N, channels, *spatial)`."""
         mask, _ = Box(1.0 - (1.0 - lam) * self.ratio).draw(rng, channels, spatial)
         around = 1.0 - mask.reshape(len(mask), -1).mean(1)
         own = np.minimum(np.asarray(lam) / np.maximum(around, 1e-12), 1.0)
@@ -64,7 +64,7 @@ class Bell:
         channels: int,
         spatial: Sequence[int],
     ) -> Weigh:
-        """Draw for a feature (N, channels, *spatial)."""
+        """Draw for a feature `(N, channels, *spatial)`."""
         if not spatial:
             raise ValueError(
                 "GMix needs a feature with spatial axes, got (N, C): use Mixup or ManifoldMixup, which need none."
@@ -100,7 +100,7 @@ class FourierField:
     def draw(
         self, rng: np.random.Generator, channels: int, spatial: Sequence[int]
     ) -> tuple[Mask, Span | None]:
-        """Draw the mask, (1, 1, *spatial)."""
+        """Draw the mask, `(1, 1, *spatial)`."""
         rank, kept = _ranked(rng, self.lam, self.decay, spatial)
         return (rank >= kept).reshape(1, 1, *spatial), None
 
@@ -129,7 +129,7 @@ class SoftField:
         channels: int,
         spatial: Sequence[int],
     ) -> Weigh:
-        """Draw for a feature (N, channels, *spatial)."""
+        """Draw for a feature `(N, channels, *spatial)`."""
         own = float(lam)
         rank, kept = _ranked(rng, own, self.decay, spatial)
         soft = int(min(self.max_soft, own, 1.0 - own) * rank.size)

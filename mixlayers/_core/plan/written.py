@@ -7,16 +7,19 @@ from typing import Any, Final, get_args
 
 import numpy as np
 
+from mixlayers._core.plan.alignments import Aligned
 from mixlayers._core.plan.bands import Bands
 from mixlayers._core.plan.masks import Blocks, Box, BoxAlong
+from mixlayers._core.plan.noise import Noise
 from mixlayers._core.plan.replacements import DroppedBlocks, ErasedBoxes
 from mixlayers._core.plan.resized import ResizedBox
+from mixlayers._core.plan.styles import Styled
 from mixlayers._core.plan.weights import Bell, FourierField, HollowBox, SoftField
 
-Acts = HollowBox | Bell | SoftField | ResizedBox
+Acts = HollowBox | Bell | SoftField | ResizedBox | Aligned | Noise
 """Recipes that draw, of partners and lam, what is to be done; the others draw a mask, or what is replaced."""
 
-Recipe = Box | BoxAlong | Blocks | Bands | FourierField | Acts | DroppedBlocks | ErasedBoxes
+Recipe = Box | BoxAlong | Blocks | Bands | FourierField | Acts | Styled | DroppedBlocks | ErasedBoxes
 """What a plan draws once a feature's shape is known. Each says whether it is `masked`, so that the partner's share
 differs from point to point, and whether the labels stay as they are."""
 
