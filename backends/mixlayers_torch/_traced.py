@@ -41,7 +41,7 @@ class TracedMixer(BaseMixer[nn.Module]):
 
 @dataclass(frozen=True)
 class Traced:
-    """What a graph is made for.
+    """The key of a compiled graph.
 
     Attributes:
         mixer: By which name the graph asks for the mixer.
@@ -78,7 +78,7 @@ def forget_graphs(model: nn.Module) -> None:
 
 
 def _most_groups() -> int:
-    """How many graphs may mix, so that the compiler's limit is not reached.
+    """The largest number of graphs that mix, so that the compiler's limit is not reached.
 
     Each comes twice, for the usual and for any batch size; and there are those that mix nothing.
     """
@@ -94,7 +94,7 @@ def _most_groups() -> int:
 # a CUDA graph would replay one step's answer
 @torch.library.custom_op("mixlayers::decide", mutates_args=(), tags=(torch.Tag.cudagraph_unsafe,))
 def decide(feature: Tensor, mixer: str, place: str, masked: bool) -> list[Tensor]:
-    """What the running step does to a feature.
+    """The running step's operation on a feature.
 
     Args:
         feature: Batch axis first; only its shape, dtype and device are looked at.

@@ -33,7 +33,7 @@ RECIPE: Final = {
 
 @dataclass(frozen=True)
 class Glimpse:
-    """What a step looked like, for those who watch.
+    """A glimpse of a step, for those who watch.
 
     Attributes:
         loss: Of the step's mixed batch.

@@ -119,7 +119,7 @@ class Planner:
         self.history.add(plan, s)
 
     def state_dict(self) -> dict[str, int]:
-        """What a checkpoint needs: `{"step": n}`."""
+        """The state for a checkpoint: `{"step": n}`."""
         return {"step": self.step}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
