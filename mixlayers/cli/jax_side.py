@@ -12,9 +12,8 @@ from flax import nnx
 from jax import Array
 
 from mixlayers import Method
-from mixlayers.cli.data import Images, Labels
+from mixlayers.cli.data import Images, Labels, Probabilities
 from mixlayers.cli.network import WIDTH, Weights
-from mixlayers.cli.score import Probabilities
 from mixlayers.jax import blend, cross_entropy, mix
 from mixlayers.nnx import Mixer
 

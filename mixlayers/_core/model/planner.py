@@ -120,7 +120,7 @@ class Planner:
 
     def state_dict(self) -> dict[str, int]:
         """What a checkpoint needs: `{"step": n}`."""
-        return self._session.state_dict()
+        return {"step": self.step}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a checkpoint: the next plan is the one that an uninterrupted run would have drawn."""
