@@ -61,7 +61,7 @@ class Side(Protocol):
     def hidden(
         self, state: Weights, images: Images, labels: Labels, method: Method | None, step: int
     ) -> Images:
-        """The features that `layer2` gets in training, float32 (N, C, H, W); the method mixes at the end of `layer1`."""
+        """The features that `layer2` gets in training, float32 (N, C, H, W), mixed behind `layer1`."""
 
 
 def side(framework: str) -> Side:
