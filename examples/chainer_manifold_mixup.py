@@ -50,10 +50,10 @@ class Block(Chain):
 class Network(Chain):
     """An ordinary network: nothing in it knows of mixing."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 8) -> None:
         super().__init__()
         with self.init_scope():
-            self.stage1, self.stage2, self.stage3 = Block(8, 1), Block(16, 2), Block(32, 2)
+            self.stage1, self.stage2, self.stage3 = Block(width, 1), Block(2 * width, 2), Block(4 * width, 2)
             self.head = Sequential(L.Linear(None, 10))
 
     def forward(self, x: chainer.Variable) -> chainer.Variable:

@@ -13,13 +13,11 @@ docs/evidence/ablations.md reports; without it the run takes seconds and ranks n
 # sphinx_gallery_thumbnail_path = "pictures/ablations.png"
 
 import numpy as np
-import torch
-from evidence import Claim, Figure, Job, Record, Run, Study, figure, main, of, spread, table
-from evidence.networks import parts, pictures, trained
+from evidence import Claim, Figure, Job, Record, Run, Study, figure, main, of
+from evidence.compared import NOTE, comparison, having, is_sure
+from evidence.networks import parts, pictures, scored, trained
 
 from mixlayers import ManifoldMixup
-from mixlayers.cli.score import accuracy, ece, nll
-from mixlayers.cli.torch_side import predict
 
 DEFAULT = "input, layer1, layer2"
 QUICK = {
@@ -67,12 +65,7 @@ def work(job: Job, settings: Job) -> Run:
     layers = () if job["layers"] == "none" else tuple(job["layers"].split(", "))
     method = ManifoldMixup(job["alpha"]) if layers else None
     network = trained(method, layers, data, rows, job["seed"], settings["steps"])
-    chances, labels = predict(network, torch.from_numpy(data.images[rows.test])), data.labels[rows.test]
-    return {
-        "accuracy": accuracy(chances, labels),
-        "nll": nll(chances, labels),
-        "ece": ece(chances, labels),
-    }
+    return scored(network, data, rows)
 
 
 def alphas(settings: Job) -> list[float]:
@@ -80,35 +73,23 @@ def alphas(settings: Job) -> list[float]:
 
 
 def tables(record: Record) -> str:
-    """Accuracy, its gain over plain training with the same seed, NLL and calibration error."""
+    """Accuracy, likelihood and calibration, before and after temperature scaling, beside plain training."""
     settings = record["settings"]
     found = []
     for n in settings["labels"]:
-        plain = of(record["runs"], "accuracy", labels=n, layers="none")
+        plain = having(record["runs"], labels=n, layers="none")
         cases = {
             "layers (alpha 2)": [(layers, layers, 2.0) for layers in settings["sets"]],
             f"alpha ({DEFAULT})": [(f"{alpha:g}", DEFAULT, alpha) for alpha in alphas(settings)],
         }
         for head, lines in cases.items():
-            rows = []
-            for title, layers, alpha in lines:
-                own = {
-                    key: of(record["runs"], key, labels=n, layers=layers, alpha=alpha)
-                    for key in ("accuracy", "nll", "ece")
-                }
-                gain = spread(own["accuracy"] - plain, 1, 100.0)
-                rows.append(
-                    [
-                        title,
-                        spread(own["accuracy"], 1, 100.0),
-                        gain,
-                        spread(own["nll"], 3),
-                        spread(own["ece"], 1, 100.0),
-                    ]
-                )
+            rows = {
+                title: having(record["runs"], labels=n, layers=layers, alpha=alpha)
+                for title, layers, alpha in lines
+            }
             title = f"{n} labels per class, {settings['seeds']} seeds"
-            found.append(table(title, [head, "accuracy %", "gain", "NLL", "ECE %"], rows))
-    return "\n\n".join(found)
+            found.append(comparison(title, head, {"none": plain} | rows, base="none"))
+    return "\n\n".join([*found, NOTE.format(base="plain training")])
 
 
 def claims(record: Record) -> list[Claim]:
@@ -117,18 +98,29 @@ def claims(record: Record) -> list[Claim]:
     if settings["steps"] < FULL["steps"]:
         return found
 
-    def mean(layers: str, n: int) -> float:
-        return float(of(runs, "accuracy", labels=n, layers=layers, alpha=2.0).mean())
+    def case(layers: str, n: int) -> list[Run]:
+        return having(runs, labels=n, layers=layers, alpha=2.0)
 
+    deep = ("layer2", "layer3")
     return [
         *found,
         (
-            "Mixing at one of the input, layer1 and layer2 is more accurate than plain training.",
-            all(mean(DEFAULT, n) > mean("none", n) for n in settings["labels"]),
+            "Mixing at layer2 or layer3 alone is surely more accurate than plain training, and surely likelier after "
+            "temperature scaling.",
+            all(
+                is_sure(case(layers, n), case("none", n), key)
+                for layers in deep
+                for key in ("accuracy", "scaled_nll")
+                for n in settings["labels"]
+            ),
         ),
         (
-            "It is also more accurate than mixing at the input alone.",
-            all(mean(DEFAULT, n) > mean("input", n) for n in settings["labels"]),
+            "Mixing at the input alone is neither.",
+            not any(
+                is_sure(case("input", n), case("none", n), key)
+                for key in ("accuracy", "scaled_nll")
+                for n in settings["labels"]
+            ),
         ),
     ]
 

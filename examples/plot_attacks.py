@@ -94,7 +94,7 @@ def work(job: Job, settings: Job) -> Run:
     data, entry = pictures(settings["data"]), METHODS[job["method"]]
     rows = parts(data, job["labels"], job["seed"], settings["tested"])
     network = trained(entry.method, entry.layers, data, rows, job["seed"], settings["steps"])
-    images, labels = (torch.from_numpy(array[rows.test]) for array in (data.images, data.labels))
+    images, labels = (torch.from_numpy(array) for array in (data.take(rows.test), data.labels[rows.test]))
     scores = {}
     for name in (*ATTACKS, *DEFORMATIONS):
         kind, _, amount = name.partition(" ")

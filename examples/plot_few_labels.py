@@ -14,14 +14,12 @@ dataset-fashion-mnist); without it the run takes seconds and ranks nothing.
 # sphinx_gallery_thumbnail_path = "pictures/few_labels.png"
 
 import numpy as np
-import torch
-from evidence import Claim, Figure, Job, Record, Run, Study, figure, main, of, spread, table
-from evidence.networks import parts, pictures, trained
+from evidence import Claim, Figure, Job, Record, Run, Study, figure, main, of
+from evidence.compared import NOTE, comparison, having, is_sure
+from evidence.networks import parts, pictures, scored, trained
 
-from mixlayers.cli.data import SOURCES
+from mixlayers.cli.data import title_of
 from mixlayers.cli.methods import METHODS
-from mixlayers.cli.score import accuracy, ece, nll
-from mixlayers.cli.torch_side import predict
 
 QUICK = {
     "data": "mnist5k",
@@ -49,35 +47,20 @@ def work(job: Job, settings: Job) -> Run:
     data, entry = pictures(settings["data"]), METHODS[job["method"]]
     rows = parts(data, job["labels"], job["seed"], settings["tested"])
     network = trained(entry.method, entry.layers, data, rows, job["seed"], settings["steps"])
-    chances, labels = predict(network, torch.from_numpy(data.images[rows.test])), data.labels[rows.test]
-    return {
-        "accuracy": accuracy(chances, labels),
-        "nll": nll(chances, labels),
-        "ece": ece(chances, labels),
-    }
+    return scored(network, data, rows)
 
 
 def tables(record: Record) -> str:
-    """Accuracy, its gain over plain training with the same seed, NLL and calibration error."""
+    """Accuracy, likelihood and calibration, before and after temperature scaling, beside plain training."""
     settings = record["settings"]
     found = []
     for n in settings["labels"]:
-        plain = of(record["runs"], "accuracy", labels=n, method="plain")
-        rows = []
-        for name in settings["methods"]:
-            own = {key: of(record["runs"], key, labels=n, method=name) for key in ("accuracy", "nll", "ece")}
-            rows.append(
-                [
-                    METHODS[name].title,
-                    spread(own["accuracy"], 1, 100.0),
-                    spread(own["accuracy"] - plain, 1, 100.0),
-                    spread(own["nll"], 3),
-                    spread(own["ece"], 1, 100.0),
-                ]
-            )
-        title = f"{SOURCES[settings['data']][0]}, {n} labels per class, {settings['seeds']} seeds"
-        found.append(table(title, ["method", "accuracy %", "gain", "NLL", "ECE %"], rows))
-    return "\n\n".join(found)
+        rows = {
+            METHODS[name].title: having(record["runs"], labels=n, method=name) for name in settings["methods"]
+        }
+        title = f"{title_of(settings['data'])}, {n} labels per class, {settings['seeds']} seeds"
+        found.append(comparison(title, "method", rows))
+    return "\n\n".join([*found, NOTE.format(base="plain training")])
 
 
 def claims(record: Record) -> list[Claim]:
@@ -86,46 +69,73 @@ def claims(record: Record) -> list[Claim]:
     if settings["steps"] < FULL["steps"]:
         return found
 
-    def gain(name: str, n: int) -> float:
-        own, plain = (of(runs, "accuracy", labels=n, method=each) for each in (name, "plain"))
-        return float((own - plain).mean())
+    def better(name: str, n: int, measure: str) -> bool:
+        return is_sure(having(runs, labels=n, method=name), having(runs, labels=n, method="plain"), measure)
 
-    def worse_calibrated(n: int) -> bool:
-        errors = {name: of(runs, "ece", labels=n, method=name).mean() for name in settings["methods"]}
-        return min(errors, key=errors.__getitem__) == "plain"
+    def means(measure: str, n: int) -> dict[str, float]:
+        return {name: float(of(runs, measure, labels=n, method=name).mean()) for name in settings["methods"]}
 
+    labels = settings["labels"]
     if settings["data"] == "fashion":
-        nll = {name: of(runs, "nll", method=name).mean() for name in settings["methods"]}
+        none = not any(better(name, n, "accuracy") for name in settings["methods"] for n in labels)
         return [
             *found,
+            ("No method is surely more accurate than plain training.", none),
             (
-                "Manifold Mixup and soft PatchUp have a better likelihood than plain training.",
-                max(nll["manifold"], nll["patchup-soft"]) < nll["plain"],
+                "Manifold Mixup and soft PatchUp have a better mean likelihood, before and after temperature scaling.",
+                all(
+                    max(each["manifold"], each["patchup-soft"]) < each["plain"]
+                    for each in (means(key, n) for key in ("nll", "scaled_nll") for n in labels)
+                ),
             ),
         ]
-    fewest = min(settings["labels"])
+    fewest, most = min(labels), max(labels)
     hidden = ("manifold", "patchup-hard", "patchup-soft")
+    fewer = [n for n in labels if n < most]
     return [
         *found,
         (
-            f"With {fewest} labels per class Manifold Mixup and both PatchUps are more accurate than plain training.",
-            all(gain(name, fewest) > 0.0 for name in hidden),
+            f"With {fewest} labels per class Manifold Mixup and both PatchUps are surely more accurate than plain "
+            "training, and surely likelier after temperature scaling.",
+            all(better(name, fewest, key) for name in hidden for key in ("accuracy", "scaled_nll")),
         ),
         (
-            "Plain training has the smallest calibration error, whatever the number of labels.",
-            all(worse_calibrated(n) for n in settings["labels"]),
+            f"With {most} labels per class nothing is surely more accurate or likelier.",
+            not any(
+                better(name, most, key) for name in settings["methods"] for key in ("accuracy", "scaled_nll")
+            ),
+        ),
+        (
+            "As trained, plain networks have the smallest calibration error, whatever the number of labels.",
+            all(min(each, key=each.__getitem__) == "plain" for each in (means("ece", n) for n in labels)),
+        ),
+        (
+            "After temperature scaling no method's calibration error is above 3 %.",
+            all(max(means("scaled_ece", n).values()) < 0.03 for n in labels),
+        ),
+        (
+            f"Below {most} labels per class every mixed network then has a better mean likelihood than plain training.",
+            all(
+                max(found, key=found.__getitem__) == "plain"
+                for found in (means("scaled_nll", n) for n in fewer)
+            ),
         ),
     ]
 
 
 def draw(record: Record) -> Figure:
-    """Mean of accuracy, NLL and calibration error over the number of labels; bars are standard deviations."""
+    """Mean of accuracy, and of NLL before and after temperature scaling, over the number of labels.
+
+    Bars are standard deviations.
+    """
     settings = record["settings"]
-    heads = {"accuracy": "accuracy, %", "nll": "NLL", "ece": "calibration error, %"}
+    heads = {"accuracy": "accuracy, %", "nll": "NLL", "scaled_nll": "NLL after temperature scaling"}
     fig = figure(10.0, 4.2)
-    for axes, (key, head) in zip(fig.subplots(1, 3), heads.items(), strict=True):
+    grid = fig.subplots(1, 3)
+    grid[2].sharey(grid[1])
+    for axes, (key, head) in zip(grid, heads.items(), strict=True):
         for place, name in enumerate(settings["methods"]):
-            entry, factor = METHODS[name], 1.0 if key == "nll" else 100.0
+            entry, factor = METHODS[name], 100.0 if key == "accuracy" else 1.0
             values = [factor * of(record["runs"], key, labels=n, method=name) for n in settings["labels"]]
             x = np.arange(len(values)) + 0.06 * (place - (len(settings["methods"]) - 1) / 2)
             bars = [value.std(ddof=1) if len(value) > 1 else 0.0 for value in values]

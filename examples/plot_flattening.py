@@ -50,11 +50,11 @@ COLOURS = {
 
 
 class Net(nn.Module):
-    """Pictures (N, 1, 28, 28) to logits (N, 10), through a hidden layer of twelve units."""
+    """Pictures of so many numbers to logits (N, 10), through a hidden layer of twelve units."""
 
-    def __init__(self, dropout: float) -> None:
+    def __init__(self, dropout: float, pixels: int) -> None:
         super().__init__()
-        self.early = nn.Sequential(nn.Flatten(), nn.Linear(784, 128), nn.ReLU(), nn.Dropout(dropout))
+        self.early = nn.Sequential(nn.Flatten(), nn.Linear(pixels, 128), nn.ReLU(), nn.Dropout(dropout))
         self.bottleneck = nn.Linear(128, UNITS)
         self.late = nn.Sequential(
             nn.ReLU(), nn.Linear(UNITS, 128), nn.ReLU(), nn.Dropout(dropout), nn.Linear(128, 10)
@@ -72,9 +72,9 @@ def work(job: Job, settings: Job) -> Run:
     """Train, then take the singular values of every class's hidden states of the training images."""
     data, name, seed, steps = pictures(settings["data"]), job["method"], job["seed"], settings["steps"]
     rows = parts(data, job["labels"], seed, settings["tested"])
-    x, y = (torch.from_numpy(array[rows.train]) for array in (data.images, data.labels))
+    x, y = torch.from_numpy(data.take(rows.train)), torch.from_numpy(data.labels[rows.train])
     torch.manual_seed(seed)
-    net = Net(0.5 if name == "dropout" else 0.0)
+    net = Net(0.5 if name == "dropout" else 0.0, data.images[0].size)
     mixing, layers = MIXING.get(name, (None, ()))
     if mixing is not None:
         wrap(net, mixing, layers=layers, seed=seed)
@@ -94,7 +94,7 @@ def work(job: Job, settings: Job) -> Run:
     net.eval()
     with torch.no_grad():
         hidden = net.bottleneck(net.early(x)).double().numpy()
-        right = net(torch.from_numpy(data.images[rows.test])).argmax(dim=1).numpy() == data.labels[rows.test]
+        right = net(torch.from_numpy(data.take(rows.test))).argmax(dim=1).numpy() == data.labels[rows.test]
     own = [hidden[y.numpy() == label] for label in range(10)]
     as_they_are = np.mean([np.linalg.svd(h, compute_uv=False) for h in own], axis=0)
     centred = np.mean([np.linalg.svd(h - h.mean(axis=0), compute_uv=False) for h in own], axis=0)

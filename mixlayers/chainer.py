@@ -53,6 +53,7 @@ from mixlayers_chainer import iebn_parameters as iebn_parameters
 from mixlayers_chainer import mix as mix
 from mixlayers_chainer import mix_detection as mix_detection
 from mixlayers_chainer import revert_iebn as revert_iebn
+from mixlayers_chainer import temperature as temperature
 from mixlayers_chainer import unwrap as unwrap
 from mixlayers_chainer import update_bn as update_bn
 from mixlayers_chainer import wrap as wrap
@@ -77,6 +78,7 @@ __all__ = [
     "mix",
     "mix_detection",
     "revert_iebn",
+    "temperature",
     "unwrap",
     "update_bn",
     "wrap",

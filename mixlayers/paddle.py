@@ -47,6 +47,7 @@ from mixlayers_paddle import iebn_parameters as iebn_parameters
 from mixlayers_paddle import mix as mix
 from mixlayers_paddle import mix_detection as mix_detection
 from mixlayers_paddle import revert_iebn as revert_iebn
+from mixlayers_paddle import temperature as temperature
 from mixlayers_paddle import to_official_state_dict as to_official_state_dict
 from mixlayers_paddle import unwrap as unwrap
 from mixlayers_paddle import update_bn as update_bn
@@ -73,6 +74,7 @@ __all__ = [
     "mix",
     "mix_detection",
     "revert_iebn",
+    "temperature",
     "to_official_state_dict",
     "unwrap",
     "update_bn",

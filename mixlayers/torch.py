@@ -45,6 +45,7 @@ from mixlayers_torch import iebn_parameters as iebn_parameters
 from mixlayers_torch import mix as mix
 from mixlayers_torch import mix_detection as mix_detection
 from mixlayers_torch import revert_iebn as revert_iebn
+from mixlayers_torch import temperature as temperature
 from mixlayers_torch import to_official_state_dict as to_official_state_dict
 from mixlayers_torch import unwrap as unwrap
 from mixlayers_torch import update_bn as update_bn
@@ -69,6 +70,7 @@ __all__ = [
     "mix",
     "mix_detection",
     "revert_iebn",
+    "temperature",
     "to_official_state_dict",
     "unwrap",
     "update_bn",

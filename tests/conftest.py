@@ -1,10 +1,15 @@
 """One fixture for every framework: `fw`, with which the shared test bodies build networks and train them."""
 
+import os
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
 import pytest
+
+# read when JAX starts: four devices that are one, and half the time of compiling
+_XLA = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_XLA}"
 
 FRAMEWORKS = ("torch", "paddle", "chainer")
 
@@ -23,6 +28,6 @@ def frameworks() -> list[Any]:
 
 @pytest.fixture(params=[*FRAMEWORKS, "chainer_device"])
 def fw(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """One of them; the last is Chainer with a stand-in for a GPU."""
+    """One of them; the last is Chainer with a stand-in for a GPU. JAX is a fifth, see tests/support/everywhere.py."""
     with made(request.param) as framework:
         yield framework

@@ -19,6 +19,7 @@ from mixlayers_chainer._loss import cross_entropy as cross_entropy
 from mixlayers_chainer._functions import accuracy as accuracy
 from mixlayers_chainer._functions import calibration_error as calibration_error
 from mixlayers_chainer._functions import mix as mix
+from mixlayers_chainer._functions import temperature as temperature
 from mixlayers_chainer._mixer import Mixer as Mixer
 from mixlayers_chainer._sampler import RepeatedAugmentationSampler as RepeatedAugmentationSampler
 from mixlayers_chainer._functions import get_mixer as get_mixer
@@ -45,6 +46,7 @@ __all__ = [
     "mix",
     "mix_detection",
     "revert_iebn",
+    "temperature",
     "unwrap",
     "update_bn",
     "wrap",

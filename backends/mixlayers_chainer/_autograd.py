@@ -6,7 +6,7 @@ The private names of Chainer that mixing leans on are all here.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -14,9 +14,7 @@ import chainer
 from chainer import FunctionHook, Link, Variable, _backprop
 from chainer.functions.util.forget import Forget
 
-from mixlayers._core.model.autograd import Arriving, Autograd, Backward, Segment, walk
-from mixlayers._core.model.passes import Pass
-from mixlayers._core.model.recompute import Replayed
+from mixlayers._core.model.autograd import Arriving, Autograd, Backward, Segment, search
 
 KEY = "_mixlayers"
 """Where a node keeps what mixers leave with it."""
@@ -42,7 +40,7 @@ class ChainerAutograd(Autograd):
     def watch(self, x: Variable, mixed: Arriving) -> None:
         _add(x.creator_node, Arrival(mixed))
 
-    def watch_node(self, node: Any, mixed: Pass) -> None:
+    def watch_node(self, node: Any, mixed: Arriving) -> None:
         _add(node, Arrival(mixed))
 
     def backward(self, parameters: Sequence[Any]) -> Backward:
@@ -65,10 +63,10 @@ class ChainerAutograd(Autograd):
                 found.append(Segment(notebook, again, id(frame), None if again else node, node.func))
         return found
 
-    def check_replayed(self, node: Any, mixed: Pass) -> None:
-        _add(node, Over(mixed))
+    def after_backward(self, node: Any, check: Callable[..., None]) -> None:
+        _add(node, Over(check))
 
-    def tag(self, tensors: Iterable[Any], carried: Pass, nodes: Sequence[Any], inputs: Iterable[Any]) -> bool:
+    def tag(self, tensors: Iterable[Any], carried: Any, nodes: Sequence[Any], inputs: Iterable[Any]) -> bool:
         given = {id(x) for x in inputs}
         own = [x for x in tensors if id(x) not in given and isinstance(x, Variable)]
         for node in {
@@ -81,15 +79,12 @@ class ChainerAutograd(Autograd):
                 passes.append(carried)
         return bool(own or nodes)
 
-    def tagged(self, tensors: Iterable[Any]) -> list[Pass]:
-        found: list[Pass] = []
-        for node in _nodes(x.node for x in tensors if isinstance(x, Variable)):
-            found += vars(node).get(KEY, ())
-        return found
+    def tagged(self, tensors: Iterable[Any]) -> list[Any]:
+        return search([x.node for x in tensors if isinstance(x, Variable)], _look)[0]
 
     def derives_from(self, tensors: Iterable[Any], parameters: Sequence[Any]) -> bool:
-        wanted = {parameter.node for parameter in parameters}
-        return any(node in wanted for node in _nodes(x.node for x in tensors if isinstance(x, Variable)))
+        met = search([x.node for x in tensors if isinstance(x, Variable)], _look)[1]
+        return any(parameter.node in met for parameter in parameters)
 
 
 AUTOGRAD = ChainerAutograd()
@@ -108,24 +103,21 @@ class Arrival(FunctionHook):
 class Over(FunctionHook):
     """On a segment: its backward is over."""
 
-    def __init__(self, mixed: Pass) -> None:
-        self.replayed = Replayed(mixed)
+    def __init__(self, check: Callable[..., None]) -> None:
+        self.check = check
 
     def backward_postprocess(self, function: Any, in_data: Any, out_grad: Any) -> None:
-        self.replayed()
+        self.check()
 
 
 def _add(node: Any, hook: FunctionHook) -> None:
     node.local_function_hooks[f"mixlayers {id(hook)}"] = hook
 
 
-def _nodes(heads: Iterable[Any]) -> Iterator[Any]:
-    """Nodes of both kinds: variables' and functions'."""
-    return walk(
-        heads,
-        lambda node: node.inputs or () if hasattr(node, "inputs") else (node.creator_node,),
-        lambda node: KEY in vars(node),
-    )
+def _look(node: Any) -> tuple[Any, Any]:
+    """Nodes are of both kinds: variables' and functions'."""
+    before = node.inputs or () if hasattr(node, "inputs") else (node.creator_node,)
+    return vars(node).get(KEY), [(each, 0) for each in before]
 
 
 def _frames() -> Iterator[FrameType]:

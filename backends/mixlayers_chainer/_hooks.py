@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import chainer.links as L
 from chainer import Chain, ChainList, Link, Sequential
 from chainer.links.rnn.n_step_rnn import NStepRNNBase
 
 from mixlayers._core.errors import refuse
-from mixlayers._core.model.mixer import check_signature, check_unwrapped
-
-if TYPE_CHECKING:
-    from mixlayers_chainer._mixer import Mixer
+from mixlayers._core.model.mixer import BaseMixer, check_signature, check_unwrapped
 
 _HOOKS = "_mixlayers_hooks"
 _MADE: dict[type, type] = {}
@@ -44,7 +41,7 @@ class Hook:
 class Around(Hook):
     """On the model: draw the plan, take the target, mix the input; afterwards hand out the target."""
 
-    def __init__(self, mixer: Mixer) -> None:
+    def __init__(self, mixer: BaseMixer[Link]) -> None:
         self.mixer, self._whole = mixer, True
 
     def __getstate__(self) -> dict[str, Any]:
@@ -68,19 +65,19 @@ class Around(Hook):
 class Place(Hook):
     """On a candidate layer: mix its output if the plan says so."""
 
-    def __init__(self, mixer: Mixer, name: str) -> None:
+    def __init__(self, mixer: BaseMixer[Link], name: str) -> None:
         self.mixer, self.name = mixer, name
 
     def after(self, link: Link, output: Any) -> Any:
-        acting = self.mixer.acting_at(self.name)
-        if acting.mixed is None:
+        current = self.mixer.current_plan_at(self.name)
+        if current.mixed is None:
             return output
         if isinstance(link, NStepRNNBase):
             refuse(
                 f"{self.name!r} returns sequences of several lengths and states with another batch axis",
                 "mix before it, or after it in a link that returns (N, ...), such as the last layer's hy[-1]",
             )
-        return self.mixer._mix_at(acting, [(output, self.mixer.batch_dim)])[0]
+        return self.mixer._mix_at(current, [(output, self.mixer.batch_dim)])[0]
 
 
 class Hooked:
@@ -164,7 +161,7 @@ def _make_hooked(make: Any, arguments: tuple[Any, ...]) -> Any:
     return link
 
 
-def rejoin(model: Link, mixer: Mixer) -> None:
+def rejoin(model: Link, mixer: BaseMixer[Link]) -> None:
     """Put a copied model's layers under its own mixer.
 
     ChainerMN's create_mnbn_model copies the children one by one, each with a mixer of its own, and replaces some.
@@ -217,12 +214,12 @@ def _child(model: Any, name: str) -> Any:
     return children[int(name)] if name.isdecimal() and int(name) < len(children) else None
 
 
-def find_mixer(model: Link) -> Mixer | None:
+def find_mixer(model: Link) -> BaseMixer[Link] | None:
     """The mixer whose hook is on this link itself, as its model."""
     return next((found.mixer for found in hooks_of(model) if isinstance(found, Around)), None)
 
 
-def remove_hooks(model: Link, mixer: Mixer) -> None:
+def remove_hooks(model: Link, mixer: BaseMixer[Link]) -> None:
     """Take all hooks of the mixer off the model."""
     mixer._session.attached = False
     for link in model.links():

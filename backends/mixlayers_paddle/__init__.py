@@ -21,6 +21,7 @@ from mixlayers_paddle._loss import cross_entropy as cross_entropy
 from mixlayers_paddle._functions import accuracy as accuracy
 from mixlayers_paddle._functions import calibration_error as calibration_error
 from mixlayers_paddle._functions import mix as mix
+from mixlayers_paddle._functions import temperature as temperature
 from mixlayers_paddle._mixer import Mixer as Mixer
 from mixlayers_paddle._sampler import RepeatedAugmentationSampler as RepeatedAugmentationSampler
 from mixlayers_paddle._functions import get_mixer as get_mixer
@@ -48,6 +49,7 @@ __all__ = [
     "mix",
     "mix_detection",
     "revert_iebn",
+    "temperature",
     "to_official_state_dict",
     "unwrap",
     "update_bn",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from ctypes import py_object, pythonapi
 from functools import cache
 from importlib import import_module
@@ -20,9 +20,7 @@ from paddle import Tensor, nn
 
 from mixlayers._core.errors import MixingError, refuse
 from mixlayers._core.framework.tree import leaves
-from mixlayers._core.model.autograd import Arriving, Autograd, Backward, Segment, walk
-from mixlayers._core.model.passes import Pass
-from mixlayers._core.model.session import leave_untagged
+from mixlayers._core.model.autograd import Arriving, Autograd, Backward, Segment, search
 
 KEY = "mixlayers"
 """Where a tensor without gradients or a segment keeps what mixers leave with it."""
@@ -61,7 +59,7 @@ LACKING = [
 _TOKENS: WeakValueDictionary[int, Token] = WeakValueDictionary()
 """What carries a pass, by the address of the graph's node that it is a hook of."""
 
-_later: list[tuple[Any, Pass]] = []
+_later: list[tuple[Any, Any]] = []
 """Weakly, what PyLayers are about to return, whose nodes are made afterwards."""
 
 
@@ -69,7 +67,7 @@ class Token:
     """A hook on a node of the graph: it lives as long, and carries the passes."""
 
     def __init__(self) -> None:
-        self.passes: list[Pass] = []
+        self.passes: list[Any] = []
 
     def __call__(self, gradient: Tensor) -> None:
         pass
@@ -90,10 +88,10 @@ class PaddleAutograd(Autograd):
     def watch(self, x: Tensor, mixed: Arriving) -> None:
         x.register_hook(Arrival(mixed))
 
-    def watch_node(self, node: Any, mixed: Pass) -> None:
+    def watch_node(self, node: Any, mixed: Arriving) -> None:
         """A PyLayer has no hooks: what it returned is watched as soon as mixlayers sees it again; see `_resolve`."""
 
-    def settle(self) -> None:
+    def resolve(self) -> None:
         """Nothing of mixlayers may be called any more until a backward pass."""
         _resolve()
 
@@ -120,7 +118,7 @@ class PaddleAutograd(Autograd):
             found[key] = segment if known is None or segment.again else known
         return list(found.values())
 
-    def check_replayed(self, node: Any, mixed: Pass) -> None:
+    def after_backward(self, node: Any, check: Callable[..., None]) -> None:
         """A PyLayer tells nobody that its backward is over: it must be made to run a function again."""
         if not hasattr(node, "run_function"):
             refuse(
@@ -130,7 +128,7 @@ class PaddleAutograd(Autograd):
             )
 
     def tag(
-        self, tensors: Iterable[Tensor], carried: Pass, nodes: Sequence[Any], inputs: Iterable[Tensor]
+        self, tensors: Iterable[Tensor], carried: Any, nodes: Sequence[Any], inputs: Iterable[Tensor]
     ) -> bool:
         given = {id(x) for x in inputs}
         own = [
@@ -143,29 +141,25 @@ class PaddleAutograd(Autograd):
                 setattr(x, KEY, carried)
                 if nodes:
                     _later.append((ref(x), carried))
-        if nodes:
-            leave_untagged(carried)
+        carried.untagged |= bool(nodes)
         return bool(own)
 
-    def tagged(self, tensors: Iterable[Tensor]) -> list[Pass]:
+    def tagged(self, tensors: Iterable[Tensor]) -> list[Any]:
         _resolve()
-        found: list[Pass] = []
+        found: list[Any] = []
         heads = []
         for x in tensors:
             if (node := _node_of(x)) is not None:
                 heads.append(node)
             elif isinstance(x, Tensor) and x.stop_gradient and (carried := getattr(x, KEY, None)) is not None:
                 found.append(carried)
-        for node in _nodes(heads):
-            token = _TOKENS.get(node.node_ptr())
-            found += [] if token is None else token.passes
-        return found
+        return found + search(heads, _look)[0]
 
     def derives_from(self, tensors: Iterable[Tensor], parameters: Sequence[Any]) -> bool:
         """A PyLayer's node tells nothing of the parameters inside."""
         wanted = {node.node_ptr() for parameter in parameters if (node := _grad_fn(parameter)) is not None}
         heads = [node for x in tensors if (node := _node_of(x)) is not None]
-        untold = (node for node in _nodes(heads) if node.node_ptr() not in _TOKENS)
+        untold = (node for node in search(heads, _look)[1] if node.node_ptr() not in _TOKENS)
         return any(node.node_ptr() in wanted or "PyLayer" in node.name() for node in untold)
 
 
@@ -205,7 +199,7 @@ def _leaked() -> int:
     return sys.getrefcount(y.grad_fn) - 1
 
 
-def _carry(x: Tensor, node: Any, carried: Pass) -> None:
+def _carry(x: Tensor, node: Any, carried: Any) -> None:
     token = _TOKENS.get(node.node_ptr())
     if token is None:
         token = Token()
@@ -231,8 +225,9 @@ def _resolve() -> None:
     _later[:] = waiting
 
 
-def _nodes(heads: Iterable[Any]) -> Iterator[Any]:
-    return walk(heads, lambda node: node.next_functions, lambda node: node.node_ptr() in _TOKENS)
+def _look(node: Any) -> tuple[Any, Any]:
+    token = _TOKENS.get(node.node_ptr())
+    return None if token is None else token.passes, [(each, 0) for each in node.next_functions]
 
 
 def _segments_on_stack() -> Iterator[Segment]:

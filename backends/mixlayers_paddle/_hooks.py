@@ -6,18 +6,15 @@ Paddle's own handles hold weak references, which cannot be copied: a hook rememb
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import paddle
 from paddle import nn
 from paddle.nn.layer.layers import HookRemoveHelper
 
 from mixlayers._core.model.mixer import check_signature, check_unwrapped
-
-if TYPE_CHECKING:
-    from mixlayers_paddle._mixer import Mixer
-
+from mixlayers_paddle._autograd import AUTOGRAD
+from mixlayers_paddle._static_mixer import StaticMixer
 
 _STACKED = nn.layer.rnn.RNNBase
 _RECURRENT = (_STACKED, nn.RNN, nn.BiRNN)
@@ -26,7 +23,7 @@ _RECURRENT = (_STACKED, nn.RNN, nn.BiRNN)
 class Hook:
     """A hook with its number in the layer's dictionaries."""
 
-    mixer: Mixer
+    mixer: StaticMixer
     number: int
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -38,7 +35,7 @@ class Hook:
 class Enter(Hook):
     """Before the model's forward: draw the plan, take the target, mix the input."""
 
-    def __init__(self, model: nn.Layer, mixer: Mixer) -> None:
+    def __init__(self, model: nn.Layer, mixer: StaticMixer) -> None:
         self.mixer = mixer
         self.number = model.register_forward_pre_hook(self, with_kwargs=True)._hook_id
 
@@ -51,7 +48,7 @@ class Enter(Hook):
 class Leave(Hook):
     """After the model's forward: hand out the target."""
 
-    def __init__(self, model: nn.Layer, mixer: Mixer) -> None:
+    def __init__(self, model: nn.Layer, mixer: StaticMixer) -> None:
         self.mixer = mixer
         self.number = model.register_forward_post_hook(self, with_kwargs=True)._hook_id
 
@@ -62,7 +59,7 @@ class Leave(Hook):
 class Close(Hook):
     """After that, also where something raised."""
 
-    def __init__(self, model: nn.Layer, mixer: Mixer) -> None:
+    def __init__(self, model: nn.Layer, mixer: StaticMixer) -> None:
         self.mixer = mixer
         self.number = model.register_forward_post_hook(self, always_call=True)._hook_id
 
@@ -73,41 +70,41 @@ class Close(Hook):
 class Place(Hook):
     """After a candidate layer's forward: mix its output if the plan says so."""
 
-    def __init__(self, layer: nn.Layer, mixer: Mixer, name: str) -> None:
+    def __init__(self, layer: nn.Layer, mixer: StaticMixer, name: str) -> None:
         self.mixer, self.name = mixer, name
         self.number = layer.register_forward_post_hook(self)._hook_id
 
     def __call__(self, layer: nn.Layer, args: Any, output: Any) -> Any:
         if not paddle.in_dynamic_mode():
             return self.mixer.trace(self.name, output)
-        acting = self.mixer.acting_at(self.name)
-        if acting.mixed is None:
+        current = self.mixer.current_plan_at(self.name)
+        if current.mixed is None:
             return None
-        return joined(layer, self.mixer._mix_at(acting, parts_of(layer, output, self.mixer.batch_dim)))
+        return joined(layer, self.mixer._mix_at(current, parts_of(layer, output, self.mixer.batch_dim)))
 
 
 class Masked(Hook):
     """Before the forward of a layer that takes a padding mask: the mask that fits the mixed features."""
 
-    def __init__(self, layer: nn.Layer, mixer: Mixer, name: str, places: Mapping[str, int]) -> None:
-        self.mixer, self.name, self.places = mixer, name, places
+    def __init__(self, layer: nn.Layer, mixer: StaticMixer, name: str) -> None:
+        self.mixer, self.name = mixer, name
         self.number = layer.register_forward_pre_hook(self, with_kwargs=True)._hook_id
 
     def __call__(self, layer: nn.Layer, args: Any, kwargs: Any = None) -> Any:
         if kwargs is None:  # paddle.jit.save calls hooks by itself, in the older way
             return None
-        return self.mixer._padding.before(self.name, self.places, args, kwargs)
+        return self.mixer._enter_masked(self.name, args, kwargs)
 
 
 class Unmasked(Hook):
     """After that forward."""
 
-    def __init__(self, layer: nn.Layer, mixer: Mixer, name: str) -> None:
+    def __init__(self, layer: nn.Layer, mixer: StaticMixer, name: str) -> None:
         self.mixer, self.name = mixer, name
         self.number = layer.register_forward_post_hook(self)._hook_id
 
     def __call__(self, layer: nn.Layer, args: Any, output: Any) -> None:
-        self.mixer._padding.after(self.name)
+        self.mixer._leave_masked(self.name)
 
 
 def parts_of(layer: nn.Layer, output: Any, batch_dim: int) -> list[tuple[Any, int]]:
@@ -124,14 +121,14 @@ def joined(layer: nn.Layer, parts: list[Any]) -> Any:
     return tuple(parts) if isinstance(layer, _RECURRENT) else parts[0]
 
 
-def find_mixer(model: nn.Layer) -> Mixer | None:
+def find_mixer(model: nn.Layer) -> StaticMixer | None:
     """The mixer whose hooks are on this layer itself."""
     return next((hook.mixer for hook in model._forward_pre_hooks.values() if isinstance(hook, Enter)), None)
 
 
-def remove_hooks(model: nn.Layer, mixer: Mixer) -> None:
+def remove_hooks(model: nn.Layer, mixer: StaticMixer) -> None:
     """Take all hooks of the mixer off the model."""
-    mixer.autograd.settle()
+    AUTOGRAD.resolve()
     mixer._session.attached = False
     for layer in model.sublayers(include_self=True):
         hooks = {**layer._forward_pre_hooks, **layer._forward_post_hooks}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import CodeType, FrameType
 from typing import Any
 
@@ -20,9 +20,7 @@ from torch.autograd.function import FunctionCtx
 from torch.utils.checkpoint import CheckpointFunction
 
 from mixlayers._core.errors import MixingError
-from mixlayers._core.model.autograd import Arriving, Autograd, Backward, Segment, walk
-from mixlayers._core.model.passes import Pass
-from mixlayers._core.model.recompute import Replayed
+from mixlayers._core.model.autograd import Arriving, Autograd, Backward, Segment, search
 
 KEY = "mixlayers"
 """Where a node's metadata, a storage or a segment keeps what mixers leave with it."""
@@ -110,7 +108,7 @@ class TorchAutograd(Autograd):
     def watch(self, x: Tensor, mixed: Arriving) -> None:
         x.register_hook(Arrival(mixed))
 
-    def watch_node(self, node: Any, mixed: Pass) -> None:
+    def watch_node(self, node: Any, mixed: Arriving) -> None:
         node.register_prehook(Arrival(mixed))
 
     def backward(self, parameters: Sequence[Any]) -> Backward:
@@ -145,11 +143,11 @@ class TorchAutograd(Autograd):
             return [hooked, *found.values()]
         return list(found.values())
 
-    def check_replayed(self, node: Any, mixed: Pass) -> None:
-        node.register_hook(Replayed(mixed))
+    def after_backward(self, node: Any, check: Callable[..., None]) -> None:
+        node.register_hook(check)
 
     def tag(
-        self, tensors: Iterable[Tensor], carried: Pass, nodes: Sequence[Any], inputs: Iterable[Tensor]
+        self, tensors: Iterable[Tensor], carried: Any, nodes: Sequence[Any], inputs: Iterable[Tensor]
     ) -> bool:
         given = list(inputs)
         theirs = {_storage(x) for x in given}
@@ -169,27 +167,25 @@ class TorchAutograd(Autograd):
                 memory.mixlayers = carried
         return found
 
-    def tagged(self, tensors: Iterable[Tensor]) -> list[Pass]:
-        found: list[Pass] = []
+    def tagged(self, tensors: Iterable[Tensor]) -> list[Any]:
+        kept: list[Any] = []
         heads = []
         for x in tensors:
             if x.grad_fn is not None:
                 heads.append(x.grad_fn)
             else:
-                found += _kept(x)
-        leaves = []
-        for node in _nodes(heads):
-            found += node.metadata.get(KEY, ())
-            leaves += [node.variable] if hasattr(node, "variable") else []
-        if not found:  # perhaps a leaf is what a forward returned, detached
-            for x in leaves:
-                found += _kept(x)
-        return found
+                kept += _kept(x)
+        found, _, leaves = search(heads, _look, _Leaf) if heads else ([], (), ())
+        if not (found or kept):  # perhaps a leaf is what a forward returned, detached
+            for node in leaves:
+                x = node.variable
+                kept += [] if type(x) is nn.Parameter else _kept(x)
+        return kept + found
 
     def derives_from(self, tensors: Iterable[Tensor], parameters: Sequence[Any]) -> bool:
         wanted = {id(parameter) for parameter in parameters}
         heads = [x.grad_fn for x in tensors if x.grad_fn is not None]
-        return any(id(getattr(node, "variable", None)) in wanted for node in _nodes(heads))
+        return any(id(node.variable) in wanted for node in search(heads, _look, _Leaf)[2])
 
 
 AUTOGRAD = TorchAutograd()
@@ -211,19 +207,21 @@ def _eagerly(f: Any, *args: Any) -> Any:
     return f(*args)
 
 
-def _nodes(heads: Iterable[Any]) -> Iterator[Any]:
-    return walk(
-        heads, lambda node: [before for before, _ in node.next_functions], lambda node: KEY in node.metadata
-    )
+_Leaf: Any = type(graph.get_gradient_edge(torch.ones((), requires_grad=True)).node)
+"""What accumulates the gradient of a tensor that nothing in the graph made."""
 
 
-def _carry(node: Any, carried: Pass) -> None:
+def _look(node: Any) -> tuple[Any, Any]:
+    return node.metadata.get(KEY), node.next_functions
+
+
+def _carry(node: Any, carried: Any) -> None:
     passes = node.metadata.setdefault(KEY, [])
     if all(known is not carried for known in passes):
         passes.append(carried)
 
 
-def _kept(x: Tensor) -> list[Pass]:
+def _kept(x: Tensor) -> list[Any]:
     """The pass that a tensor's memory carries."""
     carried = getattr(_storage(x), KEY, None)
     return [] if carried is None else [carried]

@@ -5,8 +5,7 @@ Instances of module-level classes, not closures, so that a deepcopied or pickled
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,16 +13,13 @@ from torch._compile import _disable_dynamo
 from torch.nn.utils.rnn import PackedSequence
 
 from mixlayers._core.model.mixer import check_signature, check_unwrapped
-from mixlayers_torch._traced import mix_traced
-
-if TYPE_CHECKING:
-    from mixlayers_torch._mixer import Mixer
+from mixlayers_torch._traced import TracedMixer, mix_traced
 
 
 class Hook:
     """What is attached to a module."""
 
-    mixer: Mixer
+    mixer: TracedMixer
 
     @property
     def __name__(self) -> str:  # of instances: torch.jit.script asks for it
@@ -36,7 +32,7 @@ class Hook:
 class Enter(Hook):
     """Before the model's forward: draw the plan, take the target, mix the input."""
 
-    def __init__(self, model: nn.Module, mixer: Mixer) -> None:
+    def __init__(self, model: nn.Module, mixer: TracedMixer) -> None:
         self.mixer = mixer
         self.handle = model.register_forward_pre_hook(self, with_kwargs=True)
 
@@ -49,7 +45,7 @@ class Enter(Hook):
 class Leave(Hook):
     """After the model's forward: hand out the target."""
 
-    def __init__(self, model: nn.Module, mixer: Mixer) -> None:
+    def __init__(self, model: nn.Module, mixer: TracedMixer) -> None:
         self.mixer = mixer
         self.handle = model.register_forward_hook(self, with_kwargs=True)
 
@@ -62,7 +58,7 @@ class Leave(Hook):
 class Close(Hook):
     """After that, also where something raised."""
 
-    def __init__(self, model: nn.Module, mixer: Mixer) -> None:
+    def __init__(self, model: nn.Module, mixer: TracedMixer) -> None:
         self.mixer = mixer
         self.handle = model.register_forward_hook(self, always_call=True)
 
@@ -75,7 +71,7 @@ class Close(Hook):
 class Place(Hook):
     """After a candidate layer's forward: mix its output if the plan says so."""
 
-    def __init__(self, layer: nn.Module, mixer: Mixer, name: str) -> None:
+    def __init__(self, layer: nn.Module, mixer: TracedMixer, name: str) -> None:
         self.mixer, self.name = mixer, name
         self.handle = layer.register_forward_hook(self)
 
@@ -90,36 +86,36 @@ class Place(Hook):
         return self._mix(layer, output)
 
     def _mix(self, layer: nn.Module, output: Any) -> Any:
-        acting = self.mixer.acting_at(self.name)
-        if acting.mixed is None:
+        current = self.mixer.current_plan_at(self.name)
+        if current.mixed is None:
             return None
-        return joined(layer, self.mixer._mix_at(acting, parts_of(layer, output, self.mixer.batch_dim)))
+        return joined(layer, self.mixer._mix_at(current, parts_of(layer, output, self.mixer.batch_dim)))
 
 
 class Masked(Hook):
     """Before the forward of a module that takes a padding mask: the mask that fits the mixed features."""
 
-    def __init__(self, layer: nn.Module, mixer: Mixer, name: str, places: Mapping[str, int]) -> None:
-        self.mixer, self.name, self.places = mixer, name, places
+    def __init__(self, layer: nn.Module, mixer: TracedMixer, name: str) -> None:
+        self.mixer, self.name = mixer, name
         self.handle = layer.register_forward_pre_hook(self, with_kwargs=True)
 
     def __call__(self, layer: nn.Module, args: Any, kwargs: Any) -> Any:
         if torch.compiler.is_dynamo_compiling():
-            return eagerly(self.mixer._padding.before, self.name, self.places, args, kwargs)
-        return self.mixer._padding.before(self.name, self.places, args, kwargs)
+            return eagerly(self.mixer._enter_masked, self.name, args, kwargs)
+        return self.mixer._enter_masked(self.name, args, kwargs)
 
 
 class Unmasked(Hook):
     """After that forward."""
 
-    def __init__(self, layer: nn.Module, mixer: Mixer, name: str) -> None:
+    def __init__(self, layer: nn.Module, mixer: TracedMixer, name: str) -> None:
         self.mixer, self.name = mixer, name
         self.handle = layer.register_forward_hook(self)
 
     def __call__(self, layer: nn.Module, args: Any, output: Any) -> None:
         if torch.compiler.is_dynamo_compiling():
-            return eagerly(self.mixer._padding.after, self.name)
-        return self.mixer._padding.after(self.name)
+            return eagerly(self.mixer._leave_masked, self.name)
+        return self.mixer._leave_masked(self.name)
 
 
 def parts_of(layer: nn.Module, output: Any, batch_dim: int) -> list[tuple[Any, int]]:
@@ -156,13 +152,13 @@ def original(model: nn.Module) -> nn.Module:
     return getattr(model, "_orig_mod", model)
 
 
-def find_mixer(model: nn.Module) -> Mixer | None:
+def find_mixer(model: nn.Module) -> TracedMixer | None:
     """The mixer whose hooks are on this module itself."""
     hooks = [*model._forward_pre_hooks.values(), *original(model)._forward_pre_hooks.values()]
     return next((hook.mixer for hook in hooks if isinstance(hook, Enter)), None)
 
 
-def remove_hooks(model: nn.Module, mixer: Mixer) -> None:
+def remove_hooks(model: nn.Module, mixer: TracedMixer) -> None:
     """Take all hooks of the mixer off the model."""
     mixer._session.attached = False
     for module in model.modules():

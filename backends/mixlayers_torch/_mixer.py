@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import torch
@@ -14,7 +14,7 @@ from mixlayers._core.audit.trial import Trial
 from mixlayers._core.errors import refuse
 from mixlayers._core.labels.target import MixedTarget
 from mixlayers._core.model.mixer import BaseMixer
-from mixlayers._core.model.passes import Pass, running
+from mixlayers._core.model.passes import Call, Pass, running
 from mixlayers._core.plan.plan import MixPlan
 from mixlayers_torch._agree import largest_over_processes
 from mixlayers_torch._audit import put_on_trial
@@ -33,17 +33,14 @@ from mixlayers_torch._hooks import (
     original,
 )
 from mixlayers_torch._stage import TorchStage
-from mixlayers_torch._traced import STALE, Retrace, Traced, forget_graphs
+from mixlayers_torch._traced import STALE, Retrace, Traced, TracedMixer, forget_graphs
 
 
-class Mixer(BaseMixer[nn.Module]):
+class Mixer(TracedMixer):
     __doc__ = BaseMixer.__doc__
 
     framework = TORCH
     autograd = AUTOGRAD
-
-    traced: Traced | None = None
-    """What the running forward does, for graphs of torch.compile to look at."""
 
     def _attach(self, model: nn.Module, places: tuple[str, ...] | None) -> None:
         super()._attach(model, places)
@@ -53,8 +50,8 @@ class Mixer(BaseMixer[nn.Module]):
     def _enter(self, model: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
         args, kwargs = super()._enter(model, args, kwargs)
         if "torch._dynamo" in sys.modules:  # else nothing is compiled
-            called = running(self._session)
-            self.traced = Traced.of(self, None if called is None else called.plan)
+            call = running(self._session)
+            self.traced = Traced.of(self, None if call is None else call.mixed.plan)
         return args, kwargs
 
     def target_for(self, target: Any, output: Any = None) -> MixedTarget:
@@ -63,11 +60,11 @@ class Mixer(BaseMixer[nn.Module]):
             return found
         return super().target_for(target, output)
 
-    def _watch(self, output: Any, mixed: Pass, carried: bool) -> None:
-        super()._watch(output, mixed, carried)
+    def _watch(self, output: Any, call: Call, carried: bool) -> None:
+        super()._watch(output, call, carried)
         if "torch._dynamo" in sys.modules:
             for x in filter(AUTOGRAD.wants_gradient, TORCH.tensors([output])):
-                x.register_hook(Retrace(self, mixed.plan))
+                x.register_hook(Retrace(self, call.mixed.plan))
 
     def _not_run_hint(self) -> str:
         return STALE if "torch._dynamo" in sys.modules else ""
@@ -92,9 +89,11 @@ class Mixer(BaseMixer[nn.Module]):
             _refuse_packed(f"at {plan.place!r}")
         return super()._mix(tree, plan, mixed, batch_dim)
 
-    def _draw(self, called: Pass, model: nn.Module, args: Any, kwargs: Any, given: tuple[Any] | None) -> None:
+    def _draw(
+        self, mixed: Pass, model: nn.Module, args: Any, kwargs: Any, target: MixedTarget | None
+    ) -> None:
         try:
-            super()._draw(called, model, args, kwargs, given)
+            super()._draw(mixed, model, args, kwargs, target)
         except ValueError:
             if holds_packed((args, kwargs)):
                 _refuse_packed("as the model's input")
@@ -108,8 +107,8 @@ class Mixer(BaseMixer[nn.Module]):
     def _hook_layer(self, layer: nn.Module, name: str) -> None:
         Place(layer, self, name)
 
-    def _hook_mask(self, layer: nn.Module, name: str, places: Mapping[str, int]) -> None:
-        Masked(layer, self, name, places)
+    def _hook_mask(self, layer: nn.Module, name: str) -> None:
+        Masked(layer, self, name)
         Unmasked(layer, self, name)
 
     def _audit(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trial:

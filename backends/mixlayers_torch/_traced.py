@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -18,17 +18,25 @@ from torch import Tensor, nn
 from torch._compile import _disable_dynamo
 
 from mixlayers._core.errors import MixingError
+from mixlayers._core.model.mixer import BaseMixer
 from mixlayers._core.plan.plan import INPUT, Blend, MixPlan
-
-if TYPE_CHECKING:
-    from mixlayers_torch._mixer import Mixer
 
 STALE = (
     "; if torch.compile also runs a model of the same classes that is not wrapped, whose graphs it takes for this "
     "one's, set torch._dynamo.config.skip_nnmodule_hook_guards = False before compiling"
 )
 
-_mixers: WeakValueDictionary[str, Mixer] = WeakValueDictionary()
+_mixers: WeakValueDictionary[str, TracedMixer] = WeakValueDictionary()
+
+
+class TracedMixer(BaseMixer[nn.Module]):
+    """A mixer that graphs ask.
+
+    Attributes:
+        traced: What the running forward does, for graphs of torch.compile to look at.
+    """
+
+    traced: Traced | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,7 @@ class Traced:
     eager: bool = False
 
     @classmethod
-    def of(cls, mixer: Mixer, plan: MixPlan | None) -> Traced | None:
+    def of(cls, mixer: TracedMixer, plan: MixPlan | None) -> Traced | None:
         """The graph for a plan; None: the one in which nothing is mixed."""
         if plan is None or set(plan.places) <= {INPUT}:
             return None
@@ -100,8 +108,7 @@ def decide(feature: Tensor, mixer: str, place: str, masked: bool) -> list[Tensor
     """
     own = _mixers[mixer]
     own.framework.check_mixing()
-    acting = own.acting_at(place)
-    mixed = acting.mixed
+    mixed, call, segments, _ = own.current_plan_at(place)
     plan = None if mixed is None else mixed.plan
     if mixed is None or plan is None:  # another place of the group is mixed
         perm = torch.arange(len(feature), device=feature.device)
@@ -118,20 +125,20 @@ def decide(feature: Tensor, mixer: str, place: str, masked: bool) -> list[Tensor
     how = plan.blend(feature.shape, own.channel_dim)
     if not isinstance(how, Blend):
         raise MixingError(f"{plan.method} is not for graphs: it is done outside of them.")
-    if not acting.again:
-        mixed.fire(place, [(how.s, tuple(feature.shape))])
-    checkpoints = [segment for segment in acting.segments if not _compiled(segment.node)]
-    if acting.again or mixed.of is not None:
-        mixed.origin.replays += 1
+    if call is not None:
+        call.mark_mixed(place, [(how.s, tuple(feature.shape))])
+    checkpoints = [segment for segment in segments if not _compiled(segment.node)]
+    if call is None or call.again is not None:
+        mixed.replays += 1
     elif checkpoints:
-        own._follow(mixed, checkpoints)
+        own._follow(call, checkpoints)
     precise = np.float64 if _precise(feature) is torch.float64 else np.float32
     keep = np.broadcast_to(np.asarray(how.lam, precise), (plan.batch_size,))
     where = np.ones((1,) * feature.ndim, dtype=bool)
     if how.mask is not None:
         where = np.broadcast_to(how.mask, (1, *feature.shape[1:]))
     shares = [how.s] if isinstance(how.s, np.ndarray) else []
-    perm, inverted, *_, keep_there, where_there = own._partners(mixed).beside(
+    perm, inverted, *_, keep_there, where_there = mixed.partners_of(own.framework).beside(
         feature.device, shares, once=[keep, where]
     )
     # fresh ones: a graph may write on what it is given
@@ -150,7 +157,7 @@ class Retrace:
     notices that it was not the same.
     """
 
-    def __init__(self, mixer: Mixer, plan: MixPlan | None) -> None:
+    def __init__(self, mixer: TracedMixer, plan: MixPlan | None) -> None:
         self.mixer, self.plan = mixer, plan
 
     @_disable_dynamo

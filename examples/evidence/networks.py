@@ -15,7 +15,8 @@ from mixlayers import ManifoldMixup, Method
 from mixlayers.cli.data import DataSet, Split, load, split
 from mixlayers.cli.methods import HIDDEN, METHODS
 from mixlayers.cli.network import initial_weights
-from mixlayers.cli.torch_side import SmallResNet
+from mixlayers.cli.score import measured
+from mixlayers.cli.torch_side import SmallResNet, predict
 from mixlayers.cli.train import Batches, one_cycle
 from mixlayers.torch import cross_entropy, unwrap, wrap
 
@@ -30,7 +31,7 @@ def trained(
     Equal seeds start all methods from the same weights and show them the same batches. If the environment has
     EVIDENCE_NETWORKS, a folder, trained networks are kept there for the next study that asks for the same.
     """
-    network = SmallResNet(WIDTH)
+    network = SmallResNet(WIDTH, channels=data.channels)
     key = f"{method!r} {layers} {data.name} {len(rows.train)} {seed} {steps} {fingerprint()}"
     kept = (
         Path(os.environ.get("EVIDENCE_NETWORKS", "")) / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.pt"
@@ -38,7 +39,8 @@ def trained(
     if "EVIDENCE_NETWORKS" in os.environ and kept.exists():
         network.load_state_dict(torch.load(kept))
         return network.eval()
-    start = {name: torch.from_numpy(value) for name, value in initial_weights(seed, WIDTH).items()}
+    weights = initial_weights(seed, WIDTH, channels=data.channels)
+    start = {name: torch.from_numpy(value) for name, value in weights.items()}
     network.load_state_dict(start, strict=False)  # norms start as they are
     if method is not None:
         wrap(network, method, layers=layers, seed=seed)
@@ -57,6 +59,14 @@ def trained(
     if "EVIDENCE_NETWORKS" in os.environ:
         torch.save(network.state_dict(), kept)
     return network.eval()
+
+
+def scored(network: SmallResNet, data: DataSet, rows: Split) -> dict[str, float]:
+    """Accuracy, likelihood and calibration on the test images, the temperature fitted on the validation images."""
+    chances, validation = (
+        predict(network, torch.from_numpy(data.take(part))) for part in (rows.test, rows.validation)
+    )
+    return measured(chances, data.labels[rows.test], validation, data.labels[rows.validation])
 
 
 @cache

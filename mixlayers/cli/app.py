@@ -35,7 +35,7 @@ def options(
 
 @app.command()
 def demo(
-    data: Annotated[str, typer.Option(help="mnist5k, digits or fashion.")] = "mnist5k",
+    data: Annotated[str, typer.Option(help="mnist5k, digits, fashion or cifar10:PATH.")] = "mnist5k",
     labels_per_class: Annotated[int, typer.Option(min=1, help="Training images of each class.")] = 10,
     epochs: Annotated[
         int | None,
@@ -50,8 +50,9 @@ def demo(
     methods: Annotated[
         str | None,
         typer.Option(
-            help="Some of plain, mixup, cutmix, manifold, patchup-hard, patchup-soft, separated by commas. "
-            "Default: all.",
+            help="Names separated by commas, or all. By default plain, mixup, cutmix, manifold, patchup-hard, "
+            "patchup-soft; there are also fmix, hmix, gmix, resizemix, specmix, remix, noisy, align, moex, mixstyle, "
+            "dsu, padain and dropblock.",
             show_default=False,
         ),
     ] = None,
@@ -67,11 +68,12 @@ def demo(
             min=1, help="Runs at a time. By default one per processor core, at most 8.", show_default=False
         ),
     ] = None,
-    framework: Annotated[str, typer.Option(help="torch, paddle or chainer.")] = "torch",
+    framework: Annotated[str, typer.Option(help="torch, paddle, chainer or jax.")] = "torch",
 ) -> None:
     """Train a small network on few labels with each method, and compare.
 
-    The data come with installed packages; nothing is downloaded.
+    The data come with installed packages, but for CIFAR-10, which you have: its python batches, an image folder or one
+    packed file. Nothing is downloaded.
     Ends with a table; results.json and pictures stay in the output folder.
     """
     from mixlayers.cli.demo import Choices, run_demo

@@ -14,9 +14,8 @@ from mixlayers.chainer import (
     mix,
     wrap,
 )  # before chainer, which it helps to be imported
-from mixlayers.cli.data import Images, Labels
+from mixlayers.cli.data import Images, Labels, Probabilities
 from mixlayers.cli.network import WIDTH, Weights
-from mixlayers.cli.score import Probabilities
 
 import chainer  # isort: skip
 import chainer.functions as F
@@ -52,16 +51,18 @@ class Block(Chain):  # type: ignore[misc]
 
 
 class SmallResNet(Chain):  # type: ignore[misc]
-    """Pictures (N, 1, 28, 28) to logits (N, classes).
+    """Pictures (N, channels, H, W) to logits (N, classes).
 
-    The stages give 14x14, 14x14 and 7x7 maps, of `width`, `2 * width` and `4 * width` channels.
+    The stages give maps of a half, a half and a quarter of the sides, of `width`, `2 * width` and `4 * width` channels.
     """
 
-    def __init__(self, width: int = WIDTH, classes: int = 10) -> None:
+    def __init__(self, width: int = WIDTH, classes: int = 10, channels: int = 1) -> None:
         super().__init__()
         with self.init_scope():
             self.stem = Sequential(
-                L.Convolution2D(1, width, 5, 2, 2, nobias=True), L.BatchNormalization(width, eps=1e-5), F.relu
+                L.Convolution2D(channels, width, 5, 2, 2, nobias=True),
+                L.BatchNormalization(width, eps=1e-5),
+                F.relu,
             )
             self.layer1 = Block(width, width, 1)
             self.layer2 = Block(width, 2 * width, 1)
@@ -80,7 +81,7 @@ class SmallResNet(Chain):  # type: ignore[misc]
 
 class Learner:
     def __init__(self, weights: Weights) -> None:
-        self.network = SmallResNet()
+        self.network = SmallResNet(channels=weights["stem.0.weight"].shape[1])
         parameters = dict(self.network.namedparams())
         for name, value in weights.items():  # norms start as they are
             path = name.replace(".", "/").replace("weight", "W").replace("bias", "b")
@@ -137,7 +138,7 @@ def mix_input(images: Images, labels: Labels, method: Method, step: int) -> tupl
 
 
 def hidden(state: Weights, images: Images, labels: Labels, method: Method | None, step: int) -> Images:
-    network, seen = SmallResNet(), _Seen()
+    network, seen = SmallResNet(channels=images.shape[1]), _Seen()
     NpzDeserializer(state).load(network)
     if method is not None:
         wrap(network, method, layers=["layer1"])

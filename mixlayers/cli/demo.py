@@ -10,7 +10,7 @@ from typing import Any, Final
 from rich.console import Console
 
 from mixlayers._core.install import extra
-from mixlayers.cli.data import SOURCES, DataSet, Split, load, split
+from mixlayers.cli.data import DataSet, Split, check_name, load, split
 from mixlayers.cli.methods import METHODS, chosen_methods
 from mixlayers.cli.progress import Watcher
 from mixlayers.cli.results import FILE, Results, prepare_folder
@@ -59,8 +59,7 @@ class Choices:
         """
         if framework not in FRAMEWORKS:
             raise Stop(f"--framework knows {', '.join(FRAMEWORKS)}; got {framework!r}.", WRONG_USE)
-        if data not in SOURCES:
-            raise Stop(f"--data knows {', '.join(SOURCES)}; got {data!r}.", WRONG_USE)
+        check_name(data)
         names = chosen_methods(methods)
         if find_spec(framework) is None:
             raise Stop(f"The demo trains with {framework}, which is not installed: {extra(framework)}")
@@ -117,7 +116,10 @@ def run_demo(choices: Choices) -> None:
             "quick": choices.quick,
             "framework": choices.framework,
             "workers": workers,
-            "recipe": dict(RECIPE),
+            "recipe": {
+                **RECIPE,
+                "augmentation": f"{RECIPE['augmentation']}{', flips' if data.flips else ''}",
+            },
         },
         data=_describe(data, splits[0]),
         planned=len(jobs),

@@ -79,12 +79,12 @@ def draw_hidden(data: DataSet, rows: Split, weights: Mapping[str, Any], side: Si
         fontsize=13,
     )
     grid = figure.subplots(len(lines), 1 + _CHANNELS)
-    pictures = {"sample": images[0, 0], "partner": images[partner, 0]}
+    pictures = {"sample": images[0], "partner": images[partner]}
     for row, (title, maps, is_mask) in zip(grid, lines, strict=True):
         _bare(row[0])
         row[0].set_ylabel(title, fontsize=10, rotation=0, ha="right", va="center")
         if title in pictures:
-            row[0].imshow(pictures[title], cmap="gray", vmin=0.0, vmax=1.0)
+            _show(row[0], pictures[title])
         else:
             row[0].spines[:].set_visible(False)
         for axes, channel in zip(row[1:], liveliest, strict=True):
@@ -100,8 +100,8 @@ def draw_hidden(data: DataSet, rows: Split, weights: Mapping[str, Any], side: Si
 def _samples(data: DataSet, rows: Split) -> tuple[Images, Labels]:
     """One validation image of each of some classes."""
     labels = data.labels[rows.validation]
-    chosen = [rows.validation[labels == label][0] for label in (3, 7, 0, 5, 8, 2, 6, 4)]
-    return data.images[chosen], data.labels[chosen]
+    chosen = np.array([rows.validation[labels == label][0] for label in (3, 7, 0, 5, 8, 2, 6, 4)])
+    return data.take(chosen), data.labels[chosen]
 
 
 def _telling_step(
@@ -121,9 +121,14 @@ def _telling_step(
 def _strip(row: Sequence[Axes], title: str, images: Images, captions: Sequence[str]) -> None:
     for axes, image, caption in zip(row, images, captions, strict=True):
         _bare(axes)
-        axes.imshow(image[0], cmap="gray", vmin=0.0, vmax=1.0)
+        _show(axes, image)
         axes.set_xlabel(caption, fontsize=10)
     row[0].set_ylabel(title, fontsize=11)
+
+
+def _show(axes: Axes, image: Picture) -> None:
+    """A picture (1, H, W) in grey, or (3, H, W) in colour."""
+    axes.imshow(image[0] if len(image) == 1 else np.moveaxis(image, 0, 2), cmap="gray", vmin=0.0, vmax=1.0)
 
 
 def _bare(axes: Axes) -> None:

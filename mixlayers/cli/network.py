@@ -13,15 +13,16 @@ Weights = dict[str, npt.NDArray[Any]]
 WIDTH: Final = 16
 
 
-def initial_weights(seed: int, width: int = WIDTH, classes: int = 10) -> Weights:
+def initial_weights(seed: int, width: int = WIDTH, classes: int = 10, channels: int = 1) -> Weights:
     """What convolutions and the linear layer start with, float32, by names; uniform, as PyTorch draws them.
 
-    A residual network of three stages, for pictures (N, 1, 28, 28). `stem` is a 5x5 convolution of stride 2 (`stem.0`),
-    a norm (`stem.1`) and a ReLU. `layer1`, `layer2` and `layer3` are `conv1`, `bn1`, ReLU, `conv2`, `bn2`, the shortcut
-    added, ReLU; `shortcut` is a 1x1 convolution (`shortcut.0`) and a norm (`shortcut.1`), or nothing in `layer1`.
-    `layer3` has stride 2. `head` is linear, after a mean over space. Convolutions have no bias; norms start at 1 and 0.
+    A residual network of three stages, for pictures (N, channels, H, W). `stem` is a 5x5 convolution of stride 2
+    (`stem.0`), a norm (`stem.1`) and a ReLU. `layer1`, `layer2` and `layer3` are `conv1`, `bn1`, ReLU, `conv2`, `bn2`,
+    the shortcut added, ReLU; `shortcut` is a 1x1 convolution (`shortcut.0`) and a norm (`shortcut.1`), or nothing in
+    `layer1`. `layer3` has stride 2. `head` is linear, after a mean over space. Convolutions have no bias; norms start
+    at 1 and 0.
     """
-    shapes: dict[str, tuple[int, ...]] = {"stem.0.weight": (width, 1, 5, 5)}
+    shapes: dict[str, tuple[int, ...]] = {"stem.0.weight": (width, channels, 5, 5)}
     stages = ((width, width), (width, 2 * width), (2 * width, 4 * width))
     for number, (inputs, outputs) in enumerate(stages, start=1):
         shapes[f"layer{number}.conv1.weight"] = outputs, inputs, 3, 3

@@ -10,9 +10,8 @@ from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 from mixlayers import Method
-from mixlayers.cli.data import Images, Labels
+from mixlayers.cli.data import Images, Labels, Probabilities
 from mixlayers.cli.network import WIDTH, Weights
-from mixlayers.cli.score import Probabilities
 from mixlayers.paddle import cross_entropy, get_mixer, mix, wrap
 
 _CHUNK: Final = 500
@@ -39,15 +38,17 @@ class Block(nn.Layer):  # type: ignore[misc]
 
 
 class SmallResNet(nn.Layer):  # type: ignore[misc]
-    """Pictures (N, 1, 28, 28) to logits (N, classes).
+    """Pictures (N, channels, H, W) to logits (N, classes).
 
-    The stages give 14x14, 14x14 and 7x7 maps, of `width`, `2 * width` and `4 * width` channels.
+    The stages give maps of a half, a half and a quarter of the sides, of `width`, `2 * width` and `4 * width` channels.
     """
 
-    def __init__(self, width: int = WIDTH, classes: int = 10) -> None:
+    def __init__(self, width: int = WIDTH, classes: int = 10, channels: int = 1) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            nn.Conv2D(1, width, 5, stride=2, padding=2, bias_attr=False), nn.BatchNorm2D(width), nn.ReLU()
+            nn.Conv2D(channels, width, 5, stride=2, padding=2, bias_attr=False),
+            nn.BatchNorm2D(width),
+            nn.ReLU(),
         )
         self.layer1 = Block(width, width, 1)
         self.layer2 = Block(width, 2 * width, 1)
@@ -61,7 +62,7 @@ class SmallResNet(nn.Layer):  # type: ignore[misc]
 
 class Learner:
     def __init__(self, weights: Weights) -> None:
-        self.network = SmallResNet()
+        self.network = SmallResNet(channels=weights["stem.0.weight"].shape[1])
         parameters = dict(self.network.named_parameters())
         for (
             name,
@@ -126,7 +127,7 @@ def mix_input(images: Images, labels: Labels, method: Method, step: int) -> tupl
 
 
 def hidden(state: Weights, images: Images, labels: Labels, method: Method | None, step: int) -> Images:
-    network, x, y = SmallResNet(), paddle.to_tensor(images), paddle.to_tensor(labels)
+    network, x, y = SmallResNet(channels=images.shape[1]), paddle.to_tensor(images), paddle.to_tensor(labels)
     network.set_state_dict(state)
     if method is not None:
         wrap(network, method, layers=["layer1"])

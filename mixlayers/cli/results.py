@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from mixlayers import __version__
+from mixlayers.cli.paired import Paired, paired
 from mixlayers.cli.stop import Stop, cause
 
 if TYPE_CHECKING:
@@ -23,7 +24,11 @@ if TYPE_CHECKING:
 FILE: Final = "results.json"
 PREVIOUS: Final = "results.previous.json"
 MEASURES: Final = ("accuracy", "nll", "ece", "fgsm_accuracy")
-SMALLER_IS_BETTER: Final = ("nll", "ece")
+SCALED: Final = ("scaled_nll", "scaled_ece")
+"""After the logits were divided by the temperature."""
+SMALLER_IS_BETTER: Final = ("nll", "ece", *SCALED)
+PLAIN: Final = "plain"
+"""The method that others are compared with."""
 
 
 @dataclass
@@ -64,6 +69,10 @@ class Results:
             "versions": versions(),
             "seconds": round(time.perf_counter() - self.started, 3),
             "summary": {name: summary(self.of(name)) for name in self.methods},
+            "beside_plain": {
+                name: {measure: asdict(gap) for measure, gap in gaps.items()}
+                for name, gaps in beside_plain(self).items()
+            },
             "runs": [asdict(run) for run in self.runs],
             "pictures": self.pictures,
         }
@@ -76,11 +85,16 @@ class Results:
         """
         path = folder / FILE
         try:
-            part = folder / f"{FILE}.part"
-            part.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-            os.replace(part, path)
+            write_whole(path, json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
         except OSError as error:
             raise Stop(f"The results cannot be written to {path} ({cause(error)}).") from error
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file in one piece: whoever reads it, or is stopped meanwhile, finds the old one or the new one."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
 
 
 def prepare_folder(folder: Path) -> None:
@@ -104,16 +118,36 @@ def prepare_folder(folder: Path) -> None:
 
 def summary(runs: Sequence[Run]) -> dict[str, dict[str, float | None]]:
     """Mean and standard deviation (of a sample; None for a single run) of every measure."""
-    values = {name: np.array([getattr(run, name) for run in runs]) for name in MEASURES}
+    values = {
+        name: np.array([getattr(run, name) for run in runs]) for name in (*MEASURES, "temperature", *SCALED)
+    }
     return {
         name: {"mean": float(v.mean()), "sd": float(v.std(ddof=1)) if len(v) > 1 else None}
         for name, v in values.items()
     }
 
 
+def beside_plain(results: Results) -> dict[str, dict[str, Paired]]:
+    """Each other method's differences to plain training, over the seeds that both have finished."""
+    plain = {run.seed: run for run in results.of(PLAIN)}
+    found = {}
+    for name in results.methods:
+        pairs = [(run, plain[run.seed]) for run in results.of(name) if run.seed in plain]
+        if name != PLAIN and pairs:
+            found[name] = {
+                measure: paired(
+                    [getattr(own, measure) for own, _ in pairs],
+                    [getattr(other, measure) for _, other in pairs],
+                    smaller_is_better=measure in SMALLER_IS_BETTER,
+                )
+                for measure in (*MEASURES, *SCALED)
+            }
+    return found
+
+
 def versions() -> dict[str, str | None]:
     """What the numbers were made with."""
-    packages = ("numpy", "torch", "paddlepaddle", "chainer", "mlxtend", "scikit-learn")
+    packages = ("numpy", "torch", "paddlepaddle", "chainer", "jax", "flax", "mlxtend", "scikit-learn")
     found: dict[str, str | None] = {"python": platform.python_version(), "mixlayers": __version__}
     for package in packages:
         try:

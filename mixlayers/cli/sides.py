@@ -9,11 +9,10 @@ from importlib import import_module
 from typing import Any, Final, Protocol, cast
 
 from mixlayers import Method
-from mixlayers.cli.data import Images, Labels
+from mixlayers.cli.data import Images, Labels, Probabilities
 from mixlayers.cli.network import Weights
-from mixlayers.cli.score import Probabilities
 
-FRAMEWORKS: Final = {"torch": "PyTorch", "paddle": "PaddlePaddle", "chainer": "Chainer"}
+FRAMEWORKS: Final = {"torch": "PyTorch", "paddle": "PaddlePaddle", "chainer": "Chainer", "jax": "JAX"}
 
 
 class Learner(Protocol):

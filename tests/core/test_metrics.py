@@ -1,9 +1,12 @@
-"""The calibration error against values worked out by hand."""
+"""The calibration error against values worked out by hand, the temperature against SciPy's search."""
 
 import numpy as np
 import pytest
+import scipy.optimize
+import scipy.special
 
 from mixlayers._core.labels.metrics import calibration_error
+from mixlayers._core.labels.temperature import LARGEST, SMALLEST, fit_temperature
 
 PROBABILITIES = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.45, 0.55]])
 LABELS = np.array([0, 1, 1, 1])  # the second prediction is wrong
@@ -30,3 +33,47 @@ def test_a_confidence_on_an_edge_belongs_to_the_bin_below() -> None:
 
 def test_ece_of_certain_and_right_predictions_is_zero() -> None:
     assert ece(np.eye(3), np.arange(3)) == 0.0
+
+
+def nll(temperature: float, scores: np.ndarray, labels: np.ndarray) -> float:
+    return float(
+        -scipy.special.log_softmax(scores / temperature, axis=1)[np.arange(len(labels)), labels].mean()
+    )
+
+
+@pytest.mark.parametrize("true", [0.03, 0.5, 1.0, 4.0, 60.0])
+@pytest.mark.parametrize("spread", [0.3, 3.0])
+def test_temperature_is_where_an_independent_search_ends(true: float, spread: float) -> None:
+    """Labels are drawn from softmax(logits): these, times any number, are mended by about that number."""
+    rng = np.random.default_rng(3)
+    logits = spread * rng.normal(size=(2000, 5))
+    labels = (scipy.special.softmax(logits, axis=1).cumsum(1) < rng.random((2000, 1))).sum(1)
+    scores = true * logits + rng.normal(size=(2000, 1))  # what all classes share does not count
+    found = fit_temperature(scores, labels)
+    searched = scipy.optimize.minimize_scalar(
+        lambda u: nll(np.exp(u), scores, labels), bounds=(np.log(SMALLEST), np.log(LARGEST)), method="bounded",
+        options={"xatol": 1e-9},
+    )  # fmt: skip
+    assert found == pytest.approx(np.exp(searched.x), rel=1e-5)
+    assert found == pytest.approx(true, rel=0.2)
+    assert nll(found, scores, labels) <= nll(1.0, scores, labels)
+
+
+def test_temperature_of_two_classes_by_hand() -> None:
+    """A margin of 2 logits, right in three of four: the best margin is log 3."""
+    scores = np.tile([2.0, 0.0], (4, 1))
+    assert fit_temperature(scores, np.array([0, 0, 0, 1])) == pytest.approx(2.0 / np.log(3.0), rel=1e-9)
+
+
+def test_temperature_without_a_best_one_is_the_end_of_its_range() -> None:
+    scores = np.array([[3.0, 0.0], [0.0, 1.0]])
+    assert fit_temperature(scores, np.array([0, 1])) == SMALLEST
+    assert fit_temperature(scores, np.array([1, 0])) == LARGEST
+
+
+def test_temperature_of_enormous_logits_is_found() -> None:
+    rng = np.random.default_rng(0)
+    scores = 1e4 * np.eye(3)[rng.integers(3, size=50)]
+    labels = np.where(rng.random(50) < 0.9, scores.argmax(1), (scores.argmax(1) + 1) % 3)
+    assert fit_temperature(scores, labels) == LARGEST  # 1e4 / log(2 * right / wrong) is beyond
+    assert 10.0 < fit_temperature(scores / 100.0, labels) < LARGEST

@@ -3,26 +3,17 @@
 import copy
 import gc
 import pickle
+import sys
 import threading
 import weakref
 
-import numpy as np
 import pytest
 
-from mixlayers import ManifoldMixup, MixedTarget, MixingError, Mixup
-from mixlayers._core.model.autograd import Backward, Segment
-from mixlayers._core.model.passes import Pass, State, causes, close_pass, open_pass, running
-from mixlayers._core.model.recompute import Note, Replayed, inside, note_call, note_loss, original, owner
+from mixlayers import ManifoldMixup, MixingError, Mixup
+from mixlayers._core.model.autograd import Backward
+from mixlayers._core.model.passes import causes, living, running
 from mixlayers._core.model.session import Session
-
-SHARES = [(0.25, (4, 3))]
-
-
-class Model:
-    """Something that a weak reference can be made to."""
-
-
-MODEL = Model()
+from tests.support.passes_made import MODEL, SHARES, call_of, clean, left, planned, session, use
 
 
 class Graph:
@@ -39,68 +30,56 @@ class Graph:
         return self.purpose
 
 
-def session(method=None):
-    made = Session(method or ManifoldMixup(), 0, lambda: 0)
-    made.places = ("layer",)
-    return made
-
-
-def planned(of=None):
-    """A pass that is to be mixed."""
-    mixed = Pass(of or session(), MODEL)
-    mixed.plan = mixed.session.draw(4)
-    mixed.target = MixedTarget(np.arange(4))
-    return mixed
-
-
-def left(of=None):
-    mixed = planned(of)
-    mixed.fire("layer", SHARES)
-    mixed.leave()
-    return mixed
-
-
-def segment(again=False, notebook=None, **options):
-    return Segment({} if notebook is None else notebook, again, **options)
-
-
 def test_the_way_of_a_mixed_forward():
-    mixed = planned()
-    assert mixed.state is State.OPEN and mixed.mixes
-    mixed.fire("layer", SHARES)
-    assert mixed.state is State.FIRED
-    mixed.leave()
-    assert mixed.state is State.LEFT and mixed.s == 0.25
-    mixed.target.used = True
-    assert mixed.state is State.USED
+    call = call_of(planned())
+    assert call.mixed.mixes and call.mixed.s is None and not call.mixed_already
+    call.mark_mixed("layer", SHARES)
+    assert call.mixed_already and call.mixed.s == 0.25 and call.mixed.shares == SHARES
+    call.check_mixed()
+    assert not call.mixed.used
+    use(call.mixed)
+    assert call.mixed.used
+
+
+def test_a_share_of_tokens_is_known_when_the_model_has_returned():
+    call = call_of(planned(session(by_tokens=True)))
+    call.mark_mixed("layer", SHARES)
+    assert call.mixed.s is None and call.mixed.shares == SHARES
 
 
 def test_a_place_is_mixed_once_and_must_be():
-    mixed = planned()
+    call = call_of(planned())
     with pytest.raises(MixingError, match=r"'layer' did not run in this forward.*; a hint"):
-        mixed.leave("; a hint")
+        call.check_mixed("; a hint")
     with pytest.raises(MixingError, match="no floating-point tensor with 4 samples"):
-        mixed.fire("layer", [])
-    mixed.fire("layer", SHARES)
+        call.mark_mixed("layer", [])
+    call.mark_mixed("layer", SHARES)
     with pytest.raises(MixingError, match="'layer' ran twice"):
-        mixed.fire("layer", SHARES)
-    mixed.leave()
+        call.mark_mixed("layer", SHARES)
+
+
+def test_a_forward_that_runs_again_mixes_once_more_and_leaves_its_pass_alone():
+    mixed = left()
+    again = call_of(clean(mixed.session))
+    again.begin_recompute(mixed)
+    again.mark_mixed("layer", [(0.5, (4, 3))])
+    assert again.mixed is mixed and mixed.s == 0.25 and mixed.shares == SHARES
     with pytest.raises(MixingError, match="'layer' ran twice"):
-        mixed.fire("layer", SHARES)
+        again.mark_mixed("layer", SHARES)
 
 
-def test_a_forward_that_is_not_to_be_mixed_only_leaves():
-    clean = Pass(session(), MODEL)
-    clean.leave()
-    clean.gradient_arrives(Graph(Backward.TRAINING))
-    assert clean.state is State.LEFT and not clean.mixes and clean.s == 0.0
+def test_a_forward_that_is_not_to_be_mixed_only_returns():
+    call = call_of(clean())
+    call.check_mixed()
+    call.mixed.gradient_arrives(Graph(Backward.TRAINING))
+    assert not call.mixed.mixes and call.mixed.s == 0.0
 
 
-def test_a_step_that_the_method_leaves_clean_need_not_fire():
-    clean = planned(session(Mixup(prob=1e-9)))
-    clean.leave()
-    clean.gradient_arrives(Graph(Backward.TRAINING))
-    assert not clean.mixes
+def test_a_step_that_the_method_leaves_clean_need_not_mix():
+    call = call_of(planned(session(Mixup(prob=1e-9))))
+    call.check_mixed()
+    call.mixed.gradient_arrives(Graph(Backward.TRAINING))
+    assert not call.mixed.mixes and call.mixed.s == 0.0
 
 
 @pytest.mark.parametrize("purpose", Backward)
@@ -111,56 +90,57 @@ def test_what_a_gradient_is_for_decides_when_the_target_must_be_used(purpose):
             mixed.gradient_arrives(Graph(purpose))
     else:
         mixed.gradient_arrives(Graph(purpose))
-    owed = mixed.session.owed
-    assert owed == ([mixed] if purpose is Backward.PARAMETERS else [])
-    mixed.target.used = True
+    assert mixed.session.expected == ([mixed] if purpose is Backward.PARAMETERS else [])
+    use(mixed)
     mixed.gradient_arrives(Graph(purpose))
-    mixed.session.settle()
+    mixed.session.check_expected()
 
 
-def test_what_is_owed_is_asked_for_once_and_in_its_own_thread():
+def test_a_use_that_is_expected_is_asked_for_once_and_in_its_own_thread():
     mixed = left()
-    mixed.session.owe(mixed)
-    mixed.session.owe(mixed)
+    mixed.session.expect_use(mixed)
+    mixed.session.expect_use(mixed)
     asked = []
 
     def elsewhere():
-        mixed.session.settle()
-        asked.extend(mixed.session.owed)
+        mixed.session.check_expected()
+        asked.extend(mixed.session.expected)
 
     thread = threading.Thread(target=elsewhere)
     thread.start()
     thread.join()
-    assert mixed.session.owed == asked == [mixed]
+    assert mixed.session.expected == asked == [mixed]
     with pytest.raises(MixingError, match="no loss used the mixed target"):
-        mixed.session.settle()
-    mixed.session.settle()
+        mixed.session.check_expected()
+    mixed.session.check_expected()
 
 
-def test_what_a_thread_owed_when_it_ended_is_asked_for_in_another():
+def test_what_is_expected_of_a_thread_that_ended_is_asked_for_in_another():
     found = []
 
     def train():
         found.append(left())
-        found[0].session.owe(found[0])
+        found[0].session.expect_use(found[0])
 
     thread = threading.Thread(target=train)
     thread.start()
     thread.join()
     with pytest.raises(MixingError, match="no loss used the mixed target"):
-        found[0].session.settle()
+        found[0].session.check_expected()
 
 
 def test_use_of_what_came_of_it_is_its_use():
     first, second = left(), left()
-    first.heirs.append(second)
-    second.target.used = True
-    assert first.used and first.state is State.USED
+    first.users.append(second)
+    assert not first.used
+    use(second)
+    assert first.used
 
 
 def test_a_recomputation_needs_its_hooks():
     mixed = left()
-    mixed.recomputed, mixed.target.used = True, True
+    mixed.recomputed = True
+    use(mixed)
     mixed.gradient_arrives(Graph(Backward.TRAINING))
     mixed.session.attached = False
     with pytest.raises(MixingError, match="unwrapped after a mixed forward"):
@@ -169,31 +149,45 @@ def test_a_recomputation_needs_its_hooks():
 
 def test_running_forwards_are_a_stack_of_each_thread():
     one, other = session(), session()
-    first, inner, foreign = Pass(one, MODEL), Pass(one, MODEL), Pass(other, MODEL)
+    first, foreign, inner = call_of(clean(one)), call_of(clean(other)), call_of(clean(one))
+    for call in (first, foreign, inner):
+        call.frame = sys._getframe()
     seen = []
-    for each in (first, foreign, inner):
-        open_pass(each)
+    for call in (first, foreign, inner):
+        call.open()
     try:
         assert running(one) is inner and running(other) is foreign
         thread = threading.Thread(target=lambda: seen.append(running(one)))
         thread.start()
         thread.join()
-        close_pass(inner)
+        inner.close()
         assert running(one) is first
     finally:
-        for each in (first, foreign, inner):
-            close_pass(each)
+        for call in (first, foreign, inner):
+            call.close()
     assert seen == [None] and running(one) is None and running(other) is None
-    assert first.frame is None and first.around == [] and first.nodes == []
+
+
+def test_a_forward_that_an_interrupt_left_on_the_stack_is_closed():
+    of = session()
+    outer, left_behind = call_of(clean(of)), call_of(clean(of))  # whose function has returned
+    outer.frame = sys._getframe()
+    outer.open()
+    left_behind.open()
+    try:
+        assert running(of) is outer
+    finally:
+        outer.close()
+    assert running(of) is None
 
 
 def test_causes_are_the_mixed_passes_behind_a_clean_one():
-    first, second, clean, foreign = left(), left(), Pass(session(), MODEL), Pass(session(), MODEL)
-    assert causes([clean]) == [clean]
-    clean.sources = [first, foreign]
+    first, second, follower, foreign = left(), left(), clean(), clean()
+    assert causes([follower]) == [follower]
+    follower.sources = [first, foreign]
     second.sources = [first]
-    assert causes([clean]) == [first, foreign]
-    assert causes([second, clean, second]) == [second, first, foreign]
+    assert causes([follower]) == [first, foreign]
+    assert causes([second, follower, second]) == [second, first, foreign]
 
 
 def test_forwards_in_a_block_share_the_first_plan():
@@ -210,84 +204,6 @@ def test_forwards_in_a_block_share_the_first_plan():
     assert of.draw(4) is not first and of.step == 2
 
 
-def test_layers_belong_to_the_running_forward_or_to_the_one_that_runs_again():
-    of = session()
-    first, second, part = left(of), left(of), segment()
-    assert owner(of, first, []) == (first, False)
-    assert owner(of, first, [part]) == (first, False)
-    again = segment(again=True, notebook=part.notebook)
-    assert owner(of, None, [again]) == (first, True)
-    assert owner(of, second, [again]) == (first, True)
-    inner = segment()
-    assert owner(of, None, [inner, again]) == (first, True)
-    assert owner(of, None, [segment(again=True, notebook=inner.notebook)]) == (first, True)
-    with pytest.raises(MixingError, match="layers of two forwards"):
-        owner(of, second, [part])
-
-
-def test_what_was_not_seen_in_the_forward_is_clean_unless_something_was_missed():
-    of = session()
-    assert owner(of, None, [segment(again=True)]) == (None, True)
-    lost = left(of)
-    of.unseen.add(lost)
-    with pytest.raises(MixingError, match="could not follow in the forward"):
-        owner(of, None, [segment(again=True)])
-    del lost
-    gc.collect()
-    assert owner(of, None, [segment(again=True)]) == (None, True)
-
-
-def test_only_segments_inside_a_forward_count():
-    mixed, outer, inner = planned(), segment(), segment()
-    mixed.around = [outer.notebook]
-    assert inside(mixed, [inner, outer]) == [inner] and inside(None, [inner, outer]) == [inner, outer]
-
-
-def test_calls_of_the_model_in_a_segment_run_again_in_their_order():
-    of = session()
-    part, calls = segment(), [left(of) for _ in range(3)]
-    for called in calls:
-        note_call(of, None, [part], called)
-    seen = [original(of, None, [segment(again=True, notebook=part.notebook, run=run)]) for run in (1, 1, 2)]
-    assert seen == [calls[0], calls[1], calls[0]]  # a backward pass that went on, and another one
-    assert original(of, None, [segment(again=True)]) is None
-
-
-def test_calls_inside_a_forward_run_again_with_it():
-    of = session()
-    outer, nested = left(of), [Pass(of, MODEL) for _ in range(2)]
-    for called in nested:
-        note_call(of, outer, [], called)
-    again = Pass(of, MODEL)
-    again.run_again(outer)
-    assert again.origin is outer and again.plan is outer.plan
-    assert [original(of, again, []) for _ in range(3)] == [*nested, None]
-
-
-def test_a_criterion_that_runs_again_finds_what_it_found():
-    of = session()
-    part, found = segment(), [left(of)]
-    assert note_loss(of, [part], found) is found
-    again = segment(again=True, notebook=part.notebook, run=1)
-    assert note_loss(of, [again], []) is found
-    assert note_loss(of, [segment(again=True)], []) == [] == note_loss(of, [], [])
-
-
-def test_a_note_knows_only_what_it_saw():
-    assert Note(None).calls.replay(1) is None
-
-
-def test_a_node_that_did_not_run_the_place_again_is_refused():
-    mixed = left()
-    check = Replayed(mixed)
-    with pytest.raises(MixingError, match="does not run it again in backward"):
-        check()
-    mixed.replays += 2
-    check()
-    with pytest.raises(MixingError, match="does not run it again in backward"):
-        check()
-
-
 def test_copies_of_a_pass_are_none():
     mixed = left()
     assert copy.deepcopy([mixed]) == [None] and pickle.loads(pickle.dumps([mixed])) == [None]
@@ -296,13 +212,15 @@ def test_copies_of_a_pass_are_none():
 def test_a_pass_goes_with_who_carries_it():
     mixed = left()
     watched = weakref.ref(mixed)
+    assert mixed in living()
     del mixed
+    gc.collect()
     assert watched() is None
 
 
 def test_a_session_goes_on_from_a_former_versions_state():
-    of = session()
+    of = session(channel_dim=-1)
     of.load_state_dict({"step": 7})
-    assert of.draw(4).step == 7 and of.state_dict() == {"step": 8}
-    twin = pickle.loads(pickle.dumps(Session(ManifoldMixup(), 0, int)))
-    assert twin.step == 0 and twin.attached
+    assert of.draw(4).step == 7 and of.step == 8
+    twin = pickle.loads(pickle.dumps(Session(ManifoldMixup(), 0, int, channel_dim=-1)))
+    assert twin.step == 0 and twin.attached and twin.channel_dim == -1

@@ -7,15 +7,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import mixlayers._core.model.forward
 import mixlayers._core.model.layer_hooks
-import mixlayers._core.model.mixer
 from mixlayers import ManifoldMixup
 from mixlayers._core.labels.target import MixedTarget
 from mixlayers._core.model.forward import ForwardHooks
-from mixlayers._core.model.layer_hooks import Acting, LayerHooks
+from mixlayers._core.model.layer_hooks import Current, LayerHooks
 from mixlayers._core.model.mixer import BaseMixer
-from mixlayers._core.model.passes import _RUNNING, Pass, State, running
+from mixlayers._core.model.passes import _RUNNING, Call, Pass, running
 from mixlayers._core.model.scope import Scope
 from mixlayers._core.model.session import Session
 from tests.programs.fuzz import FRAMEWORKS, framework, run
@@ -105,15 +103,20 @@ def last_forward(patch):
 
 def clean_targets(patch):
     """What a scope or target= hands out, features being mixed."""
-    patch.setattr(ForwardHooks, "_settle", lambda self, target, mixed: target.settle(target.y, 0.0, None))
+
+    def resolve(self, target, mixed):
+        target.resolve(target.y, 0.0, None)
+        return target
+
+    patch.setattr(ForwardHooks, "_resolve", resolve)
 
 
 def last_of_a_scope(patch):
     """A scope's target becomes that of any forward after the mixed one."""
     right = Scope.enter_forward
 
-    def enter_forward(self, given, *, mixes):
-        right(self, given, mixes=mixes)
+    def enter_forward(self, *, mixes):
+        right(self, mixes=mixes)
         self.taken = False
 
     patch.setattr(Scope, "enter_forward", enter_forward)
@@ -121,46 +124,47 @@ def last_of_a_scope(patch):
 
 def read_is_used(patch):
     """A metric before the mixed forward counts as the use of its target."""
-    right = MixedTarget.settle
+    right = MixedTarget.resolve
 
-    def settle(self, partner, s, plan):
+    def resolve(self, partner, s, plan):
         used = getattr(self, "used", False)
         right(self, partner, s, plan)
         self.used = used
 
-    patch.setattr(MixedTarget, "settle", settle)
+    patch.setattr(MixedTarget, "resolve", resolve)
 
 
 def no_recomputation(patch):
-    right = LayerHooks.acting_at
+    right = LayerHooks.current_plan_at
 
-    def acting_at(self, place):
-        acting = right(self, place)
-        return Acting(None, again=True) if acting.again else acting
+    def current_plan_at(self, place):
+        current = right(self, place)
+        return Current() if current.call is None else current
 
-    patch.setattr(LayerHooks, "acting_at", acting_at)
+    patch.setattr(LayerHooks, "current_plan_at", current_plan_at)
 
 
 def inherited(patch):
     """A call of a net within its own forward is mixed as the forward is."""
     right = ForwardHooks._begin
 
-    def begin(self, called, top, *args):
-        right(self, called, top, *args)
-        called.plan = called.plan if top is None else top.plan
+    def begin(self, call, *args):
+        right(self, call, *args)
+        if call.top is not None and call.top.mixed.plan is not None:
+            call.mixed.follow(call.top.mixed.plan)
 
     patch.setattr(ForwardHooks, "_begin", begin)
 
 
 def anybody(patch):
     """A shared layer belongs to whichever net runs, and nobody looks whether it is mixed twice."""
-    right = Pass.fire
+    right = Call.mark_mixed
 
-    def fire(self, place, shares):
-        if self.state is State.OPEN:
+    def mark_mixed(self, place, shares):
+        if not self.mixed_already:
             right(self, place, shares)
 
-    patch.setattr(Pass, "fire", fire)
+    patch.setattr(Call, "mark_mixed", mark_mixed)
     patch.setattr(
         mixlayers._core.model.layer_hooks,
         "running",
@@ -170,20 +174,26 @@ def anybody(patch):
 
 def unwatched(patch):
     """Nothing is kept of a forward that returns nothing."""
-    patch.setattr(LayerHooks, "_keep", lambda self, *args: None)
+    patch.setattr(LayerHooks, "_carry_features", lambda self, *args: None)
     patch.setattr(Pass, "gradient_arrives", lambda self, autograd: None)
-    patch.setattr(Session, "owe", lambda self, mixed: None)
+    patch.setattr(Session, "expect_use", lambda self, mixed: None)
 
 
 def first_cause(patch):
     """An output comes from the first forward that is found."""
-    right = mixlayers._core.model.mixer.causes
-    patch.setattr(mixlayers._core.model.mixer, "causes", lambda found: right(found)[:1])
+    right = BaseMixer._origins
+    patch.setattr(BaseMixer, "_origins", lambda self, trees: right(self, trees)[:1])
 
 
 def no_sources(patch):
     """A forward of mixed inputs is as clean as any."""
-    patch.setattr(mixlayers._core.model.forward, "causes", lambda found: [])
+    right = ForwardHooks._begin
+
+    def begin(self, call, *args):
+        call.mixed.sources = []
+        right(self, call, *args)
+
+    patch.setattr(ForwardHooks, "_begin", begin)
 
 
 FORWARD, SWITCH = ("forward", (1.0, "plain")), ("switch", ())

@@ -15,10 +15,14 @@ FACES = {
     "mixlayers_chainer": "chainer",
     "mixlayers_matplotlib": "view",
     "mixlayers_pillow": "augment",
+    "mixlayers_jax": "jax",
+    "mixlayers_jax.nnx": "nnx",
+    "mixlayers_jax.linen": "linen",
+    "mixlayers_jax.equinox": "equinox",
 }
 BACKENDS = sorted(
-    path.name for path in (ROOT / "backends").glob("mixlayers_*") if path.name != "mixlayers_native"
-)  # which has no face: it is for the others
+    {path.name for path in (ROOT / "backends").glob("mixlayers_*")} - {"mixlayers_native"} | {*FACES}
+)  # the native one has no face: it is for the others
 SOURCES = sorted(path for folder in ("mixlayers", "backends") for path in (ROOT / folder).rglob("*.py"))
 CORE = [
     path
@@ -60,7 +64,7 @@ def test_core_imports_numpy_and_the_standard_library_alone(path: Path) -> None:
             assert (node.module or "").partition(".")[0] in allowed
 
 
-@pytest.mark.parametrize("framework", ["torch", "paddle", "chainer"])
+@pytest.mark.parametrize("framework", ["torch", "paddle", "chainer", "jax", "flax", "equinox"])
 def test_framework_is_installed(framework: str) -> None:
     """A suite that skips what is missing would be green and empty: `make test` installs every framework."""
     assert metadata.version({"paddle": "paddlepaddle"}.get(framework, framework))

@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 
 from mixlayers import CutMix, Mixup, OneOf, PatchUp
+from tests.support.everywhere import everywhere
+
+pytestmark = everywhere
 
 COUNTS = [2, 0, 3, 1]
 

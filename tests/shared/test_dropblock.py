@@ -5,6 +5,7 @@ import pytest
 
 from mixlayers import DropBlock, Erasing, ManifoldMixup, Mixup, OneOf, view
 from tests.support import reference
+from tests.support.everywhere import everywhere
 
 BLOCKS = [DropBlock(0.3, 3), DropBlock(0.2, 4, couple_channels=True)]
 BOXES = [Erasing(1.0, value="pixel"), Erasing(1.0, value=(1.0, -2.0, 3.0)), Erasing(1.0, size=4)]
@@ -15,6 +16,7 @@ CASES = [
 ]
 
 
+@everywhere
 @pytest.mark.parametrize(("method", "shape"), CASES, ids=str)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_hidden_layer_equals_the_reference(fw, method, shape, dtype):
@@ -39,6 +41,7 @@ def test_a_hidden_layer_equals_the_reference(fw, method, shape, dtype):
     assert not target.mixed and target.layer == "0" and target.s == 0.0
 
 
+@everywhere
 @pytest.mark.parametrize("method", [*BLOCKS, *BOXES], ids=repr)
 def test_a_batch_equals_the_reference_and_keeps_its_labels(fw, method):
     x, y = fw.batch()
@@ -52,6 +55,7 @@ def test_a_batch_equals_the_reference_and_keeps_its_labels(fw, method):
     fw.close(target.soft(4), fw.soft_labels(fw.numpy(y).astype(int), 4))
 
 
+@everywhere
 def test_nan_and_inf_under_a_block_are_gone(fw):
     x = np.ones((4, 2, 8, 8), np.float32)
     how = Erasing(1.0).plan(step=0, batch_size=4).blend(x.shape)
@@ -125,6 +129,7 @@ def test_a_residual_branch_is_no_cause_for_a_warning(fw):
     model(x)  # warnings are errors here
 
 
+@everywhere
 def test_half_precision_stays(fw):
     x, y = fw.batch()
     half = fw.tensor(fw.numpy(x), "float16")

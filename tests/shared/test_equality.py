@@ -120,7 +120,8 @@ def test_the_same_verdicts(frameworks):
 def test_the_same_names_for_mixing(frameworks):
     mixing = {
         "MixCollate", "Mixer", "RepeatedAugmentationSampler", "accuracy", "audit", "binary_cross_entropy",
-        "calibration_error", "cross_entropy", "get_mixer", "mix", "mix_detection", "unwrap", "wrap",
+        "calibration_error", "cross_entropy", "get_mixer", "mix", "mix_detection", "temperature", "unwrap",
+        "wrap",
     }  # fmt: skip
     idioms = {
         "Classifier", "ManifoldMixupClassifier", "from_official_state_dict", "to_official_state_dict", "update_bn",

@@ -6,6 +6,9 @@ import scipy.special
 
 from mixlayers import CutMix, Mixup
 from mixlayers._core.labels.metrics import calibration_error
+from tests.support.everywhere import everywhere
+
+pytestmark = everywhere
 
 METHODS = [Mixup(), Mixup(lam_per="sample"), CutMix()]
 
@@ -77,6 +80,43 @@ def test_calibration_error_counts_shares(fw, method):
     found = fw.face.calibration_error(fw.tensor(logits), target, bins=4)
     assert found == pytest.approx(calibration_error(confidence, right, bins=4), abs=1e-6)
     assert not target.used
+
+
+def test_temperature_gives_the_labels_the_best_likelihood(fw):
+    rng = np.random.default_rng(2)
+    logits = 4 * rng.normal(size=(60, 5)).astype(np.float32)
+    labels = np.where(rng.random(60) < 0.7, logits.argmax(1), rng.integers(5, size=60))
+
+    def nll(temperature: float, rows: slice = slice(None)) -> float:
+        scaled = scipy.special.log_softmax(logits[rows].astype(np.float64) / temperature, axis=1)
+        return -scaled[np.arange(len(scaled)), labels[rows]].mean()
+
+    found = fw.face.temperature(fw.tensor(logits), fw.tensor(labels))
+    assert isinstance(found, float)
+    assert nll(found) < min(nll(0.999 * found), nll(1.001 * found), nll(1.0))
+    soft = np.eye(5, dtype=np.float32)[labels]
+    assert fw.face.temperature(fw.tensor(logits), fw.tensor(soft)) == found
+    ignoring = np.concatenate([labels[:50], np.full(10, -7)])
+    some = fw.face.temperature(fw.tensor(logits), fw.tensor(ignoring), ignore_index=-7)
+    assert nll(some, slice(50)) < min(nll(0.999 * some, slice(50)), nll(1.001 * some, slice(50)))
+
+
+def test_temperature_refuses_what_has_none(fw):
+    labels = np.arange(12) % 5
+    logits, target, _ = mixed(fw, Mixup(), labels)
+    with pytest.raises(
+        TypeError, match=r"images that are not mixed, got a MixedTarget: call the model in eval"
+    ):
+        fw.face.temperature(fw.tensor(logits), target)
+    with pytest.raises(ValueError, match="needs a label that counts, got 12 that do not"):
+        fw.face.temperature(fw.tensor(logits), fw.tensor(np.full(12, -3)), ignore_index=-3)
+    with pytest.raises(ValueError, match=r"output must be logits of shape \(N, K\), got shape \(12,\)"):
+        fw.face.temperature(fw.tensor(logits[:, 0]), fw.tensor(labels))
+    certain = fw.tensor(np.eye(5, dtype=np.float32)[labels])
+    with pytest.warns(UserWarning, match="every label has the highest score: 0.01 is the end of the range"):
+        assert fw.face.temperature(certain, fw.tensor(labels)) == 0.01
+    with pytest.warns(UserWarning, match="guessing would do no worse: 100 is the end"):
+        fw.face.temperature(certain, fw.tensor((labels + 1) % 5))
 
 
 def test_smoothing_before_or_after_mixing_is_the_same(fw):

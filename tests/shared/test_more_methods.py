@@ -17,6 +17,7 @@ from mixlayers import (
     SpecMix,
 )
 from tests.support import reference
+from tests.support.everywhere import everywhere
 
 WEIGHING = [HMix(), HMix(ratio=1.0, lam_per="sample"), GMix(), GMix(lam_per="pair"), FMix(max_soft=0.3)]
 MASKING = [FMix(), SpecMix(), CutMix(axes=(-1,))]
@@ -34,6 +35,7 @@ def expected_of(method, how, x):
     return reference.mix(x, *given), lambda g: reference.mix_backward(g, *given)
 
 
+@everywhere
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("method", [*WEIGHING, *MASKING], ids=repr)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -60,6 +62,7 @@ def test_mixing_and_its_transpose_equal_the_reference(fw, method, shape, dtype):
     )
 
 
+@everywhere
 @pytest.mark.parametrize("channel_dim", [1, -1])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_resizemix_shows_the_whole_partner(fw, channel_dim, dtype):
@@ -82,6 +85,7 @@ def test_resizemix_shows_the_whole_partner(fw, channel_dim, dtype):
     )
 
 
+@everywhere
 @pytest.mark.parametrize("method", [HMix(), FMix(), ResizeMix()], ids=repr)
 def test_half_precision_stays(fw, method):
     x, y = fw.batch()

@@ -5,6 +5,9 @@ import pytest
 
 from mixlayers import CutMix, ManifoldMixup, MixedTarget, Mixup, PatchUp
 from tests.support import reference
+from tests.support.everywhere import everywhere
+
+pytestmark = everywhere
 
 METHODS = [
     Mixup(),

@@ -7,6 +7,7 @@ import pytest
 
 from mixlayers import CutMix, ManifoldMixup, MixedTarget, Mixup, Near, PatchUp
 from tests.support import reference
+from tests.support.everywhere import everywhere
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(6, 4)).astype(np.float32)
@@ -38,9 +39,14 @@ def pixel_loss(fw, logits, y):
         functional = import_module("paddle.nn.functional")
         loss = functional.cross_entropy(logits, y.unsqueeze(1), ignore_index=-1, axis=1, reduction="none")
         return loss.squeeze(1)
+    if fw.name == "jax":
+        last = import_module("jax.numpy").moveaxis(logits, 1, -1)
+        loss = import_module("optax").softmax_cross_entropy_with_integer_labels(last, abs(y))
+        return loss * (y != -1)
     return import_module("chainer.functions").softmax_cross_entropy(logits, y, ignore_label=-1, reduce="no")
 
 
+@everywhere
 def test_several_heads(fw):
     shape, colour = RNG.integers(4, size=6), RNG.normal(size=(6, 1)).astype(np.float32)
     y = {"shape": fw.tensor(shape), "colour": fw.tensor(colour)}
@@ -61,6 +67,7 @@ def test_several_heads(fw):
     np.testing.assert_array_equal(fw.numpy(target.partner["colour"]), colour[how.perm])
 
 
+@everywhere
 @pytest.mark.parametrize("lam_per", ["batch", "sample"])
 def test_several_labels(fw, lam_per):
     """Binary cross-entropy is affine in the label: blending the losses is mixing the labels."""
@@ -77,6 +84,7 @@ def test_several_labels(fw, lam_per):
     np.testing.assert_allclose(fw.numpy(target.soft(4)), labels, rtol=1e-6, atol=1e-6)
 
 
+@everywhere
 @pytest.mark.parametrize("columns", [None, 2])
 @pytest.mark.parametrize("pairs", ["random", Near("label", 0.5)])
 def test_regression_blends_the_losses(fw, columns, pairs):
@@ -91,6 +99,7 @@ def test_regression_blends_the_losses(fw, columns, pairs):
     assert (expected >= (output - labels) ** 2 - 1e-6).all()
 
 
+@everywhere
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_smoothing(fw, smoothing):
     y = RNG.integers(4, size=6)
@@ -101,6 +110,7 @@ def test_smoothing(fw, smoothing):
     assert fw.numpy(found) == pytest.approx(reference.cross_entropy(LOGITS, soft), rel=1e-5)
 
 
+@everywhere
 @pytest.mark.parametrize("lam_per", ["batch", "sample"])
 def test_pixels_of_a_hidden_layer(fw, lam_per):
     """Every pixel has the same share; those that are ignored cost nothing on their side."""
@@ -116,6 +126,7 @@ def test_pixels_of_a_hidden_layer(fw, lam_per):
         np.testing.assert_allclose(fw.numpy(found), expected, rtol=1e-4, atol=1e-5)
 
 
+@everywhere
 @pytest.mark.parametrize("lam_per", ["batch", "sample"])
 @pytest.mark.parametrize("labels", [8, 4, 16])
 def test_a_box_is_pasted_into_pixels_too(fw, lam_per, labels):
@@ -133,6 +144,7 @@ def test_a_box_is_pasted_into_pixels_too(fw, lam_per, labels):
     np.testing.assert_allclose(fw.numpy(found), expected, rtol=1e-4, atol=1e-5)
 
 
+@everywhere
 @pytest.mark.parametrize("mode", ["hard", "soft"])
 def test_blocks_give_pixels_the_mean_share_of_their_channels(fw, mode):
     features = RNG.normal(size=(6, 5, 4, 4)).astype(np.float32)
@@ -146,6 +158,7 @@ def test_blocks_give_pixels_the_mean_share_of_their_channels(fw, mode):
     assert share.mean() == pytest.approx(how.s, abs=1e-6) and share.std() > 0
 
 
+@everywhere
 def test_pixels_under_a_mask_must_be_blended_as_such(fw):
     target, _ = mixed(fw, fw.tensor(MAPS), CutMix(), IMAGES)
     with pytest.raises(ValueError, match=r"labels of shape \(6, 8, 8\) must follow it.*dense=True"):

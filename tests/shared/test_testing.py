@@ -9,6 +9,7 @@ import pytest
 
 from mixlayers import CutMix, FMix, GMix, Halves, HMix, Mixup, PatchUp, ResizeMix, SpecMix
 from mixlayers.testing import check
+from tests.support.everywhere import everywhere
 
 RIGHT = [
     Mixup(),
@@ -28,6 +29,7 @@ RIGHT = [
 ]
 
 
+@everywhere
 @pytest.mark.parametrize("method", RIGHT, ids=repr)
 @pytest.mark.parametrize("labels", ["indices", "one-hot"])
 def test_ours_is_right(fw, method, labels):
@@ -35,6 +37,7 @@ def test_ours_is_right(fw, method, labels):
     assert report.ok and not report.failed, report
 
 
+@everywhere
 def test_the_nominal_share_of_cutmix_is_not_the_real_one(fw):
     report = check(lambda x, y: fw.face.mix(x, y, CutMix(correct_lam=False)), array=fw.tensor)
     assert report.failed == ("share",)

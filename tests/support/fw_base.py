@@ -11,24 +11,16 @@ import numpy as np
 from mixlayers import MixingError
 
 
-class Base(ABC):
-    """One framework.
+class Arrays(ABC):
+    """What test bodies need that are about arrays alone.
 
     Attributes:
         name: What the fixture is called.
         face: mixlayers.torch and the like.
-        Net: Three residual stages, layer1 to layer3, between a stem and a head; `trunk` runs up to the head.
-        Recomputed: Mix-ins for Net whose trunk runs again in backward.
-        takes: What wrap takes, as its errors call it.
-        unused: The error of a backward pass whose target no loss used.
     """
 
     name: str
     face: Any
-    Net: type
-    Recomputed: tuple[type, ...]
-    takes: str
-    unused: tuple[type[Exception], str] = (MixingError, "")
 
     def __enter__(self) -> Any:
         return self
@@ -49,6 +41,41 @@ class Base(ABC):
     @abstractmethod
     def gradient(self, f: Callable[[Any], Any], x: Any, upstream: np.ndarray) -> np.ndarray:
         """The gradient of sum(upstream * f(x)) with respect to x."""
+
+    @abstractmethod
+    def cross_entropy(self, output: Any, y: Any) -> Any:
+        """The framework's own, of plain labels."""
+
+    def soft_labels(self, y: np.ndarray, classes: int) -> Any:
+        return self.tensor(np.eye(classes, dtype=np.float32)[y])
+
+    def batch(self, size: int = 6, seed: int = 1) -> tuple[Any, Any]:
+        """Images (N, 3, 8, 8) and labels of four classes."""
+        rng = np.random.default_rng(seed)
+        x = rng.standard_normal((size, 3, 8, 8), dtype=np.float32)
+        return self.tensor(x), self.tensor(rng.integers(4, size=size))
+
+    def equal(self, first: Any, second: Any) -> bool:
+        return np.array_equal(self.numpy(first), self.numpy(second))
+
+    def close(self, first: Any, second: Any, rtol: float = 1e-5, atol: float = 1e-6) -> None:
+        np.testing.assert_allclose(self.numpy(first), self.numpy(second), rtol=rtol, atol=atol)
+
+
+class Base(Arrays):
+    """One framework with hooks.
+
+    Attributes:
+        Net: Three residual stages, layer1 to layer3, between a stem and a head; `trunk` runs up to the head.
+        Recomputed: Mix-ins for Net whose trunk runs again in backward.
+        takes: What wrap takes, as its errors call it.
+        unused: The error of a backward pass whose target no loss used.
+    """
+
+    Net: type
+    Recomputed: tuple[type, ...]
+    takes: str
+    unused: tuple[type[Exception], str] = (MixingError, "")
 
     @abstractmethod
     def seed(self, seed: int) -> None:
@@ -149,10 +176,6 @@ class Base(ABC):
         """Takes a loss and makes a step."""
 
     @abstractmethod
-    def cross_entropy(self, output: Any, y: Any) -> Any:
-        """The framework's own, of plain labels."""
-
-    @abstractmethod
     def add_layer(self, model: Any, name: str, layer: Any) -> None: ...
 
     @abstractmethod
@@ -166,15 +189,6 @@ class Base(ABC):
     @abstractmethod
     def own_backward(self, run: Callable[[Any], Any], again: Callable[[Any], Any], x: Any) -> Any:
         """run(x) without a graph, by a function of its own, whose backward is again's."""
-
-    def soft_labels(self, y: np.ndarray, classes: int) -> Any:
-        return self.tensor(np.eye(classes, dtype=np.float32)[y])
-
-    def batch(self, size: int = 6, seed: int = 1) -> tuple[Any, Any]:
-        """Images (N, 3, 8, 8) and labels of four classes."""
-        rng = np.random.default_rng(seed)
-        x = rng.standard_normal((size, 3, 8, 8), dtype=np.float32)
-        return self.tensor(x), self.tensor(rng.integers(4, size=size))
 
     def net(self, kind: type | None = None, seed: int = 0, **options: Any) -> Any:
         """The network, changed by a mix-in; equal seeds give equal weights."""
@@ -198,12 +212,6 @@ class Base(ABC):
         mixed, target = model(x, target=y)
         target.partner  # noqa: B018  # reading the partners counts as using the target
         return mixed, target
-
-    def equal(self, first: Any, second: Any) -> bool:
-        return np.array_equal(self.numpy(first), self.numpy(second))
-
-    def close(self, first: Any, second: Any, rtol: float = 1e-5, atol: float = 1e-6) -> None:
-        np.testing.assert_allclose(self.numpy(first), self.numpy(second), rtol=rtol, atol=atol)
 
     def same_gradients(self, first: Any, second: Any, rtol: float = 1e-4, atol: float = 1e-6) -> None:
         """atol is a share of the largest gradient: those that should be 0 are rounding, of numbers of that size."""

@@ -1,6 +1,5 @@
-"""Every way in which PyTorch runs layers again in backward, alone and nested."""
+"""Every checkpoint of PyTorch's own, alone and nested: layers that run again mix as they did."""
 
-import threading
 from functools import partial
 
 import pytest
@@ -17,42 +16,7 @@ from torch.utils.checkpoint import (
 
 from mixlayers import CutMix, DropBlock, ManifoldMixup, MixingError, MixStyle, Mixup, MoEx, PatchUp
 from mixlayers.torch import Mixer, cross_entropy, wrap
-from mixlayers_torch import _autograd
-
-Y = torch.arange(6) % 3
-
-
-class Net(nn.Module):
-    """Two convolutions and a head; `run` runs its body."""
-
-    def __init__(self, run=lambda f, x: f(x)):
-        super().__init__()
-        torch.manual_seed(0)
-        self.run, self.a, self.b, self.c = run, nn.Conv2d(3, 6, 3), nn.Conv2d(6, 8, 3), nn.Linear(8, 3)
-
-    def body(self, x):
-        return torch.tanh(self.b(torch.tanh(self.a(x))))
-
-    def forward(self, x):
-        return self.c(self.run(self.body, x).mean((2, 3)))
-
-
-def images(scale=1.0):
-    return (torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(1)) * scale).requires_grad_()
-
-
-def gradients(net):
-    return [parameter.grad for parameter in net.parameters()]
-
-
-def same(nets):
-    for net in nets[1:]:
-        for one, other in zip(gradients(net), gradients(nets[0]), strict=True):
-            torch.testing.assert_close(one, other)
-
-
-def inner(reentrant):
-    return lambda f, x: checkpoint(f, x, use_reentrant=reentrant)
+from tests.torch.recomputed import Net, Y, images, inner, same
 
 
 def twice(first, second):
@@ -174,130 +138,6 @@ def test_selective_checkpointing_may_keep_any_result(method, kept):
         cross_entropy(*net(images(), target=Y)).backward()
         nets.append(net)
     same(nets)
-
-
-class Again(torch.autograd.Function):
-    """Somebody's own checkpoint."""
-
-    @staticmethod
-    def forward(ctx, f, x):
-        ctx.f = f
-        ctx.save_for_backward(x)
-        return f(x)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        (x,) = ctx.saved_tensors
-        x = x.detach().requires_grad_()
-        with torch.enable_grad():
-            y = ctx.f(x)
-        y.backward(gradient)
-        return None, x.grad
-
-
-class Backwards(torch.autograd.Function):
-    """A function that does not run its layers again: it knows their derivative."""
-
-    @staticmethod
-    def forward(ctx, f, x):
-        return f(x)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return None, torch.zeros(6, 3, 8, 8)
-
-
-class Unfollowed(torch.autograd.Function):
-    """A checkpoint whose forward does not take ctx, so that nothing tells its backward which forward it was."""
-
-    @staticmethod
-    def forward(f, x):
-        return f(x)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.f, x = inputs
-        ctx.save_for_backward(x)
-
-    backward = Again.backward
-
-
-def test_somebodys_own_checkpoint():
-    nets = []
-    for how in (lambda f, x: f(x), Again.apply):
-        net = wrap(Net(how), layers=["a"])
-        (net(images(2.0)).square().mean() + cross_entropy(*net(images(), target=Y))).backward()
-        nets.append(net)
-    same(nets)
-
-
-@pytest.mark.filterwarnings("ignore:layer 'a' is not a true mixing point")
-@pytest.mark.parametrize(
-    ("function", "says"),
-    [(Backwards, "does not run it again in backward"), (Unfollowed, "could not follow in the forward")],
-)
-def test_functions_that_cannot_be_right_are_refused(function, says):
-    net = wrap(Net(function.apply), layers=["a"])
-    loss = cross_entropy(*net(images(), target=Y))
-    with pytest.raises(MixingError, match=says):
-        loss.backward()
-
-
-def test_a_frozen_part_may_run_without_gradients():
-    def frozen(f, x):
-        with torch.no_grad():
-            return f(x)
-
-    net = Net(frozen)
-    mixer = Mixer(net, layers=["a"])
-    criterion = mixer.loss(nn.CrossEntropyLoss())
-    x = images()
-    output = net(x)
-    hidden = net.a(x)
-    mixed = mixer.last.lam * hidden + (1 - mixer.last.lam) * hidden[torch.tensor(mixer.last.perm)]
-    expected = net.c(torch.tanh(net.b(torch.tanh(mixed))).mean((2, 3)))
-    torch.testing.assert_close(output, expected)
-    criterion(output, Y).backward()
-    assert net.c.weight.grad is not None and net.a.weight.grad is None
-
-
-def test_this_version_of_pytorch_has_the_private_names():
-    assert not _autograd.LACKING
-
-
-@pytest.mark.parametrize("thread", [False, True])
-def test_an_output_that_the_model_keeps_behind_a_reentrant_checkpoint_is_not_taken_for_clean(thread):
-    """Its graph shows no parameter and no mixed tensor: only that some forward's target is still to be used."""
-
-    class Keeper(Net):
-        def forward(self, x):
-            anchor = torch.ones(1, requires_grad=True)
-            run = partial(checkpoint, use_reentrant=True)
-            self.kept = run(lambda x, _: self.c(self.body(x).mean((2, 3))), x, anchor)
-
-    net = Keeper()
-    mixer = Mixer(net, Mixup())
-    criterion = mixer.loss(nn.CrossEntropyLoss())
-
-    def train():
-        with mixer(Y):
-            net(images().detach())
-
-    if thread:
-        worker = threading.Thread(target=train)
-        worker.start()
-        worker.join()
-    else:
-        train()
-    with pytest.raises(MixingError, match="cannot be told from one of a mixed forward"):
-        criterion(net.kept, Y)
-
-
-def test_what_cannot_be_followed_is_refused(monkeypatch):
-    monkeypatch.setattr(_autograd, "LACKING", ["utils.checkpoint._CheckpointFrame"])
-    cross_entropy(*wrap(Net(), layers=["a"])(images(), target=Y)).backward()
-    with pytest.raises(MixingError, match="by which mixlayers follows activation"):
-        wrap(Net(inner(False)), layers=["a"])(images(), target=Y)
 
 
 @pytest.mark.parametrize("order", ["mixed clean", "clean mixed", "mixed mixed"])

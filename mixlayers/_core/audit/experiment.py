@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mixlayers._core.audit.proof import EVERYTHING, Argument, NotOnce, batch_axes
 from mixlayers._core.audit.stage import Few, Hooks, Stage, arrays_of, is_batched
 from mixlayers._core.batch.mix import can_mix
-from mixlayers._core.batch.token_masks import given
+from mixlayers._core.batch.token_masks import present_masks
 from mixlayers._core.framework.tree import leaves, tree_map
 from mixlayers._core.plan.plan import INPUT
 
@@ -30,7 +30,7 @@ class Experiment:
     def __init__(self, stage: Stage, few: Few, masked: Mapping[str, Mapping[str, int]]) -> None:
         self.stage, self.few, self.masked = stage, few, masked
         self.framework, self.size = stage.framework, few.size
-        self._masks = list(given(masked.get("", {}), few.args, few.kwargs).values())
+        self._masks = list(present_masks(masked.get("", {}), few.args, few.kwargs).values())
         self._arguments = few.arguments(stage.parameters())
         self._features = {
             id(x)
@@ -156,7 +156,7 @@ class Experiment:
         return joined
 
     def _before_masked(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        masks = given(self.masked[name], args, kwargs)
+        masks = present_masks(self.masked[name], args, kwargs)
         by = self._moved - (
             self._inside[-1][1] if self._inside else 0
         )  # the module around has handed down the rest

@@ -43,6 +43,7 @@ class BaseCollate(ABC):
     """
 
     framework: Framework
+    channel_dim = 1
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -111,7 +112,7 @@ class BaseCollate(ABC):
             seed=self._stream_seed(),
             rank=self.rank,
             batch_dim=0,
-            channel_dim=1,
+            channel_dim=self.channel_dim,
             keep=self.keep,
         )
         self._step += 1

@@ -10,6 +10,7 @@ from mixlayers._core.batch.mix import mix_batch
 from mixlayers._core.framework.framework import Framework
 from mixlayers._core.labels.metrics import mixed_accuracy, mixed_calibration_error
 from mixlayers._core.labels.target import MixedTarget
+from mixlayers._core.labels.temperature import fitted_temperature
 from mixlayers._core.methods.method import Method
 
 Tensor = TypeVar("Tensor")
@@ -17,7 +18,7 @@ Scalar = TypeVar("Scalar")
 
 
 class BatchFunctions(Generic[Tensor, Scalar]):
-    """`mix`, `mix_detection`, `accuracy` and `calibration_error` of one framework; a backend shows the methods.
+    """`mix`, `mix_detection`, `accuracy`, `calibration_error` and `temperature` of one framework; a backend shows them.
 
     Args:
         framework: Whose tensors they take.
@@ -154,3 +155,24 @@ class BatchFunctions(Generic[Tensor, Scalar]):
         """
         ignored = self._ignored if ignore_index is None else ignore_index
         return mixed_calibration_error(self._framework, output, target, bins, ignored)
+
+    def temperature(self, output: Tensor, target: Tensor, ignore_index: int | None = None) -> float:
+        """Temperature T at which softmax(output / T) gives the labels the best likelihood, fitted on the host.
+
+        Mixed training leaves a network less sure than it is right. Fit T on validation images, then divide the logits
+        of all others by it: the predicted classes stay, likelihood and `calibration_error` get better. T is in
+        [0.01, 100]; at an end there is no best one, and a warning says so.
+
+        Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
+
+        Args:
+            output: Logits of validation images, (N, K).
+            target: Class indices (N,), or soft labels (N, K), which count as their largest class; nothing mixed.
+            ignore_index: Labels of this number do not count. None: the framework's own, -100, in Chainer -1.
+
+        Raises:
+            TypeError: If the target is mixed.
+            ValueError: If no label counts.
+        """
+        ignored = self._ignored if ignore_index is None else ignore_index
+        return fitted_temperature(self._framework, output, target, ignored)

@@ -61,7 +61,7 @@ def mix_batch(
         raise ValueError(no_float_input(framework, x))
     partner, s = partner_and_share(framework, target, plan.label_share(shares), partners)
     mixed_target = MixedTarget(target, partner, s, plan, partial(one_hot, framework))
-    mixed_target.lie(framework, shares, channel_dim)
+    mixed_target.record_features(framework, shares, channel_dim)
     return mixed, mixed_target
 
 
@@ -90,7 +90,7 @@ def mix_tree(
         shares.append((how.s, tuple(feature.shape)))
         if isinstance(plan.recipe, Blocks):
             spatial = feature.shape[2:] if channel_dim == 1 else feature.shape[1:-1]
-            _warn_of_full_mask(plan.recipe, tuple(spatial))
+            warn_of_full_mask(plan.recipe, tuple(spatial))
         mixed = carry_out(framework, feature, how, partners)
         return framework.move_axis(mixed, 0, batch_dim) if batch_dim else mixed
 
@@ -100,7 +100,7 @@ def mix_tree(
 
 
 @lru_cache(maxsize=256)
-def _warn_of_full_mask(blocks: Blocks, spatial: tuple[int, ...]) -> None:
+def warn_of_full_mask(blocks: Blocks, spatial: tuple[int, ...]) -> None:
     """Tell, once for each size of map, that next to nothing of a sample is left as it was."""
     covered = blocks.covers(spatial)
     if covered > FULL and spatial:

@@ -90,7 +90,9 @@ def parameters(forward: Any, names: Mapping[str, Meaning]) -> dict[str, int]:
     return {name: taken.index(name) for name in names if name in taken}
 
 
-def given(places: Mapping[str, int], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def present_masks(
+    places: Mapping[str, int], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
     """The masks that a call has, by name.
 
     Args:

@@ -39,9 +39,7 @@ def calibration_error(confidence: Array, right: Array, bins: int = 15) -> float:
 
 def mixed_calibration_error(framework: Framework, output: Any, target: Any, bins: int, ignored: int) -> float:
     """What every backend's `calibration_error` does; `target` may be mixed."""
-    scores = framework.to_numpy(output).astype(np.float64)
-    if scores.ndim != 2:
-        raise ValueError(f"output must be logits of shape (N, K), got shape {scores.shape}.")
+    scores = class_scores(framework, output)
     shape = scores.shape
     scores -= scores.max(axis=1, keepdims=True)
     confidence = 1.0 / np.exp(scores).sum(axis=1)
@@ -49,7 +47,7 @@ def mixed_calibration_error(framework: Framework, output: Any, target: Any, bins
     used, predicted = mixed.used, scores.argmax(axis=1)
 
     def hits(y: Any) -> tuple[Array, Array]:
-        labels = _of_largest(framework, y, shape, ignored)
+        labels = of_largest(framework, y, shape, ignored)
         labels = framework.to_numpy(labels)
         counts: Array = (labels != ignored).astype(np.float64)
         return (predicted == labels) * counts, counts
@@ -98,7 +96,7 @@ def mixed_accuracy(framework: Framework, output: Any, target: Any, topk: int, ig
                 _check_no_numbers(framework, y, one=one)
             right = framework.to_float((scores > 0.0) == (values > 0.5)) * valid
             return tuple(framework.move_axis(x, 1, -1) for x in (right, valid)) if points else (right, valid)
-        labels = _of_largest(framework, y, shape, ignored)
+        labels = of_largest(framework, y, shape, ignored)
         valid = framework.to_float(labels != ignored)
         return framework.to_float((best == labels.reshape((shape[0], 1, *shape[2:]))).any(1)) * valid, valid
 
@@ -109,7 +107,15 @@ def mixed_accuracy(framework: Framework, output: Any, target: Any, topk: int, ig
     return hits.sum() / (total + framework.to_float(total == 0.0))
 
 
-def _of_largest(framework: Framework, y: Any, output: Sequence[int], ignored: int) -> Any:
+def class_scores(framework: Framework, output: Any) -> npt.NDArray[np.float64]:
+    """Logits on the host, (N, K)."""
+    scores = framework.to_numpy(output).astype(np.float64)
+    if scores.ndim != 2:
+        raise ValueError(f"output must be logits of shape (N, K), got shape {scores.shape}.")
+    return scores
+
+
+def of_largest(framework: Framework, y: Any, output: Sequence[int], ignored: int) -> Any:
     """Labels as class indices (N, *space); soft ones are their largest class."""
     check_tensor(framework, y)
     y = framework.label(y)

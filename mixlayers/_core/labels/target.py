@@ -52,19 +52,19 @@ class MixedTarget:
         one_hot: Callable[..., Any] | None = None,
     ) -> None:
         self._y, self._one_hot = y, one_hot
-        self._lies: tuple[Framework, Shares, int] | None = None
-        self.settle(partner, s, plan)
+        self._features: tuple[Framework, Shares, int] | None = None
+        self.resolve(partner, s, plan)
 
-    def settle(self, partner: Any, s: Any, plan: MixPlan | None) -> None:
+    def resolve(self, partner: Any, s: Any, plan: MixPlan | None) -> None:
         """Fill in what only the forward could tell (the share of a mask). For backends."""
         self._partner, self._s, self.plan = partner, s, plan
         self.used = False  # what a metric read before was the target of a clean forward
         self._exact = np.array(s) if isinstance(s, float) else None
         self.loss_scale = 1.0 if plan is None else plan.loss_scale
 
-    def lie(self, framework: Framework, shares: Shares, channel_dim: int) -> None:
-        """Say what was mixed, so that labels with a point for each part of it can follow a mask. For backends."""
-        self._lies = framework, shares, channel_dim
+    def record_features(self, framework: Framework, shares: Shares, channel_dim: int) -> None:
+        """Record the mixed features' shapes, so that dense labels are blended under the same mask. For backends."""
+        self._features = framework, shares, channel_dim
 
     @property
     def mixed(self) -> bool:
@@ -169,9 +169,9 @@ class MixedTarget:
         masked = self.plan is not None and self.mixed and self.plan.masked
         if (
             not masked
-            or not self._lies
-            or len(self._lies[1]) != 1
-            or not 0 < axes == len(self._lies[1][0][1]) - 2
+            or not self._features
+            or len(self._features[1]) != 1
+            or not 0 < axes == len(self._features[1][0][1]) - 2
         ):
             return self.blend(f)
         self.used = True
@@ -185,22 +185,22 @@ class MixedTarget:
 
         Where a mask lay over an image, labels that are images, (N, H, W) or with channels, follow it.
         """
-        lies = self._lies
-        axes = len(lies[1][0][1]) - 2 if lies and lies[1] else 0
+        features = self._features
+        axes = len(features[1][0][1]) - 2 if features and features[1] else 0
         ndim = getattr(self._y, "ndim", 0)
-        if ndim > 2 and ndim - 2 == axes and lies is not None and lies[2] == 1:
+        if ndim > 2 and ndim - 2 == axes and features is not None and features[2] == 1:
             values = self.blend_points(lambda y: framework.move_axis(f(y), 1, -1), axes)
             return framework.move_axis(values, -1, 1)
         return self.blend_points(f, axes) if ndim > 2 and ndim - 2 <= axes else self.blend(f)
 
     def _share_map(self, values: Any, axes: int | None = None) -> Any:
         """The partner's share at each point of some values, (1 or N, ...); axes: of how many after the batch's."""
-        if self._lies is None or self.plan is None or len(self._lies[1]) != 1:
+        if self._features is None or self.plan is None or len(self._features[1]) != 1:
             raise ValueError(
                 "dense=True needs to know the one feature that was mixed: blend the target of a mixed step, whose "
                 "place has one tensor."
             )
-        framework, ((_, shape),), channel_dim = self._lies
+        framework, ((_, shape),), channel_dim = self._features
         space = values.shape[1:] if axes is None else values.shape[1 : axes + 1]
         return framework.share(self.plan.share_map(shape, space, channel_dim), values)
 

@@ -30,11 +30,8 @@ class Astray:
         Raises:
             MixingError: If it trains.
         """
-        model, plan = self.mixed.model(), self.mixed.plan
-        if (
-            plan is None
-            or autograd.backward(() if model is None else autograd.parameters(model)) is Backward.OTHERS
-        ):
+        plan = self.mixed.plan
+        if plan is None or self.mixed.purpose(autograd) is Backward.OTHERS:
             return
         refuse(
             f"the output {self.name!r} gets a gradient, but not all of a sample reaches it through {plan.place!r}, "

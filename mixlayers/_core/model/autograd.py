@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
-
-if TYPE_CHECKING:
-    from mixlayers._core.model.passes import Pass
-    from mixlayers._core.model.recompute import Notebook
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 
 class Backward(Enum):
@@ -21,7 +17,7 @@ class Backward(Enum):
 
 
 class Arriving(Protocol):
-    """Who wants to know that a gradient arrives: a pass, for one."""
+    """Who wants to know that a gradient arrives: a pass, for one, which tensors carry as well."""
 
     def gradient_arrives(self, autograd: Autograd) -> None:
         """It does."""
@@ -31,7 +27,8 @@ class Segment(NamedTuple):
     """A part of a forward that is not kept, but runs again in backward (activation checkpointing).
 
     Attributes:
-        notebook: What the segment keeps for mixers: the same in its forward and whenever it runs again.
+        notebook: What the segment keeps for mixers, see `recompute`: the same in its forward and whenever it runs
+            again.
         again: Whether it runs again.
         run: The number of this run, where the framework counts them.
         node: The node of the graph whose forward this is, where it runs without gradients; else None.
@@ -39,7 +36,7 @@ class Segment(NamedTuple):
         whole: Whether segments around this one would be known too.
     """
 
-    notebook: Notebook
+    notebook: MutableMapping[Any, Any]
     again: bool
     run: Any = None
     node: Any = None
@@ -73,7 +70,7 @@ class Autograd(ABC):
         """A model's parameters."""
 
     @abstractmethod
-    def watch_node(self, node: Any, mixed: Pass) -> None:
+    def watch_node(self, node: Any, mixed: Arriving) -> None:
         """The same for the gradient of what a node, whose forward runs now without gradients, will return."""
 
     @abstractmethod
@@ -90,11 +87,11 @@ class Autograd(ABC):
         """
 
     @abstractmethod
-    def check_replayed(self, node: Any, mixed: Pass) -> None:
-        """Have `_recompute.Replayed` called when a node's backward is over."""
+    def after_backward(self, node: Any, check: Callable[..., None]) -> None:
+        """Have `check` called when a node's backward is over."""
 
     @abstractmethod
-    def tag(self, tensors: Iterable[Any], carried: Pass, nodes: Sequence[Any], inputs: Iterable[Any]) -> bool:
+    def tag(self, tensors: Iterable[Any], carried: Any, nodes: Sequence[Any], inputs: Iterable[Any]) -> bool:
         """Have tensors that a forward made carry their pass.
 
         Args:
@@ -108,7 +105,7 @@ class Autograd(ABC):
         """
 
     @abstractmethod
-    def tagged(self, tensors: Iterable[Any]) -> list[Pass]:
+    def tagged(self, tensors: Iterable[Any]) -> list[Any]:
         """The passes that tensors come from."""
 
     @abstractmethod
@@ -116,24 +113,32 @@ class Autograd(ABC):
         """Whether tensors may have been computed with a model's parameters, other than by a pass that they carry."""
 
 
-def walk(
-    heads: Iterable[Any], before: Callable[[Any], Iterable[Any]], carries: Callable[[Any], bool]
-) -> Iterator[Any]:
-    """The nodes of a graph, from its heads on, and not beyond those that carry a pass.
+def search(
+    heads: Iterable[Any],
+    look: Callable[[Any], tuple[Sequence[Any] | None, Iterable[tuple[Any, Any]]]],
+    leaf: type | None = None,
+) -> tuple[list[Any], set[Any], set[Any]]:
+    """The passes that a graph's nodes carry, from its heads on and not beyond one that carries any.
 
     Args:
         heads: Where to begin.
-        before: The nodes that a node's inputs come from; None for an input without one.
-        carries: Whether a node carries a pass.
+        look: Takes a node; returns the passes that it carries, and its edges: (the node before it or None, anything).
+        leaf: Nodes of this type carry nothing, and nothing is before them: they are not looked at.
+
+    Returns:
+        The passes, the nodes that were met, and the leaves.
     """
     todo = list(heads)
-    seen = set(todo)
-    while todo:
-        node = todo.pop()
-        yield node
-        if carries(node):
+    met, leaves, found = set(todo), set[Any](), list[Any]()
+    while todo:  # a large model has hundreds of nodes, so nothing is called here but look
+        passes, edges = look(todo.pop())
+        if passes:
+            found += passes
             continue
-        for each in before(node):
-            if each is not None and each not in seen:
-                seen.add(each)
-                todo.append(each)
+        for node, _ in edges:
+            if type(node) is leaf:
+                leaves.add(node)
+            elif node not in met and node is not None:
+                met.add(node)
+                todo.append(node)
+    return found, met, leaves

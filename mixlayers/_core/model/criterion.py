@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any, Protocol
 
+from mixlayers._core.framework.framework import Framework
 from mixlayers._core.framework.tree import scaled
 from mixlayers._core.labels.loss_call import Call, Which, check_which
-
-if TYPE_CHECKING:
-    from mixlayers._core.model.mixer import BaseMixer
+from mixlayers._core.labels.target import MixedTarget
 
 _OWN = frozenset({"forward", "_compiled_call_impl"})
 """What others put on a criterion to change its calls; it stays with the plain one, whose forward is called."""
 
 
-def mixed_loss(criterion: Any, mixer: BaseMixer[Any], labels: Which = None) -> Any:
+class Origins(Protocol):
+    """Who tells the forward that made an output: a mixer."""
+
+    @property
+    def framework(self) -> Framework:
+        """The tensors'."""
+
+    def target_for(self, target: Any, output: Any = None) -> MixedTarget:
+        """The labels, mixed as the output was."""
+
+
+def mixed_loss(criterion: Any, mixer: Origins, labels: Which = None) -> Any:
     """The criterion, blended with the plan of the forward that made its output."""
-    if isinstance(criterion, MixedLoss | MixedFunction):
+    if isinstance(criterion, MixedLoss) or getattr(criterion, "func", None) is _blended:
         raise ValueError("this criterion already blends: pass the plain one to mixer.loss.")
     check_which(labels)
     module: Any = mixer.framework.module
     if not isinstance(criterion, module):
-        return MixedFunction(criterion, mixer, labels)
+        return partial(_blended, criterion, mixer, labels)
     inner = getattr(criterion, "_orig_mod", criterion)  # of one that is compiled
     kind = type(inner)
     mixed: Any = module.__new__(type(f"Mixed{kind.__name__}", (MixedLoss, kind), {}))
@@ -35,32 +45,20 @@ class MixedLoss:
     """Made a base of the criterion's own type by `mixed_loss`, so that `isinstance` still holds."""
 
     plain: tuple[Any]  # in a tuple, lest it become a part of the module
-    mixer: BaseMixer[Any]
+    mixer: Origins
     which: Which
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The plain loss of a clean forward; the blended one of a mixed forward."""
         changed = vars(self.plain[0]).get("forward")  # compiled, or patched
         plain = super().forward if changed is None else changed  # type: ignore[misc]  # of the other base
-        return _blended(plain, self.mixer, self.which, args, kwargs)
+        return _blended(plain, self.mixer, self.which, *args, **kwargs)
 
     def __reduce__(self) -> Any:
         return mixed_loss, (self.plain[0], self.mixer, self.which)
 
 
-class MixedFunction:
-    """A loss function, blended."""
-
-    def __init__(self, criterion: Callable[..., Any], mixer: BaseMixer[Any], labels: Which = None) -> None:
-        self.criterion, self.mixer, self.which = criterion, mixer, labels
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return _blended(self.criterion, self.mixer, self.which, args, kwargs)
-
-
-def _blended(
-    criterion: Any, mixer: BaseMixer[Any], which: Which, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
+def _blended(criterion: Any, mixer: Origins, which: Which, /, *args: Any, **kwargs: Any) -> Any:
     call = Call(criterion, which, args, kwargs, mixer.framework)
     mixed = mixer.target_for(call.labels, call.outputs)
     loss = mixed.blend(call.loss)

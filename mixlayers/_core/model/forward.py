@@ -7,19 +7,21 @@ import warnings
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
+from weakref import ref
 
 from mixlayers._core.audit.stage import AUDITING, LABELS
 from mixlayers._core.batch.mix import batch_size, check_length, host_labels, no_float_input, partner_and_share
-from mixlayers._core.errors import refuse
+from mixlayers._core.errors import MixingError, refuse
 from mixlayers._core.labels.labels import one_hot
 from mixlayers._core.labels.target import MixedTarget
 from mixlayers._core.model.autograd import Segment
 from mixlayers._core.model.history import History
-from mixlayers._core.model.layer_hooks import LayerHooks, Module, caller, on_stack
-from mixlayers._core.model.passes import Pass, causes, close_pass, open_pass, running
-from mixlayers._core.model.recompute import inside, note_call, original
+from mixlayers._core.model.judge import Judge
+from mixlayers._core.model.layer_hooks import LayerHooks, Module
+from mixlayers._core.model.passes import Call, Pass, caller, causes, innermost, inside, running
+from mixlayers._core.model.recompute import note_call, original
 from mixlayers._core.model.scope import scope_of
-from mixlayers._core.plan.plan import INPUT
+from mixlayers._core.plan.plan import INPUT, MixPlan
 
 PATIENCE: Final = 10
 """Forwards with gradients after which somebody who never mixes is told."""
@@ -28,23 +30,11 @@ PATIENCE: Final = 10
 class ForwardHooks(LayerHooks[Module]):
     """The part of a mixer that the model's own hooks call."""
 
-    def _start_afresh(self) -> None:
-        self.history = History()
-        self._entered = False  # whether the model has run
-        self._unmixed = 0  # forwards with gradients so far, none of which was to be mixed
-
-    def _mixed_target(self, y: Any, mixed: Pass) -> MixedTarget:
-        target = MixedTarget(y, one_hot=partial(one_hot, self.framework))
-        self._settle(target, mixed)
-        return target
-
-    def _settle(self, target: MixedTarget, mixed: Pass) -> None:
-        """Fill in a target, now that the forward has told the share."""
-        partner, s = target.y, 0.0
-        if mixed.mixes:
-            partner, s = partner_and_share(self.framework, target.y, mixed.s, self._partners(mixed))
-        target.settle(partner, s, mixed.plan)
-        target.lie(self.framework, mixed.shares, mixed.channel_dim)
+    history: History
+    _judge: Judge
+    _implicit: bool  # whether every training forward mixes
+    _entered = False  # whether the model has run
+    _unmixed = 0  # forwards with gradients so far, none of which was to be mixed
 
     def _attach(self, model: Module, places: tuple[str, ...] | None) -> None:
         layers = self._named_layers(model)
@@ -57,48 +47,41 @@ class ForwardHooks(LayerHooks[Module]):
         if AUDITING.get():
             return args, kwargs
         self._entered = True
-        top = running(self._session)
-        if top is not None and not on_stack(top.frame):  # a KeyboardInterrupt left it there
-            close_pass(top)
-            top = running(self._session)
-        segments = self.autograd.segments(gradients=True)
-        sources = causes(self.autograd.tagged(self.framework.tensors((*args, *kwargs.values()))))
-        mixed_input = any(source.mixes for source in sources)
-        if not (top or segments or mixed_input or self._asked(model, kwargs)):
+        top, segments = running(self._session), self.autograd.segments(gradients=True)
+        sources = self._origins((*args, *kwargs.values()))
+        sources = sources if any(source.mixes for source in sources) else []
+        if not (top or segments or sources or self._asked(model, kwargs)):
             self._skip(model)
             return args, kwargs
-        called = Pass(self._session, model, self.channel_dim)
-        called.frame = caller(self.autograd.between)
-        called.around = [segment.notebook for segment in segments]
-        called.recomputed = bool(segments)
-        called.gradients, called.sources = self.autograd.grad_enabled(), sources if mixed_input else []
-        open_pass(called)
+        gradients, frame = self.autograd.grad_enabled(), caller(self.autograd.between)
+        call = Call(Pass(self._session, ref(model)), top, segments, frame, gradients)
+        call.open()
         self.framework.check_forward(model)
         if "target" in kwargs:
             kwargs = dict(kwargs)
-            called.given = (kwargs.pop("target"),)
+            call.target, call.hands_out = self._target(kwargs.pop("target")), True
         within = inside(top, segments)
-        called.nodes = [segment.node for segment in within if segment.node is not None]
+        call.nodes = [segment.node for segment in within if segment.node is not None]
         of = original(self._session, top, within)
-        note_call(self._session, top, within, called if of is None else of)
-        if of is None:
-            self._begin(called, top, within, segments, model, args, kwargs)
-        else:
-            called.run_again(of)
+        note_call(self._session, top, within, of or call.mixed)
+        if of is not None:
+            call.begin_recompute(of)
             of.gradient_arrives(self.autograd)
-        plan = None if called.plan is None else called.plan.at(INPUT)
-        if plan is None:
-            return args, kwargs
+        else:
+            call.mixed.sources, call.mixed.recomputed = sources, bool(segments)
+            self._begin(call, within, model, args, kwargs)
+        plan = None if call.mixed.plan is None else call.mixed.plan.at(INPUT)
+        return (args, kwargs) if plan is None else self._mix_input(call, plan, args, kwargs)
+
+    def _mix_input(self, call: Call, plan: MixPlan, args: Any, kwargs: Any) -> tuple[Any, Any]:
         inputs = {name: value for name, value in kwargs.items() if name not in LABELS}
-        (rest, mixed), shares = self._mix(self._padding.apart(args, inputs), plan, called)
+        mixed, shares = self._mix(self._padding.without_masks(args, inputs), plan, call.mixed)
         if not shares:
             raise ValueError(no_float_input(self.framework, (args, inputs)))
-        called.fire(INPUT, shares)
-        given = self.framework.tensors((args, kwargs))
-        self._carry((rest, mixed), called, given)
-        self._keep((rest, mixed), called, given)
-        at = self._padding.model_takes.values()
-        return tuple(args[i] if i in at else x for i, x in enumerate(rest)), {**kwargs, **mixed}
+        call.mark_mixed(INPUT, shares)
+        self._carry_features(mixed, call, self.framework.tensors((args, kwargs)))
+        rest, named = mixed
+        return tuple(old if x is None else x for x, old in zip(rest, args, strict=True)), {**kwargs, **named}
 
     def _asked(self, model: Module, kwargs: Any) -> bool:
         """Whether a forward may be one that is to be mixed."""
@@ -107,66 +90,62 @@ class ForwardHooks(LayerHooks[Module]):
         return (self._implicit or not self.method.mixes_labels) and self._training(model)
 
     def _skip(self, model: Module) -> None:
-        """A forward that has nothing to do with mixing begins: no pass is made for it."""
-        self._session.settle()
+        """A forward that has nothing to do with mixing begins: no call is kept of it."""
+        self._session.check_expected()
         self._session.last = None
         if self._unmixed <= PATIENCE and self.autograd.grad_enabled():
             training = self._training(model)
             self._tell_of_no_mixing(asked=self._implicit and not training, training=training)
 
-    def _begin(
-        self,
-        called: Pass,
-        top: Pass | None,
-        within: Sequence[Segment],
-        segments: Sequence[Segment],
-        model: Module,
-        args: Any,
-        kwargs: Any,
-    ) -> None:
+    def _begin(self, call: Call, within: Sequence[Segment], model: Module, args: Any, kwargs: Any) -> None:
         """Decide whether a new forward is to be mixed, and draw its plan."""
+        top, mixed = call.top, call.mixed
         scope = scope_of(self._session)
-        called.scope = scope if scope is not None and scope.around is top else None
-        given = called.given if called.scope is None else (called.scope.target.y,)
-        mixes = self._training(model) and (
-            called.gradients
-            or _runs_again(within if given is None else segments, model, explicit=given is not None)
+        scope = scope if scope is not None and scope.around is top else None
+        target = call.target if scope is None else scope.target
+        asked = target is not None
+        mixes = (
+            self._training(model)
+            and (call.gradients or _runs_again(call.segments if asked else within, model, asked=asked))
+            and not any(segment.again for segment in within)  # else it was not called here, or another's was
         )
-        if any(segment.again for segment in within):
-            mixes = False  # the forward did not call the model here, or another mixer's did
-        if called.scope is not None:
-            called.scope.enter_forward(called.given, mixes=mixes)
+        if scope is not None:
+            if call.target is not None:
+                raise MixingError(
+                    "the target was given twice, by `with mixer(labels):` and as target=: give it once."
+                )
+            scope.enter_forward(mixes=mixes)
+            call.target = target if mixes or not scope.taken else None
         if top is None:
-            self._session.settle()
-        if mixes and (given is not None or self._implicit or not self.method.mixes_labels):
-            if top is not None and top.plan is not None:
+            self._session.check_expected()
+        if mixes and (asked or self._implicit or not self.method.mixes_labels):
+            if top is not None and top.mixed.plan is not None:
                 refuse(
                     "the model was called inside its own mixed forward, in training mode, so that its features would "
                     "be mixed twice",
                     "call it there in eval mode or under no_grad, or wrap the module inside that is called once",
                 )
-            self._draw(called, model, args, kwargs, given)
+            self._draw(mixed, model, args, kwargs, target)
             self._unmixed = PATIENCE + 1
-            foreign = any(other.mixes and other.plan is not called.plan for other in called.sources)
+            foreign = any(other.mixes and other.plan is not mixed.plan for other in mixed.sources)
             if foreign and self.method.mixes_labels:  # also where chance leaves this step clean
                 refuse(
                     "the model's input comes from a mixed forward, and would be mixed once more, by another plan",
                     "let both share one: `with mixer.same_plan():`; or call one of them in eval mode or under no_grad",
                 )
-        elif called.gradients:
-            self._tell_of_no_mixing(asked=given is not None, training=mixes)
-        for source in called.sources:
-            source.heirs += [called] if source.plan is called.plan or not called.mixes else []
+        elif call.gradients:
+            self._tell_of_no_mixing(asked=asked, training=mixes)
+        for source in mixed.sources:
+            source.users += [mixed] if source.plan is mixed.plan or not mixed.mixes else []
 
-    def _draw(self, called: Pass, model: Module, args: Any, kwargs: Any, given: tuple[Any] | None) -> None:
+    def _draw(self, mixed: Pass, model: Module, args: Any, kwargs: Any, target: MixedTarget | None) -> None:
         self.framework.check_mixing()
         size = batch_size(self.framework, (args, kwargs), self.batch_dim)
         labels, near = None, None
-        method = self._session.method
-        if given is not None:
-            check_length(self.framework, given[0], size)
-            labels, near = host_labels(self.framework, method, given[0])
-        if "length" in method.near:
+        if target is not None:
+            check_length(self.framework, target.y, size)
+            labels, near = host_labels(self.framework, self.method, target.y)
+        if "length" in self.method.near:
             near = {**(near or {}), "length": self._padding.lengths(args, kwargs)}
         if not self._judge.settled:
             known = self._session.places
@@ -175,7 +154,7 @@ class ForwardHooks(LayerHooks[Module]):
                 self._attach(model, places)
         self._judge.again(model, args, kwargs)
         self._padding.warn_of_unnamed(name for name, value in kwargs.items() if value is not None)
-        called.plan = self._session.draw(size, labels, near)
+        mixed.follow(self._session.draw(size, labels, near))
 
     def _tell_of_no_mixing(self, *, asked: bool, training: bool) -> None:
         """A forward with gradients is not to be mixed: warn, once, if none ever is."""
@@ -198,77 +177,95 @@ class ForwardHooks(LayerHooks[Module]):
         """The model returned; hands out the target."""
         if AUDITING.get():
             return output
-        called = running(self._session)
-        if called is None:  # it was not to be mixed, but a loss of it and of a mixed one would
+        call = running(self._session)
+        if call is None:
+            # it was not to be mixed, but a loss of it and of a mixed one would be
             if self.autograd.grad_enabled():
-                inside = self._mixed_inside(output) if self._session.step else []
-                if len(inside) < 2:
-                    self._carry(output, [*inside, self._session.clean][0], self.framework.tensors(inputs))
+                found = self._mixed_inside(output)
+                if len(found) < 2:
+                    self._carry(output, [*found, self._session.clean][0], self.framework.tensors(inputs))
             return output
-        called.leave(self._not_run_hint())
-        inside = [inner for inner in called.nested if inner.mixes and not called.mixes]
-        if inside and (found := self._mixed_inside(output)):
-            called.sources, inside = [*called.sources, *found], []
         given = self.framework.tensors(inputs)
-        if called.of is not None:
-            self._carry(output, called.of, given)
-            return (
-                output if called.given is None else (output, self._mixed_target(called.given[0], called.of))
-            )
-        plan = called.plan
+        call.check_mixed(self._not_run_hint())
+        if call.again is not None:
+            self._carry(output, call.mixed, given)
+        else:
+            output = self._finish(call, output, given)
+        if call.target is None:
+            return output
+        self._resolve(call.target, _only(causes([call.mixed])))
+        return (output, call.target) if call.hands_out else output
+
+    def _finish(self, call: Call, output: Any, given: Sequence[Any]) -> Any:
+        """A forward is over, for the first time: its share is known, and its output carries its pass."""
+        mixed, plan = call.mixed, call.mixed.plan
         if plan is not None:
             self._judge.speak()
-            output = self._judge.guard(called, output)
-            self.history.add(plan, called.s)
-        if plan is not None and plan.place is not None:
-            by_tokens = self._padding.end(called)
-            called.s = called.s if by_tokens is None else by_tokens
-        if called.scope is not None and (plan is not None or not called.scope.taken):
-            called.target = called.scope.target
-            self._settle(called.target, _only(causes([called])))
-        elif called.given is not None:
-            called.target = self._mixed_target(called.given[0], _only(causes([called])))
-        else:  # the labels come later, with the loss
-            called.target = MixedTarget(None, None, called.s, plan)
-        self._session.last = called
-        if plan is not None or called.gradients or called.sources or called.nodes:
-            carried = self._carry(output, called, given)
-            for inner in (
-                inside if called.nodes else ()
-            ):  # without gradients nothing tells whether it had a part
-                self.autograd.tag(self.framework.tensors([output]), inner, called.nodes, given)
-            if called.mixes:
-                self._watch(output, called, carried)
-        return output if called.given is None else (output, called.target)
+            output = self._judge.guard(mixed, output)
+            self.history.add(plan, plan.label_share(mixed.shares) if mixed.shares else 0.0)
+            by_tokens = self._padding.token_share(call) if plan.place is not None else None
+            mixed.s = mixed.s if by_tokens is None else by_tokens
+        if call.target is not None:
+            mixed.users.append(call.target)
+        self._session.last = mixed
+        inner = [] if mixed.mixes else [nested for nested in mixed.calls if nested.mixes]
+        if inner and (found := self._mixed_inside(output)):
+            mixed.sources, inner = [*mixed.sources, *found], []
+        if plan is not None or call.gradients or mixed.sources or call.nodes:
+            carried = self._carry(output, mixed, given, call.nodes)
+            for nested in inner if call.nodes else ():  # nothing tells, there, whether it had a part
+                self.autograd.tag(self.framework.tensors([output]), nested, call.nodes, given)
+            if mixed.mixes:
+                self._watch(output, call, carried)
+        return output
 
-    def _watch(self, output: Any, mixed: Pass, carried: bool) -> None:
+    def _watch(self, output: Any, call: Call, carried: bool) -> None:
         """Have the target's use checked: when the output's gradient arrives, or else at the next forward."""
-        if not carried and mixed.given is None and mixed.scope is None:
+        if not carried and call.target is None:
             refuse(
                 "the mixed forward returned no tensor of its own, so that no loss could tell that it was mixed",
                 "return what the loss takes; or use model(x, target=labels) or `with mixer(labels):`",
             )
         tensors = list(filter(self.autograd.wants_gradient, self.framework.tensors([output])))
-        for x in tensors or mixed.features:
-            self.autograd.watch(x, mixed)
-        for node in mixed.nodes or mixed.outer:
-            self.autograd.watch_node(node, mixed)
-        mixed.watched = bool(tensors or mixed.features or mixed.nodes or mixed.outer)
-        if not (tensors or mixed.nodes or mixed.outer):
-            self._session.owe(mixed)
+        nodes = call.nodes or ([] if call.top is None else call.top.nodes)
+        for x in tensors or call.features:
+            self.autograd.watch(x, call.mixed)
+        for node in nodes:
+            self.autograd.watch_node(node, call.mixed)
+        call.mixed.watched = bool(tensors or call.features or nodes)
+        if not (tensors or nodes):
+            self._session.expect_use(call.mixed)
 
     def _close(self) -> None:
         """The forward is over, also if it raised."""
-        called = None if AUDITING.get() else running(self._session)
-        if called is None:
+        call = None if AUDITING.get() else innermost(self._session)
+        if call is None:
             return
         error = sys.exc_info()[1]
-        if isinstance(error, KeyError) and error.args == ("target",) and called.given is not None:
+        if isinstance(error, KeyError) and error.args == ("target",) and call.hands_out:
             error.args = (
                 "target: model(x, target=labels) takes it out of the call, so that forward(**kwargs) does not get it; "
                 "give that argument another name, or wrap the module inside that computes the output",
             )
-        close_pass(called)
+        call.close()
+
+    def _mixed_inside(self, output: Any) -> list[Pass]:
+        """The mixed forwards inside one that is not mixed itself, whose outputs have a part in its own."""
+        return [found for found in self._origins([output]) if found.mixes]
+
+    def _target(self, y: Any) -> MixedTarget:
+        """Labels of a forward that has not told the share yet."""
+        return MixedTarget(y, None, None, None, partial(one_hot, self.framework))
+
+    def _resolve(self, target: MixedTarget, mixed: Pass) -> MixedTarget:
+        """Fill in a target, now that the forward has told the share."""
+        partner, s = target.y, 0.0
+        if mixed.mixes and mixed.s is not None:
+            partners = mixed.partners_of(self.framework)
+            partner, s = partner_and_share(self.framework, target.y, mixed.s, partners)
+        target.resolve(partner, s, mixed.plan)
+        target.record_features(self.framework, mixed.shares, mixed.session.channel_dim)
+        return target
 
 
 def _only(found: Sequence[Pass]) -> Pass:
@@ -281,9 +278,7 @@ def _only(found: Sequence[Pass]) -> Pass:
     return found[0]
 
 
-def _runs_again(segments: Sequence[Segment], model: Any, *, explicit: bool) -> bool:
+def _runs_again(segments: Sequence[Segment], model: Any, *, asked: bool) -> bool:
     """Whether a call without gradients will run again with them, and not as part of something else unasked."""
-    for segment in segments:
-        if segment.node is not None:
-            return explicit or segment.direct is model
-    return False
+    first = next((segment for segment in segments if segment.node is not None), None)
+    return first is not None and (asked or first.direct is model)

@@ -174,14 +174,9 @@ class Judge:
         return self.trust if isinstance(self.trust, bool) else place in self.trust
 
     def _refuted(self, place: str, proof: Proof, *, again: bool = False) -> str:
-        what = "the input" if place == INPUT else f"layer {place!r}"
         when = " in this batch, though not in one before" if again else ""
-        return (
-            f"{what} is not a true mixing point{when} ({proof.reason}{ways_round(proof)}): mixing there reaches only "
-            "part of the features, while the labels claim all. Choose another layer, audit(model, example) lists the "
-            f"true ones;{_masks_among(proof.culprits, self.hooks._padding.meanings)} or take it as it is by "
-            f"trust=True, or trust={[place]!r}."
-        )
+        masks = _masks_among(proof.culprits, self.hooks._padding.meanings)
+        return refuted(place, proof.reason + ways_round(proof), when, masks)
 
     def _trial(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trial:
         try:
@@ -212,6 +207,23 @@ class Judge:
             worst(1.0)  # to processes where nothing raised, as if the outputs told nothing
             raise ModelRaised(raised, experiment.few, self.hooks.framework) from raised
         return Trial(None, "", experiment, clean, lambda: False, worst)
+
+
+def refuted(place: str, reason: str, when: str = "", masks: str = "") -> str:
+    """The error text for a place that is no true mixing point.
+
+    Args:
+        place: "input", or the layer's name.
+        reason: Why it is none.
+        when: In which batch.
+        masks: What to do about padding masks.
+    """
+    what = "the input" if place == INPUT else f"layer {place!r}"
+    return (
+        f"{what} is not a true mixing point{when} ({reason}): mixing there reaches only part of the features, while "
+        f"the labels claim all. Choose another layer, audit(model, example) lists the true ones;{masks} or take it as "
+        f"it is by trust=True, or trust={[place]!r}."
+    )
 
 
 def _masks_among(culprits: Sequence[str], named: Collection[str]) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import FrameType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from mixlayers._core.audit.stage import AUDITING, Stage
 from mixlayers._core.audit.trial import Trial
@@ -15,23 +13,27 @@ from mixlayers._core.framework.framework import Framework
 from mixlayers._core.methods.method import Method
 from mixlayers._core.model.autograd import Autograd, Segment
 from mixlayers._core.model.padding import Padding
-from mixlayers._core.model.passes import Pass, causes, close_pass, running
-from mixlayers._core.model.recompute import inside, owner
-from mixlayers._core.model.session import Session, leave_untagged
+from mixlayers._core.model.passes import Call, Pass, any_lives, causes, inside, running
+from mixlayers._core.model.recompute import Replayed, owner
+from mixlayers._core.model.session import Session
 from mixlayers._core.plan.lam import Lam
 from mixlayers._core.plan.plan import INPUT, MixPlan
-
-if TYPE_CHECKING:
-    from mixlayers._core.model.judge import Judge
 
 Module = TypeVar("Module")
 
 
-class Acting(NamedTuple):
-    """The pass that a call of a layer belongs to, and whether the layer runs again apart from the whole model."""
+class Current(NamedTuple):
+    """Whose call of a layer this is.
 
-    mixed: Pass | None
-    again: bool
+    Attributes:
+        mixed: The pass that it belongs to.
+        call: The forward that runs; None where the layer runs again apart from the whole model.
+        segments: The recomputed segments around the layer, inside that forward.
+        plan: What the pass does at the layer, where that was asked.
+    """
+
+    mixed: Pass | None = None
+    call: Call | None = None
     segments: Sequence[Segment] = ()
     plan: MixPlan | None = None  # what the pass does at the layer
 
@@ -42,6 +44,11 @@ class LayerHooks(ABC, Generic[Module]):
     framework: ClassVar[Framework]
     autograd: ClassVar[Autograd]
     method: Method
+    batch_dim: int
+    channel_dim: int
+    keep: frozenset[str]
+    _session: Session
+    _padding: Padding
 
     @abstractmethod
     def _check_wrappable(self, model: Module) -> None:
@@ -65,10 +72,10 @@ class LayerHooks(ABC, Generic[Module]):
 
     @abstractmethod
     def _hook_layer(self, layer: Module, name: str) -> None:
-        """Have `_mix_at` called with each output of the layer in a pass that mixes there: see `acting_at`."""
+        """Have `_mix_at` called with each output of the layer that `current_plan_at` has a pass for."""
 
-    def _hook_mask(self, layer: Module, name: str, places: Mapping[str, int]) -> None:
-        """Have the padding's `before` and `after` called around each call of a module that takes masks."""
+    def _hook_mask(self, layer: Module, name: str) -> None:
+        """Have `_enter_masked` and `_leave_masked` called around each call of a module that takes masks."""
         raise NotImplementedError
 
     def _not_run_hint(self) -> str:
@@ -87,88 +94,67 @@ class LayerHooks(ABC, Generic[Module]):
         """The largest of a number over the processes that run the model together, after a forward on the stage."""
         return float
 
-    _session: Session
-    batch_dim: int
-    keep: frozenset[str]
-    channel_dim: int
-    _padding: Padding
-    _implicit: bool
-    _judge: Judge
-
-    def _partners(self, mixed: Pass) -> Any:
-        if mixed.partners is None and mixed.plan is not None:
-            mixed.partners = self.framework.partners(mixed.plan.perm)
-        return mixed.partners
-
-    def _mix_at(self, acting: Acting, parts: Iterable[tuple[Any, int]]) -> list[Any]:
-        """Mix what the planned layer returned, part by part, each with its own batch axis."""
-        mixed: Any = acting.mixed
-        plan: Any = acting.plan
-        features, shares = zip(*(self._mix(part, plan, mixed, axis) for part, axis in parts), strict=True)
-        if not acting.again:
-            mixed.fire(plan.place, [share for part in shares for share in part])
-            self._carry(features, mixed.origin)
-            self._keep(features, mixed)
-        if acting.again or mixed.of is not None:
-            mixed.origin.replays += 1
-            if not mixed.origin.watched:
-                mixed.origin.gradient_arrives(self.autograd)
-        else:
-            self._follow(mixed, acting.segments)
-        return list(features)
-
-    def acting(self) -> Acting:
+    def current_plan(self) -> Current:
         """The pass that a call of a layer belongs to."""
         if AUDITING.get():
-            return Acting(None, again=False)
-        top = running(self._session)
-        segments = self.autograd.segments(gradients=top is not None and top.gradients)
+            return Current()
+        call = running(self._session)
+        segments = self.autograd.segments(gradients=call is not None and call.gradients)
         if not segments:
-            return Acting(top, again=False)
-        within = inside(top, segments)
-        return Acting(*owner(self._session, top, within), within)
+            return Current(None if call is None else call.mixed, call)
+        within = inside(call, segments)
+        mixed, again = owner(self._session, call, within)
+        return Current(mixed, None if again else call, within)
 
-    def acting_at(self, place: str) -> Acting:
+    def current_plan_at(self, place: str) -> Current:
         """The same, with a pass only if its plan mixes at this place."""
-        acting = self.acting()
-        mixed = acting.mixed
-        plan = None if mixed is None or mixed.plan is None else mixed.plan.at(place)
-        if mixed is None or plan is None:
-            return Acting(None, again=False)
-        if not acting.again and not on_stack(mixed.frame):  # a KeyboardInterrupt left it
-            close_pass(mixed)
-            return Acting(None, again=False)
-        return acting._replace(plan=plan)
+        current = self.current_plan()
+        plan = None if current.mixed is None or current.mixed.plan is None else current.mixed.plan.at(place)
+        return Current() if plan is None else current._replace(plan=plan)
 
-    def _follow(self, mixed: Pass, segments: Sequence[Segment]) -> None:
+    def _mix_at(self, current: Current, parts: Iterable[tuple[Any, int]]) -> list[Any]:
+        """Mix what the planned layer returned, part by part, each with its own batch axis."""
+        mixed: Any = current.mixed
+        plan: Any = current.plan
+        features, shares = zip(*(self._mix(part, plan, mixed, axis) for part, axis in parts), strict=True)
+        call = current.call
+        if call is not None:
+            call.mark_mixed(plan.place, [share for part in shares for share in part])
+            self._carry_features(features, call)
+        if call is not None and call.again is None:
+            self._follow(call, current.segments)
+        else:
+            mixed.replays += 1
+            if not mixed.watched:
+                mixed.gradient_arrives(self.autograd)
+        return list(features)
+
+    def _follow(self, call: Call, segments: Sequence[Segment]) -> None:
         """Make sure that the place, if its gradient needs that, runs again in backward and is known there."""
         # of segments in each other the graph has the outermost one's node only
         node = next((segment.node for segment in reversed(segments) if segment.node is not None), None)
-        mixed.recomputed = mixed.recomputed or bool(segments)
         if node is not None:
-            self.autograd.check_replayed(node, mixed)
-        lost = not segments and mixed.gradients and not self.autograd.grad_enabled()
-        if lost or not all(segment.whole for segment in segments):
-            self._session.unseen.add(mixed)
+            self.autograd.after_backward(node, Replayed(call.mixed))
+        call.mixed.recomputed |= bool(segments)
+        lost = not segments and call.gradients and not self.autograd.grad_enabled()
+        call.mixed.unseen |= lost or not all(segment.whole for segment in segments)
 
-    def _keep(self, tree: Any, mixed: Pass, inputs: Sequence[Any] = ()) -> None:
-        """Have what was mixed at hand, in case that the model returns nothing that could be watched."""
-        if mixed.given is not None or mixed.scope is not None:
+    def _carry_features(self, tree: Any, call: Call, inputs: Sequence[Any] = ()) -> None:
+        """Have what was mixed carry its pass, and be at hand where the model may return nothing to be watched."""
+        self._carry(tree, call.mixed, inputs, call.nodes)
+        if call.target is not None:
             own = (x for x in self.framework.tensors([tree]) if all(x is not other for other in inputs))
-            mixed.features = list(filter(self.autograd.wants_gradient, own))
+            call.features = list(filter(self.autograd.wants_gradient, own))
 
-    def _carry(self, tree: Any, mixed: Pass, inputs: Sequence[Any] = ()) -> bool:
+    def _carry(self, tree: Any, mixed: Pass, inputs: Sequence[Any], nodes: Sequence[Any] = ()) -> bool:
         """Have the tensors in a tree carry their pass."""
         tensors = self.framework.tensors([tree])
-        if mixed.mixes and not any(map(self.autograd.wants_gradient, tensors)):
-            leave_untagged(mixed)
-        return self.autograd.tag(tensors, mixed, mixed.nodes, inputs)
+        mixed.untagged |= not any(map(self.autograd.wants_gradient, tensors))
+        return self.autograd.tag(tensors, mixed, nodes, inputs)
 
-    def _mixed_inside(self, output: Any) -> list[Pass]:
-        """The mixed forwards inside one that is not mixed itself, whose outputs have a part in its own."""
-        return [
-            found for found in causes(self.autograd.tagged(self.framework.tensors([output]))) if found.mixes
-        ]
+    def _origins(self, trees: Sequence[Any]) -> list[Pass]:
+        """The passes that decide on labels of what is in containers; nothing does where none could be mixed."""
+        return causes(self.autograd.tagged(self.framework.tensors(trees))) if any_lives() else []
 
     def _mix(
         self, tree: Any, plan: MixPlan, mixed: Pass, batch_dim: int | None = None
@@ -176,23 +162,19 @@ class LayerHooks(ABC, Generic[Module]):
         self.framework.check_mixing()
         axis = self.batch_dim if batch_dim is None else batch_dim
         keep = self.keep if plan.place == INPUT else ()
-        own = self._partners(mixed) if plan is mixed.plan else self.framework.partners(plan.perm)
-        return mix_tree(self.framework, tree, plan, own, axis, self.channel_dim, keep)
+        first = plan is mixed.plan
+        partners = mixed.partners_of(self.framework) if first else self.framework.partners(plan.perm)
+        return mix_tree(self.framework, tree, plan, partners, axis, self.channel_dim, keep)
 
+    def _enter_masked(self, module: str, args: Any, kwargs: Any) -> Any:
+        """A module that takes masks is called: the arguments to call it with; None: as they are."""
+        mixed, call, *_ = self.current_plan()
+        if mixed is None or not mixed.mixes:
+            return None
+        return self._padding.enter(module, mixed, call, args, kwargs)
 
-def caller(between: tuple[str, ...]) -> FrameType:
-    """The call of the model that a hook runs in, past the functions of mixlayers and of other modules in between."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(
-        ("mixlayers", *between)
-    ):
-        frame = frame.f_back
-    return frame
-
-
-def on_stack(frame: FrameType | None) -> bool:
-    """Whether a call is still on this thread's stack; one that KeyboardInterrupt ended told no hook."""
-    here: FrameType | None = sys._getframe(1)
-    while here is not None and here is not frame:
-        here = here.f_back
-    return here is not None
+    def _leave_masked(self, module: str) -> None:
+        """A module that takes masks has run."""
+        call = running(self._session)
+        if call is not None and call.united_in == module:
+            call.united_in = None

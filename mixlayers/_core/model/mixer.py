@@ -10,9 +10,8 @@ from typing import Any
 
 from mixlayers._core.audit.places import Layers, named_places
 from mixlayers._core.batch.mix import check_length
-from mixlayers._core.batch.token_masks import Mask, Share, masked_modules
+from mixlayers._core.batch.token_masks import Mask, Share
 from mixlayers._core.errors import MixingError, refuse
-from mixlayers._core.labels.labels import one_hot
 from mixlayers._core.labels.loss_call import Which
 from mixlayers._core.labels.target import MixedTarget
 from mixlayers._core.methods.method import Method
@@ -23,10 +22,10 @@ from mixlayers._core.model.history import History
 from mixlayers._core.model.judge import Judge, Trust
 from mixlayers._core.model.layer_hooks import Module
 from mixlayers._core.model.padding import Padding
-from mixlayers._core.model.passes import Pass, State, causes
+from mixlayers._core.model.passes import Pass, living
 from mixlayers._core.model.recompute import note_loss
 from mixlayers._core.model.scope import Scope
-from mixlayers._core.model.session import Session, untagged
+from mixlayers._core.model.session import Session
 from mixlayers._core.plan.plan import MixPlan
 
 
@@ -94,22 +93,20 @@ class BaseMixer(ForwardHooks[Module]):
         if not isinstance(self.method, Method):
             raise TypeError(f"method must be a method such as ManifoldMixup(), got {method!r}.")
         self._check_wrappable(model)
+        layers_of = self._named_layers(model)
         own_rank = self.framework.rank if rank is None else partial(int, rank)
-        self._session = Session(self.method, seed, own_rank)
+        self._session = Session(self.method, seed, own_rank, channel_dim, share == "tokens")
         self._judge = Judge(self, layers if isinstance(layers, str) else "auto", trust)
-        self._implicit = False
-        self._start_afresh()
-        self._padding = Padding(self, mask, share)
-        modules = {"": self._inner(model), **self._named_layers(model)}
-        masked = masked_modules(self._padding.meanings, modules) if self._padding.meanings else {}
-        self._padding.masked, self._padding.model_takes = masked, masked.get("", {})
-        places = named_places(self.method, layers, self._named_layers(model))
+        self._implicit, self.history = False, History()
+        modules = {"": self._inner(model), **layers_of}
+        self._padding = Padding(self.framework, self.method, mask, share, modules)
+        places = named_places(self.method, layers, layers_of)
         if example is not None:
             places = self._judge.places(model, places, *call_of(example))
         self._attach(model, places)
         self._hook_model(model)
-        for name, taken in masked.items():
-            self._hook_mask(modules[name], name, taken)
+        for name in self._padding.masked:
+            self._hook_mask(modules[name], name)
 
     @property
     def step(self) -> int:
@@ -128,7 +125,7 @@ class BaseMixer(ForwardHooks[Module]):
 
     def __call__(self, target: Any) -> Scope:
         """A scope whose one forward mixes: `with mixer(labels) as target: output = model(images)`."""
-        return Scope(self, target)
+        return Scope(self._session, self._target(target))
 
     def same_plan(self) -> AbstractContextManager[None]:
         """A block whose mixed forwards share one plan: `with mixer.same_plan():`.
@@ -176,50 +173,52 @@ class BaseMixer(ForwardHooks[Module]):
             MixingError: If the output comes from several forwards that were mixed in different ways, or cannot be
                 told from one that was mixed; if the wrapped model has not run.
         """
-        passes = self._passes(output)
-        mixing = [found for found in passes if found.mixes]
+        found = self._passes(output)
+        mixing = [mixed for mixed in found if mixed.mixes]
         if not mixing:
-            return MixedTarget(target, one_hot=partial(one_hot, self.framework))
-        mixed = mixing[0]
-        if any(found.plan is not mixed.plan for found in passes):
+            return self._resolve(self._target(target), self._session.clean)
+        if any(other.plan is not mixing[0].plan for other in found):
             refuse(
-                f"this output comes from {len(passes)} forwards that were not mixed alike",
+                f"this output comes from {len(found)} forwards that were not mixed alike",
                 "compute a loss for each; or let them share a plan, `with mixer.same_plan():`",
             )
-        check_length(self.framework, target, mixed.plan.batch_size if mixed.plan else 0)
-        if self._padding.share == "tokens" and mixed.state in (State.OPEN, State.FIRED):
+        check_length(self.framework, target, mixing[0].plan.batch_size if mixing[0].plan else 0)
+        if mixing[0].s is None:
             refuse(
                 "the loss was computed inside the model's forward, where share='tokens' is not known yet",
                 "compute it from what the model returns, or leave share= out",
             )
-        for found in mixing:
-            found.found = found.found or output is None or self._trains(output)
-        return self._mixed_target(target, mixed)
+        made = self._resolve(self._target(target), mixing[0])
+        if output is None or self._trains(output):  # else it is a metric's
+            for mixed in mixing:
+                mixed.users.append(made)
+        return made
 
     def _passes(self, output: Any) -> list[Pass]:
-        """Where an output comes from."""
-        tensors = self.framework.tensors([output])
+        """Where an output comes from; None: the last forward."""
         if output is None:
-            passes = [] if self._session.last is None else [self._session.last]
+            found = [] if self._session.last is None else [self._session.last]
         else:
-            found = causes(self.autograd.tagged(tensors))
-            passes = note_loss(self._session, self.autograd.segments(gradients=True), found)
-        if any(found.mixes for found in passes) or not (output is None or self._trains(output)):
-            return passes
-        if not passes and not self._entered:
+            found, segments = self._origins([output]), self.autograd.segments(gradients=True)
+            found = note_loss(self._session, segments, found) if segments else found
+        if any(mixed.mixes for mixed in found) or not (output is None or self._trains(output)):
+            return found
+        if not found and not self._entered:
             raise MixingError(
                 "the loss was computed, but the wrapped model has not run, so nothing was mixed: call the very object "
                 "that was wrapped (not a copy of it, nor its forward)."
             )
-        models = untagged(self.framework.module)
-        own = any(self.autograd.derives_from(tensors, self.autograd.parameters(model)) for model in models)
-        if own or (self._session.owed and not passes):
+        hidden = (mixed.model() for mixed in living() if mixed.untagged and mixed.mixes)
+        models = [model for model in hidden if isinstance(model, self.framework.module)]
+        tensors, parameters = self.framework.tensors([output]), self.autograd.parameters
+        own = any(self.autograd.derives_from(tensors, parameters(model)) for model in models)
+        if own or (self._session.expected and not found):
             refuse(
                 "this output cannot be told from one of a mixed forward",
                 "return from the model what the loss takes; wrap the module that includes the loss's last layers; use "
                 "model(x, target=labels) or `with mixer(labels):`; or the plain loss for what was not mixed",
             )
-        return passes
+        return found
 
     def _trains(self, output: Any) -> bool:
         """Whether a loss of this output may be trained on, and is no metric."""
@@ -229,7 +228,7 @@ class BaseMixer(ForwardHooks[Module]):
 
     def state_dict(self) -> dict[str, int]:
         """What a checkpoint needs: `{"step": n}`."""
-        return self._session.state_dict()
+        return {"step": self.step}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Continue from a checkpoint: the next plan is the one that an uninterrupted run would have drawn."""

@@ -4,73 +4,60 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from mixlayers._core.batch.token_masks import (
     Mask,
-    Meaning,
     Share,
     count_tokens,
-    given,
     mask_meanings,
+    masked_modules,
+    present_masks,
     token_share,
     union,
 )
 from mixlayers._core.errors import MixingError
+from mixlayers._core.framework.framework import Framework
 from mixlayers._core.framework.tree import leaves, tree_map
-from mixlayers._core.model.passes import Pass, State, running
-from mixlayers._core.plan.plan import MixPlan
-
-if TYPE_CHECKING:
-    from mixlayers._core.model.layer_hooks import LayerHooks
+from mixlayers._core.methods.method import Method
+from mixlayers._core.model.passes import Call, Pass
 
 _USUAL = ("attention_mask", "key_padding_mask", "src_key_padding_mask", "padding_mask")
 
 
-@dataclass
-class Masks:
-    """What one forward's masks were.
-
-    Attributes:
-        seen: Whether a module was given one.
-        tokens: The first one, to count tokens in, and its meaning.
-        inside: The module around this call that has the union already.
-    """
-
-    seen: bool = False
-    tokens: tuple[Any, Meaning] | None = None
-    inside: str | None = None
-
-
 class Padding:
-    """The masks of one model's mixed steps: what its hooks on masked modules ask.
+    """The masks of one model's mixed steps.
 
     A module that takes a mask, runs after the mixed place and is not inside another such module sees the union
     of each sample's mask with its partner's; what is inside gets it handed down. The decision is recorded with
     the pass, since a module that activation checkpointing runs again must see the same mask.
+
+    Attributes:
+        meanings: The masks' names, with what they say.
+        masked: The modules that take masks, by name ("" is the model): which, and as which positional arguments.
     """
 
-    def __init__(self, hooks: LayerHooks[Any], mask: Mask, share: Share) -> None:
-        meanings = mask_meanings(mask)
+    def __init__(
+        self, framework: Framework, method: Method, mask: Mask, share: Share, modules: Mapping[str, Any]
+    ) -> None:
+        self.framework, self.share, self.meanings = framework, share, mask_meanings(mask)
         if share not in get_args(Share):
             raise ValueError(f"share must be 'features' or 'tokens', got {share!r}.")
-        if share == "tokens" and not meanings:
+        if share == "tokens" and not self.meanings:
             raise ValueError(
                 "share='tokens' counts the tokens in the padding mask: name its argument, as mask='attention_mask'."
             )
-        if share == "tokens" and any(leaf.partial for leaf in hooks.method.leaves):
+        if share == "tokens" and any(leaf.partial for leaf in method.leaves):
             raise ValueError(
-                f"share='tokens' counts tokens that are blended as wholes, but {hooks.method!r} replaces parts of "
+                f"share='tokens' counts tokens that are blended as wholes, but {method!r} replaces parts of "
                 "them: leave share out, or use Mixup or ManifoldMixup."
             )
-        self.hooks, self.meanings, self.share = hooks, meanings, share
-        self.masked: Mapping[str, Mapping[str, int]] = {}  # the modules that take masks, and where
-        self.model_takes: Mapping[str, int] = {}  # which masks the model itself takes, and where
+        self.masked = masked_modules(self.meanings, modules) if self.meanings else {}
+        self._model_takes = self.masked.get("", {})
         self._warns = mask is None
 
     def warn_of_unnamed(self, names: Iterable[str]) -> None:
@@ -85,50 +72,44 @@ class Padding:
                 stacklevel=2,
             )
 
-    def before(
-        self, module: str, places: Mapping[str, int], args: Any, kwargs: Any
+    def enter(
+        self, module: str, mixed: Pass, call: Call | None, args: Any, kwargs: Any
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        """A module that takes masks is called: the arguments to call it with; None: as they are.
+        """A module that takes masks is called in a mixed forward: what to call it with; None: as it is.
 
         Args:
             module: Its name.
-            places: The masks that it takes, and as which positional arguments.
-            args, kwargs: The call's.
+            mixed: The pass that it belongs to.
+            call: The forward that runs; None where the module runs again apart from it.
+            args, kwargs: The module's.
         """
-        mixed, again, *_ = self.hooks.acting()
-        if mixed is None or mixed.plan is None or not mixed.mixes:
-            return None
-        masks = given(places, args, kwargs)
-        if not masks:
-            return None
-        self._note(mixed, masks)
-        if not self._unites(module, mixed, again=again):
+        places = self.masked[module]
+        masks = present_masks(places, args, kwargs)
+        if call is not None and call.tokens is None:
+            tensors = ((x, name) for name, mask in masks.items() for x in leaves(mask))
+            call.tokens = next(
+                ((x, self.meanings[name]) for x, name in tensors if self.framework.is_tensor(x)), None
+            )
+        if not masks or not _unites(module, mixed, call):
             return None
         args, kwargs = list(args), dict(kwargs)
         for name, mask in masks.items():
-            united = tree_map(partial(self._unite, name, mixed.plan, mixed), mask)
+            united = tree_map(partial(self._unite, name, mixed), mask)
             if places[name] < len(args):
                 args[places[name]] = united
             else:
                 kwargs[name] = united
         return tuple(args), kwargs
 
-    def after(self, module: str) -> None:
-        """A module that takes masks has run."""
-        mixed = running(self.hooks._session)
-        if mixed is not None and mixed.masks is not None and mixed.masks.inside == module:
-            mixed.masks.inside = None
-
-    def end(self, mixed: Pass) -> Any:
+    def token_share(self, call: Call) -> Any:
         """A mixed forward is over: the label's share, (N,), by real tokens; None if it is by features.
 
         Raises:
             MixingError: If no module was given a mask, so that padding would not be known.
         """
-        masks, mixed.masks = self._masks(mixed), None
-        if not self.meanings or not mixed.mixes:
+        if not self.meanings or not call.mixed.mixes:
             return None
-        if not masks.seen or masks.tokens is None or mixed.plan is None:
+        if call.tokens is None or call.mixed.plan is None:
             names = " or ".join(map(repr, self.meanings))
             raise MixingError(
                 f"no layer was given a mask as {names} in a mixed step, so padding would be taken for tokens: pass "
@@ -136,9 +117,9 @@ class Padding:
             )
         if self.share == "features":
             return None
-        own = count_tokens(self.hooks.framework, *masks.tokens)
-        lam = self.hooks.framework.share(mixed.plan.lam, own)
-        return token_share(lam, own * 1.0, self.hooks._partners(mixed).of(own) * 1.0)
+        own = count_tokens(self.framework, *call.tokens)
+        lam = self.framework.share(call.mixed.plan.lam, own)
+        return token_share(lam, own * 1.0, call.mixed.partners_of(self.framework).of(own) * 1.0)
 
     def lengths(self, args: Any, kwargs: Any) -> npt.NDArray[np.int64]:
         """The samples' lengths on the host, from a mask that the model itself is called with.
@@ -146,64 +127,48 @@ class Padding:
         Raises:
             ValueError: If there is none.
         """
-        for name, mask in given(self.model_takes, args, kwargs).items():
-            tokens = count_tokens(self.hooks.framework, mask, self.meanings[name])
-            return self.hooks.framework.to_numpy(tokens).astype(np.int64)
+        for name, mask in present_masks(self._model_takes, args, kwargs).items():
+            tokens = count_tokens(self.framework, mask, self.meanings[name])
+            return self.framework.to_numpy(tokens).astype(np.int64)
         raise ValueError(
             'pairs=Near("length", ...) needs the padding mask, or lengths (N,), when the model is called: name its '
             f"argument as mask=, and pass it (mask={self.meanings!r})."
         )
 
-    def of_call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
-        """The masks that the model itself is called with."""
-        return list(given(self.model_takes, args, kwargs).values())
-
-    def apart(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def without_masks(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """A call of the model without its masks, which are not features."""
-        at = self.model_takes.values()
+        at = self._model_takes.values()
         rest = tuple(None if index in at else x for index, x in enumerate(args))
         return rest, {name: value for name, value in kwargs.items() if name not in self.meanings}
 
-    def _masks(self, mixed: Pass) -> Masks:
-        if mixed.masks is None:
-            mixed.masks = Masks()
-        masks: Masks = mixed.masks
-        return masks
-
-    def _unites(self, module: str, mixed: Pass, *, again: bool) -> bool:
-        united = mixed.origin.united
-        if again:
-            unites = united.get(module, False)
-            if unites is None:
-                raise MixingError(
-                    f"{module!r} ran with and without its partners' masks in one forward, so its recomputation "
-                    "cannot tell which: recompute its callers instead, or mix elsewhere."
-                )
-            return unites
-        masks = self._masks(mixed)
-        unites = mixed.state is State.FIRED and masks.inside is None
-        if unites:
-            masks.inside = module
-        united[module] = unites if united.get(module, unites) == unites else None
-        return unites
-
-    def _note(self, mixed: Pass, named: Mapping[str, Any]) -> None:
-        masks = self._masks(mixed)
-        for name, mask in named.items():
-            tensors = [x for x in leaves(mask) if self.hooks.framework.is_tensor(x)]
-            masks.seen = masks.seen or bool(tensors)
-            if masks.tokens is None and tensors:
-                masks.tokens = tensors[0], self.meanings[name]
-
-    def _unite(self, name: str, plan: MixPlan, mixed: Pass, mask: Any) -> Any:
-        if not self.hooks.framework.is_tensor(mask):
-            return mask
-        if mask.ndim and mask.shape[0] == 1 != plan.batch_size:
+    def _unite(self, name: str, mixed: Pass, mask: Any) -> Any:
+        size = mixed.plan.batch_size if mixed.plan is not None else 0
+        if not self.framework.is_tensor(mask) or (mask.ndim and mask.shape[0] == 1 != size):
             return mask  # one for all samples
-        if not mask.ndim or mask.shape[0] != plan.batch_size:
+        if not mask.ndim or mask.shape[0] != size:
             raise MixingError(
-                f"the mask {name!r} must have the batch of {plan.batch_size} on its first axis, as (N, T) or "
+                f"the mask {name!r} must have the batch of {size} on its first axis, as (N, T) or "
                 f"(N, 1, T, T), got shape {tuple(mask.shape)}: name the argument that holds the padding mask."
             )
-        partner = self.hooks._partners(mixed).of(mask)
-        return union(self.hooks.framework, mask, partner, self.meanings[name])
+        partner = mixed.partners_of(self.framework).of(mask)
+        return union(self.framework, mask, partner, self.meanings[name])
+
+
+def _unites(module: str, mixed: Pass, call: Call | None) -> bool:
+    """Whether a module is given the union: as in the forward, where it runs again apart from that."""
+    known = mixed.united
+    if call is None:
+        unites = known.get(module, False)
+        if unites is None:
+            raise MixingError(
+                f"{module!r} ran with and without its partners' masks in one forward, so its recomputation "
+                "cannot tell which: recompute its callers instead, or mix elsewhere."
+            )
+        return unites
+    unites = call.mixed_already and call.united_in is None
+    if unites:
+        call.united_in = module
+    known[module] = unites if known.get(module, unites) == unites else None
+    return unites

@@ -1,105 +1,71 @@
-"""One forward of a wrapped model: its plan, what has happened to it, and whether a loss has used it."""
+"""One forward of a wrapped model: the decision that its tensors carry, and the call while it runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
-from enum import Enum
-from threading import get_ident
-from typing import TYPE_CHECKING, Any
-from weakref import ref
+from dataclasses import dataclass, field
+from threading import Lock, get_ident
+from types import FrameType
+from typing import Any, Protocol
+from weakref import WeakSet, ref
 
+from mixlayers._core.batch.token_masks import Meaning
 from mixlayers._core.errors import refuse
-from mixlayers._core.model.autograd import Autograd, Backward
+from mixlayers._core.framework.framework import Framework
+from mixlayers._core.labels.target import MixedTarget
+from mixlayers._core.model.autograd import Autograd, Backward, Segment
 from mixlayers._core.plan.lam import Lam
 from mixlayers._core.plan.plan import MixPlan, Shares
 
-if TYPE_CHECKING:
-    from mixlayers._core.labels.target import MixedTarget
-    from mixlayers._core.model.recompute import Notebook
-    from mixlayers._core.model.scope import Scope
-    from mixlayers._core.model.session import Session
+
+class Owner(Protocol):
+    """What a pass knows of its mixer: see `Session`."""
+
+    attached: bool
+    by_tokens: bool
+    channel_dim: int
+
+    def expect_use(self, mixed: Pass) -> None:
+        """A pass's target must be used before the thread's next forward."""
 
 
-class State(Enum):
-    """How far a forward has come."""
-
-    OPEN = "open"  # the model runs, the planned place has not
-    FIRED = "fired"  # the planned place ran, and was mixed
-    LEFT = "left"  # the model returned: the share is known, and its outputs carry the pass
-    USED = "used"  # a loss found the pass by its output, or its target was read
-
-
+@dataclass(eq=False)
 class Pass:
-    """One forward of a wrapped model. The tensors that it returns carry it; nobody else needs to keep it.
+    """What was decided for one forward. The tensors that it returns carry it; nobody else needs to keep it."""
 
-    Attributes:
-        plan: What was decided; None if the forward was not to be mixed.
-        of: The forward that this one runs again, in backward; None for an original one.
-        model: A weak reference to the model.
-        channel_dim: 1 or -1, where the features have their channels.
-        thread: Where it ran.
-        gradients: Whether gradients were recorded where the model was called.
-        around: The notebooks of the recomputed segments that the model was called in, while it runs.
-        nodes: Nodes of the graph around the call whose forward runs without gradients, while it runs.
-        outer: The same of the forward of the model that the call is inside of.
-        nested: The calls of the model inside this forward, in their order, for when it runs again.
-        sources: The passes that the forward's inputs came from, if any of them is mixed.
-        heirs: Passes without another plan whose inputs came from this one: their use is its use.
-        shares: The partner's share in each mixed feature, with its shape.
-        s: The partner's share of the label.
-        partners: The plan's permutation, as the framework carries it out.
-        target: What the labels become; with none in it where they come with the loss.
-        found: Whether a loss found it.
-        watched: Whether it is told of its gradient in any case, and not only where its place runs again.
-        given: What came as target=, in a tuple; None: nothing.
-        scope: The scope that the forward belongs to.
-        features: What was mixed, while the model runs and its labels need not come from what it returns.
-        masks: What the padding knows of this forward, while it runs.
-        united: Each module that was given masks, and whether it got their union; None: now so, now so.
-        frame: The call of the model, while it runs.
-        replays: How often the planned place ran again.
-        recomputed: Whether the model or its planned place was called in a segment that runs again in backward.
-    """
+    session: Owner
+    model: ref[Any]
+    plan: MixPlan | None = None  # None if the forward was not to be mixed
+    shares: Shares = ()  # the partner's share in each mixed feature, with its shape
+    s: Lam | None = 0.0  # the partner's share of the label; None until it is known
+    sources: list[Pass] = field(default_factory=list)  # whose outputs it was called with, if any is mixed
+    # whose use is its use: targets, and clean forwards that were called with its outputs
+    users: list[MixedTarget | Pass] = field(default_factory=list)
+    calls: list[Pass] = field(default_factory=list)  # of the model inside it, for when it runs again
+    united: dict[str, bool | None] = field(default_factory=dict)  # see `padding`
+    watched: bool = False  # whether it is told of its gradient, also where its place does not run again
+    recomputed: bool = False  # whether the model or its place was called in a segment that runs again
+    replays: int = 0  # how often the place ran again
+    unseen: bool = False  # whether its recomputation could not be followed
+    untagged: bool = False  # whether its features are in no graph that could carry it: only its outputs are
+    thread: int = field(default_factory=get_ident)
+    _partners: Any = None
 
-    def __init__(self, session: Session, model: Any, channel_dim: int = 1) -> None:
-        self.session, self.model, self.channel_dim = session, ref(model), channel_dim
-        self.of: Pass | None = None
-        self.plan: MixPlan | None = None
-        self.thread, self.gradients = get_ident(), True
-        self.around: list[Notebook] = []
-        self.nodes: list[Any] = []
-        self.outer: list[Any] = []
-        self.nested: list[Pass] = []
-        self.sources: list[Pass] = []
-        self.heirs: list[Pass] = []
-        self.shares: Shares = ()
-        self.s: Lam = 0.0
-        self.partners: Any = None
-        self.target: MixedTarget | None = None
-        self.given: tuple[Any] | None = None
-        self.scope: Scope | None = None
-        self.features: list[Any] = []
-        self.masks: Any = None
-        self.united: dict[str, bool | None] = {}
-        self.frame: Any = None
-        self.replays, self.recomputed, self.found, self.watched = 0, False, False, False
-        self._state, self._replayed = State.OPEN, 0
-        self._fired: set[str] = set()
+    def follow(self, plan: MixPlan) -> None:
+        """The forward is to be mixed by a plan."""
+        self.plan = plan
+        if plan.place is not None:
+            self.s = None
+            with _LOCK:
+                _PLANNED.add(self)
 
-    def run_again(self, of: Pass) -> None:
-        """Be the forward that it was, instead of a new one."""
-        self.of, self.plan, self.partners = of, of.plan, of.partners
-
-    @property
-    def origin(self) -> Pass:
-        """The forward itself, or the one that it runs again."""
-        return self if self.of is None else self.of
-
-    @property
-    def state(self) -> State:
-        """How far it has come."""
-        return State.USED if self._state is State.LEFT and self.used else self._state
+    def partners_of(self, framework: Framework) -> Any:
+        """The plan's permutation, as the framework carries it out; made once."""
+        if self._partners is None and self.plan is not None:
+            self._partners = framework.partners(self.plan.perm)
+        return self._partners
 
     @property
     def mixes(self) -> bool:
@@ -108,48 +74,13 @@ class Pass:
 
     @property
     def used(self) -> bool:
-        """Whether a loss found it, or its target was read."""
-        read = self.target is not None and self.target.used
-        return self.found or read or any(heir.used for heir in self.heirs)
+        """Whether a loss took its target, or that of a forward without another plan whose inputs came from it."""
+        return any(user.used for user in self.users)
 
-    def fire(self, place: str, shares: Shares) -> None:
-        """The planned place was mixed.
-
-        Raises:
-            MixingError: If it was mixed before, or held no tensor to mix.
-        """
-        if self.plan is None or self._state is not State.OPEN or place in self._fired:
-            refuse(
-                f"the layer {place!r} ran twice in one forward, so it would be mixed twice",
-                "choose a layer that runs once; audit(model, example) lists them",
-            )
-        if not shares:
-            refuse(
-                f"the output of {place!r} has no floating-point tensor with {self.plan.batch_size} samples on its "
-                "batch axis",
-                "choose another layer (audit(model, example) lists them), or give the batch axis as batch_dim=",
-            )
-        self.shares, self.s = shares, self.plan.label_share(shares)
-        self._fired.add(place)
-        if self._fired.issuperset(self.plan.places):
-            self._state = State.FIRED
-
-    def leave(self, hint: str = "") -> None:
-        """The model returned.
-
-        Args:
-            hint: What else than the choice of layers may keep the planned one from being seen.
-
-        Raises:
-            MixingError: If the planned place did not run.
-        """
-        if self.plan is not None and self.plan.place is not None and self._state is State.OPEN:
-            missing = next(place for place in self.plan.places if place not in self._fired)
-            refuse(
-                f"the planned layer {missing!r} did not run in this forward, so only the labels would be mixed",
-                "choose layers that always run; audit(model, example) lists them" + hint,
-            )
-        self._state = State.LEFT
+    def purpose(self, autograd: Autograd) -> Backward:
+        """What the running backward pass is for, seen from the model."""
+        model = self.model()
+        return autograd.backward(() if model is None else autograd.parameters(model))
 
     def gradient_arrives(self, autograd: Autograd) -> None:
         """A gradient of what the model returned arrived, or the forward runs again for one.
@@ -168,16 +99,15 @@ class Pass:
             )
         if not self.mixes or self.used:
             return
-        model = self.model()
-        backward = autograd.backward(() if model is None else autograd.parameters(model))
-        if backward is Backward.TRAINING:
+        purpose = self.purpose(autograd)
+        if purpose is Backward.TRAINING:
             self.check_used()
-        elif backward is Backward.PARAMETERS:
-            self.session.owe(self)
+        elif purpose is Backward.PARAMETERS:
+            self.session.expect_use(self)
 
     def check_used(self) -> None:
         """Raise if the features were mixed and no loss used the target."""
-        if self.mixes and not self.used and self.plan is not None:
+        if self.plan is not None and self.mixes and not self.used:
             refuse(
                 f"the features were mixed at {self.plan.place!r}, but no loss used the mixed target",
                 "compute the loss with cross_entropy(output, target), target.blend(...) or "
@@ -185,41 +115,24 @@ class Pass:
                 "a model called with labels=) bypasses them; to use the model unmixed, unwrap(model)",
             )
 
-    def replay(self) -> Pass | None:
-        """While this pass runs again: the next call inside it of the same model."""
-        nested, at = self.origin.nested, self._replayed
-        self._replayed += 1
-        return nested[at] if at < len(nested) else None
-
     def __reduce__(self) -> Any:
         """A pass belongs to the tensors of this process: copies of what refers to it have none."""
         return type(None), ()
 
 
-_RUNNING: ContextVar[tuple[Pass, ...]] = ContextVar("mixlayers_running", default=())
-"""The forwards that are running, outermost first: of this thread or task, since another's are its own."""
+_PLANNED: WeakSet[Pass] = WeakSet()
+_LOCK = Lock()
 
 
-def running(session: Session) -> Pass | None:
-    """A model's innermost running forward."""
-    for found in reversed(_RUNNING.get()):
-        if found.session is session:
-            return found
-    return None
+def any_lives() -> bool:
+    """Whether something carries a pass that acts at a place, of any model."""
+    return len(_PLANNED) > 0
 
 
-def open_pass(added: Pass) -> None:
-    """A forward begins."""
-    top = running(added.session)
-    added.outer = [] if top is None else top.nodes
-    _RUNNING.set((*_RUNNING.get(), added))
-
-
-def close_pass(closed: Pass) -> None:
-    """A forward is over, also one that raised."""
-    _RUNNING.set(tuple(found for found in _RUNNING.get() if found is not closed))
-    closed.frame, closed.around, closed.features = None, [], []
-    closed.nodes, closed.outer = [], []
+def living() -> list[Pass]:
+    """Those passes."""
+    with _LOCK:
+        return list(_PLANNED)
 
 
 def causes(found: Iterable[Pass]) -> list[Pass]:
@@ -230,3 +143,117 @@ def causes(found: Iterable[Pass]) -> list[Pass]:
             decisive[each] = None
         decisive.update(dict.fromkeys(each.sources))
     return list(decisive)
+
+
+@dataclass(eq=False)
+class Call:
+    """A forward while it runs, for the first time or again."""
+
+    mixed: Pass  # where it runs again, that of the first time
+    top: Call | None  # the forward of the same model that it is called inside of
+    segments: Sequence[Segment]  # the recomputed ones around it
+    frame: FrameType  # its place on Python's stack
+    gradients: bool  # whether they were recorded where the model was called
+    nodes: list[Any] = field(default_factory=list)  # of the graph around it, which run without gradients
+    again: Iterator[Pass] | None = None  # while it runs again: the calls that were made inside it
+    target: MixedTarget | None = None  # what the labels become, where the call knows them
+    hands_out: bool = False  # whether they came as target=, so that the call returns the target
+    mixed_at: set[str] = field(default_factory=set)  # the planned places that ran, and were mixed
+    features: list[Any] = field(default_factory=list)  # what was mixed, where the target is known already
+    tokens: tuple[Any, Meaning] | None = None  # the first padding mask that a module was given
+    united_in: str | None = None  # the module that runs and was given the union of masks
+
+    @property
+    def mixed_already(self) -> bool:
+        """Whether every planned place ran, and was mixed."""
+        return self.mixed.plan is not None and self.mixed_at.issuperset(self.mixed.plan.places)
+
+    def open(self) -> None:
+        """The forward begins."""
+        _RUNNING.set((*_RUNNING.get(), self))
+
+    def close(self) -> None:
+        """The forward is over, also if it raised."""
+        _RUNNING.set(tuple(call for call in _RUNNING.get() if call is not self))
+
+    def begin_recompute(self, of: Pass) -> None:
+        """Be a forward of before again, instead of a new one."""
+        self.mixed, self.again, self.nodes = of, iter(of.calls), []
+
+    def mark_mixed(self, place: str, shares: Shares) -> None:
+        """The planned place was mixed.
+
+        Raises:
+            MixingError: If it was mixed before, or held no tensor to mix.
+        """
+        plan = self.mixed.plan
+        if plan is None or place in self.mixed_at:
+            refuse(
+                f"the layer {place!r} ran twice in one forward, so it would be mixed twice",
+                "choose a layer that runs once; audit(model, example) lists them",
+            )
+        if not shares:
+            refuse(
+                f"the output of {place!r} has no floating-point tensor with {plan.batch_size} samples on its batch "
+                "axis",
+                "choose another layer (audit(model, example) lists them), or give the batch axis as batch_dim=",
+            )
+        self.mixed_at.add(place)
+        if self.again is None:
+            self.mixed.shares = shares
+            self.mixed.s = None if plan.mixes and self.mixed.session.by_tokens else plan.label_share(shares)
+
+    def check_mixed(self, hint: str = "") -> None:
+        """The model returned: raise if the planned place did not run.
+
+        Args:
+            hint: What else than the choice of layers may keep the planned one from being seen.
+        """
+        places = () if self.mixed.plan is None else self.mixed.plan.places
+        for missing in (place for place in places if place not in self.mixed_at):
+            refuse(
+                f"the planned layer {missing!r} did not run in this forward, so only the labels would be mixed",
+                "choose layers that always run; audit(model, example) lists them" + hint,
+            )
+
+
+_RUNNING: ContextVar[tuple[Call, ...]] = ContextVar("mixlayers_running", default=())
+"""The forwards that are running, outermost first: of this thread or task, since another's are its own."""
+
+
+def innermost(session: Owner) -> Call | None:
+    """A model's last call that was opened and not closed."""
+    for call in reversed(_RUNNING.get()):
+        if call.mixed.session is session:
+            return call
+    return None
+
+
+def running(session: Owner) -> Call | None:
+    """A model's innermost running forward. One that KeyboardInterrupt ended told no hook: it is closed here."""
+    while (call := innermost(session)) is not None and not _on_stack(call.frame):
+        call.close()
+    return call
+
+
+def inside(top: Call | None, segments: Sequence[Segment]) -> list[Segment]:
+    """The segments that began after a running forward did."""
+    around = [] if top is None else [known.notebook for known in top.segments]
+    return [segment for segment in segments if not any(segment.notebook is known for known in around)]
+
+
+def caller(between: tuple[str, ...]) -> FrameType:
+    """The call of the model that a hook runs in, past the functions of mixlayers and of other modules in between."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(
+        ("mixlayers", *between)
+    ):
+        frame = frame.f_back
+    return frame
+
+
+def _on_stack(frame: FrameType) -> bool:
+    here: FrameType | None = sys._getframe(1)
+    while here is not None and here is not frame:
+        here = here.f_back
+    return here is not None

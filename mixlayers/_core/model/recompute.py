@@ -7,68 +7,52 @@ reads that again. Nothing else connects the two: not the order of forwards, nor 
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from mixlayers._core.errors import refuse
 from mixlayers._core.model.autograd import Segment
-from mixlayers._core.model.passes import Pass, running
-
-if TYPE_CHECKING:
-    from mixlayers._core.model.session import Session
-
+from mixlayers._core.model.passes import Call, Owner, Pass, inside, living, running
 
 T = TypeVar("T")
 
 
-class Remembered(Generic[T]):
+class Remembered(list[T]):
     """What happened in a segment, in its order, for when it runs again."""
 
-    def __init__(self) -> None:
-        self._items: list[T] = []
-        self._run: Any = None
-        self._at = 0
-
-    def add(self, item: T) -> None:
-        """It happened once more."""
-        self._items.append(item)
+    _run: Any = None
+    _at = 0
 
     def replay(self, run: Any) -> T | None:
         """The next of it, in a run of the segment; None if there is none."""
         if run != self._run:
             self._run, self._at = run, 0
-        if not self._items:
-            return None
         self._at += 1
-        return self._items[(self._at - 1) % len(self._items)]
+        return self[(self._at - 1) % len(self)] if self else None
 
 
+@dataclass
 class Note:
-    """What one segment remembers of one model.
+    """What one segment remembers of one model."""
 
-    Attributes:
-        owner: The pass that layers called in the segment belong to; None: to none.
-        calls: The forwards of the whole model that begin in it.
-        losses: The passes that its criteria found.
-    """
-
-    def __init__(self, owner: Pass | None) -> None:
-        self.owner = owner
-        self.calls: Remembered[Pass] = Remembered()
-        self.losses: Remembered[list[Pass]] = Remembered()
+    owner: Pass | None  # whose layers are called in it
+    calls: Remembered[Pass] = field(
+        default_factory=Remembered
+    )  # forwards of the whole model that begin in it
+    losses: Remembered[list[Pass]] = field(default_factory=Remembered)  # what its criteria found
 
 
-Notebook = MutableMapping["Session", Note]
+def notes(session: Owner, segments: Sequence[Segment], *, again: bool) -> list[tuple[Segment, Note]]:
+    """What segments remember of a model: those that run now for the first time, or those that run again."""
+    return [
+        (segment, segment.notebook[session])
+        for segment in segments
+        if segment.again is again and session in segment.notebook
+    ]
 
 
-def inside(top: Pass | None, segments: Sequence[Segment]) -> list[Segment]:
-    """The segments that began after a running forward did."""
-    if top is None:
-        return list(segments)
-    return [segment for segment in segments if not any(segment.notebook is known for known in top.around)]
-
-
-def original(session: Session, top: Pass | None, segments: Sequence[Segment]) -> Pass | None:
+def original(session: Owner, top: Call | None, segments: Sequence[Segment]) -> Pass | None:
     """The pass that a call of the model runs again; None if it is a new one, or was not made in the forward.
 
     Args:
@@ -76,62 +60,58 @@ def original(session: Session, top: Pass | None, segments: Sequence[Segment]) ->
         top: The model's forward that is running.
         segments: Those inside it.
     """
-    for segment in segments:
-        if segment.again and session in segment.notebook:
-            return segment.notebook[session].calls.replay(segment.run)
-    return None if top is None or top.of is None else top.replay()
+    for segment, note in notes(session, segments, again=True):
+        return note.calls.replay(segment.run)
+    return None if top is None or top.again is None else next(top.again, None)
 
 
-def note_call(session: Session, top: Pass | None, segments: Sequence[Segment], called: Pass) -> None:
+def note_call(session: Owner, top: Call | None, segments: Sequence[Segment], called: Pass) -> None:
     """Remember a call of the model, for when the code around it runs again."""
     owner(session, top, segments)
-    for segment in segments:
-        if not segment.again:
-            segment.notebook[session].calls.add(called)
-    if top is not None and top.of is None:
-        top.nested.append(called)
+    for _, note in notes(session, segments, again=False):
+        note.calls.append(called)
+    if top is not None and top.again is None:
+        top.mixed.calls.append(called)
 
 
-def note_loss(session: Session, segments: Sequence[Segment], found: list[Pass]) -> list[Pass]:
+def note_loss(session: Owner, segments: Sequence[Segment], found: list[Pass]) -> list[Pass]:
     """Remember the passes that a criterion found; where it runs again, its output has another past: remember them."""
-    for segment in segments:
-        if segment.again and session in segment.notebook:
-            return segment.notebook[session].losses.replay(segment.run) or found
+    for segment, note in notes(session, segments, again=True):
+        return note.losses.replay(segment.run) or found
     top = running(session)
     within = inside(top, segments)
     owner(session, top, within)
-    for segment in within:
-        if not segment.again:
-            segment.notebook[session].losses.add(found)
+    for _, note in notes(session, within, again=False):
+        note.losses.append(found)
     return found
 
 
-def owner(session: Session, top: Pass | None, segments: Sequence[Segment]) -> tuple[Pass | None, bool]:
+def owner(session: Owner, top: Call | None, segments: Sequence[Segment]) -> tuple[Pass | None, bool]:
     """The pass that a call of a layer belongs to, and whether it runs again apart from the whole model.
 
     Raises:
         MixingError: If that cannot be known.
     """
-    if not segments:
-        return top, False
+    mine = None if top is None else top.mixed
     again = any(segment.again for segment in segments)
-    known = next((note for segment in segments if (note := segment.notebook.get(session))), None)
-    if again and known is None and session.unseen:
-        refuse(
-            "a layer runs again in backward, in code that mixlayers could not follow in the forward, so that it "
-            "cannot tell which forward's",
-            "use torch.utils.checkpoint, or an autograd function whose forward takes ctx, or mix outside of it",
-        )
-    acting = top if not again else None if known is None else known.owner
+    if again:
+        known = [note for segment in segments if (note := segment.notebook.get(session)) is not None]
+        if not known and any(lost.unseen and lost.session is session for lost in living()):
+            refuse(
+                "a layer runs again in backward, in code that mixlayers could not follow in the forward, so that it "
+                "cannot tell which forward's",
+                "use torch.utils.checkpoint, or an autograd function whose forward takes ctx, or mix outside of it",
+            )
+        mine = known[0].owner if known else None
     for segment in segments:
-        note = segment.notebook.setdefault(session, Note(acting))
-        if not again and note.owner is not acting:
+        note = segment.notebook.setdefault(session, Note(mine))
+        if not again and note.owner is not mine:
             refuse(
                 "one recomputed segment runs layers of two forwards, so its recomputation could not tell their plans "
                 "apart",
                 "recompute each forward, or parts of the model, in a segment of its own",
             )
-    return acting, again
+    return mine, again
 
 
 class Replayed:

@@ -1,4 +1,4 @@
-"""What outlives a model's forwards: the step, where the method mixes, and what is owed."""
+"""What outlives a model's forwards: the step, where the method mixes, and whose use is expected."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from threading import Lock, get_ident
 from threading import enumerate as enumerate_threads
 from typing import Any
-from weakref import WeakSet
+from weakref import ref
 
 import numpy as np
 import numpy.typing as npt
@@ -22,47 +22,40 @@ from mixlayers._core.plan.plan import MixPlan
 _SHARED: ContextVar[Mapping[Session, list[MixPlan]] | None] = ContextVar("mixlayers_shared", default=None)
 """The plans of `same_plan` blocks that are open in this thread or task: none until the first forward."""
 
-_UNTAGGED: WeakSet[Pass] = WeakSet()
-"""Mixed passes, of all models, whose features are in no graph that could carry them: only their outputs are."""
-
-_UNTAGGED_LOCK = Lock()
-
-
-def leave_untagged(mixed: Pass) -> None:
-    """A pass's features could not carry it."""
-    with _UNTAGGED_LOCK:
-        _UNTAGGED.add(mixed)
-
-
-def untagged(kind: Any) -> list[Any]:
-    """The models, of a kind, whose mixed features may not tell that they are."""
-    with _UNTAGGED_LOCK:
-        models = [found.model() for found in _UNTAGGED if found.mixes]
-    return [model for model in models if isinstance(model, kind)]
-
 
 class Session:
     """One model's mixing.
 
     Attributes:
+        channel_dim: 1 or -1, where the features have their channels.
+        by_tokens: Whether the label's share counts real tokens, so that it is known when the model has returned.
         step: Number of the next plan; all the state that a checkpoint needs.
         places: Where the method may mix; None until layers="auto" has seen a batch.
         last: The last forward that finished, for people to look at: nothing is decided by it.
         clean: What the outputs of forwards that have nothing to do with mixing carry.
         attached: Whether the hooks are on the model.
-        unseen: Mixed passes whose recomputation could not be followed.
     """
 
-    def __init__(self, method: Method, seed: int, rank: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        method: Method,
+        seed: int,
+        rank: Callable[[], int],
+        channel_dim: int = 1,
+        by_tokens: bool = False,
+    ) -> None:
         self.method, self.seed, self.rank = method, seed, rank
+        self.channel_dim, self.by_tokens = channel_dim, by_tokens
         self.step = 0
         self.places: tuple[str, ...] | None = None
-        self.last: Pass | None = None
-        self.clean = Pass(self, self)
-        self.attached = True
-        self.unseen: WeakSet[Pass] = WeakSet()
-        self._owed: list[Pass] = []
+        self.clean, self.attached = Pass(self, ref(self)), True
         self._lock = Lock()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the forwards so far."""
+        self.last: Pass | None = None
+        self._expected: list[Pass] = []
 
     def draw(
         self,
@@ -107,35 +100,31 @@ class Session:
         finally:
             _SHARED.reset(token)
 
-    def owe(self, mixed: Pass) -> None:
+    def expect_use(self, mixed: Pass) -> None:
         """A pass's target must be used before the thread's next forward: no later gradient will ask."""
         with self._lock:
-            if all(owed is not mixed for owed in self._owed):
-                self._owed.append(mixed)
+            if mixed not in self._expected:
+                self._expected.append(mixed)
 
     @property
-    def owed(self) -> list[Pass]:
+    def expected(self) -> list[Pass]:
         """The passes whose target is still to be used, all threads'."""
-        return [owed for owed in self._owed if owed.mixes and not owed.used]
+        return [mixed for mixed in self._expected if mixed.mixes and not mixed.used]
 
-    def settle(self) -> None:
+    def check_expected(self) -> None:
         """The next forward begins, of this thread.
 
         Raises:
-            MixingError: If a target that was owed was not used.
+            MixingError: If a target whose use was expected was not used.
         """
-        if not self._owed:
+        if not self._expected:
             return
         others = {thread.ident for thread in enumerate_threads()} - {get_ident()}
         with self._lock:  # what a thread left that has ended, anybody's next forward asks for
-            own = [owed for owed in self.owed if owed.thread not in others]
-            self._owed = [other for other in self._owed if other.thread in others]
+            own = [mixed for mixed in self.expected if mixed.thread not in others]
+            self._expected = [mixed for mixed in self._expected if mixed.thread in others]
         for mixed in own:
             mixed.check_used()
-
-    def state_dict(self) -> dict[str, int]:
-        """What a checkpoint needs: the step."""
-        return {"step": self.step}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a checkpoint.
@@ -146,12 +135,16 @@ class Session:
         step = plain(state["step"]) if set(state) == {"step"} else None
         if not isinstance(step, int) or isinstance(step, bool) or step < 0:
             raise ValueError(f'a mixer\'s state is {{"step": n}} with n >= 0, got {state!r}.')
-        self._owed, self.last = [], None
+        self.reset()
         self.step = step
 
     def __getstate__(self) -> dict[str, Any]:
         """A copied or pickled session starts with the next forward."""
-        return {"step": self.step, "places": self.places, "of": (self.method, self.seed, self.rank)}
+        return {
+            "step": self.step,
+            "places": self.places,
+            "of": (self.method, self.seed, self.rank, self.channel_dim, self.by_tokens),
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         Session.__init__(self, *state["of"])

@@ -25,9 +25,9 @@ class Wrapping(Generic[AnyMixer]):
 
     def __init__(
         self,
-        mixer: Callable[..., AnyMixer],
-        find: Callable[[Any], AnyMixer | None],
-        remove: Callable[[Any, AnyMixer], None],
+        mixer: type[AnyMixer],
+        find: Callable[[Any], object],
+        remove: Callable[[Any, Any], None],
     ) -> None:
         self._mixer, self._find, self._remove = mixer, find, remove
 
@@ -52,7 +52,8 @@ class Wrapping(Generic[AnyMixer]):
         The same object comes back, with hooks attached; the arguments are `Mixer`'s. In eval mode (in Chainer with
         `chainer.config.train` False), without gradients, or without a target, the model computes what it always did.
         """
-        self._mixer(
+        make: Any = self._mixer
+        make(
             model,
             method,
             layers,
@@ -84,6 +85,6 @@ class Wrapping(Generic[AnyMixer]):
             ValueError: If the model is not wrapped.
         """
         mixer = self._find(model)
-        if mixer is None:
+        if not isinstance(mixer, self._mixer):
             raise ValueError(f"this {type(model).__name__} is not wrapped: call wrap(model) first.")
         return mixer

@@ -167,27 +167,7 @@ class MixPlan:
         Raises:
             ValueError: If the labels have another number of spatial axes.
         """
-        how = self.blend(shape, channel_dim)
-        give: npt.NDArray[np.float32] = np.ones(1, dtype=np.float32)
-        if isinstance(how, Weigh):
-            mask: npt.NDArray[Any] = 1.0 - how.keep
-        elif isinstance(how, Replace | Restyle | Align | Jitter) or how.mask is None:
-            return how.s
-        else:
-            mask = how.mask
-            if isinstance(how, Blend):
-                give = np.asarray(1.0 - how.lam, dtype=np.float32)
-        covered = mask.mean(axis=channel_dim, dtype=np.float32)
-        if covered.ndim - 1 != len(spatial):
-            raise ValueError(
-                f"a mask over {covered.ndim - 1} spatial axes cannot be brought to labels of shape "
-                f"(N, {', '.join(map(str, spatial))})."
-            )
-        for axis, (size, own) in enumerate(zip(spatial, covered.shape[1:], strict=True), start=1):
-            if size != own:
-                averaged = np.tensordot(covered, _overlaps(size, own), (axis, 1))
-                covered = np.moveaxis(averaged, -1, axis)
-        shares: npt.NDArray[np.float32] = give.reshape((-1,) + (1,) * len(spatial)) * covered
+        shares: Lam = share_map(self.blend(shape, channel_dim), spatial, channel_dim)
         return shares
 
     def to_dict(self) -> dict[str, Any]:
@@ -272,7 +252,27 @@ def _relabel_from_dict(data: Mapping[str, Any] | None) -> Lopsided | None:
     return Lopsided(tuple(check_integer("rarer", i, -1, 1) for i in data["rarer"]), float(data["tau"]))
 
 
-def _overlaps(size: int, own: int) -> npt.NDArray[np.float32]:
+def share_map(how: Act, spatial: Sequence[int], channel_dim: int) -> Any:
+    """`MixPlan.share_map` of a plan that was brought to a feature's shape, NumPy's or what works alike."""
+    if isinstance(how, Replace | Restyle | Align | Jitter) or (isinstance(how, Blend) and how.mask is None):
+        return how.s
+    mask: Any = 1.0 - how.keep if isinstance(how, Weigh) else how.mask
+    covered = mask.mean(axis=channel_dim, dtype=np.float32)
+    if covered.ndim - 1 != len(spatial):
+        raise ValueError(
+            f"a mask over {covered.ndim - 1} spatial axes cannot be brought to labels of shape "
+            f"(N, {', '.join(map(str, spatial))})."
+        )
+    for axis, (size, own) in enumerate(zip(spatial, covered.shape[1:], strict=True), start=1):
+        if size != own:
+            covered = (covered.swapaxes(axis, -1) @ overlaps(size, own).T).swapaxes(axis, -1)
+    if not isinstance(how, Blend):
+        return covered
+    give: Any = 1.0 - how.lam
+    return (give.reshape((-1,) + (1,) * len(spatial)) if np.ndim(give) else give) * covered
+
+
+def overlaps(size: int, own: int) -> npt.NDArray[np.float32]:
     """Of each of `size` equal parts of an axis, what share lies in each of `own` equal parts: (size, own)."""
     start, at = np.arange(size)[:, None] / size, np.arange(own) / own
     common = np.minimum(start + 1 / size, at + 1 / own) - np.maximum(start, at)

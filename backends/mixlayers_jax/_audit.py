@@ -1,0 +1,220 @@
+"""Find a model's true mixing points in its jaxpr: the model is traced, and not run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import jax
+from jax.ad_checkpoint import checkpoint_name
+from jax.extend.core import Jaxpr, JaxprEqn, Literal, jaxprs_in_params
+
+from mixlayers._core.audit.dominators import separates
+from mixlayers._core.audit.places import auto_layers, stage_ends
+from mixlayers._core.audit.report import Audit, Point
+from mixlayers._core.audit.verdicts import ROOT, Call, Graph, Layer, beside_output, output_tensors, report
+from mixlayers._core.batch.mix import batch_size, can_mix
+from mixlayers._core.framework.tree import tree_map
+from mixlayers._core.plan.plan import INPUT
+from mixlayers_jax._framework import JAX, Jax
+
+IN_LOOP: Final = "runs inside a loop or branch (scan, while, cond)"
+_TAG: Final = "mixlayers:"
+_CALLS: Final = {
+    "jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call",
+    "custom_vjp_call_jaxpr", "custom_vmap_call", "shard_map", "custom_lin",
+}  # fmt: skip
+"""Primitives that merely call a jaxpr, which is read as if it stood in their place."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Marks:
+    """In a plan's stead while a model is traced: gives each layer's output a node of its own, that bears its name."""
+
+    def mixed(self, place: str, x: Any) -> Any:
+        """The output of a layer, marked."""
+        number = iter(range(10**9))
+
+        def mark(leaf: Any) -> Any:
+            known = JAX.is_tensor(leaf) and JAX.is_float(leaf)
+            return checkpoint_name(leaf, f"{_TAG}{next(number)}:{place}") if known else leaf
+
+        return tree_map(mark, x)
+
+
+class _Shapes(Jax):
+    """What is traced has a shape and a dtype, as an array has."""
+
+    def is_tensor(self, x: object) -> bool:
+        return hasattr(x, "shape") and hasattr(x, "dtype")
+
+
+SHAPES: Final = _Shapes()
+
+
+@dataclass
+class Traced:
+    """A model's jaxpr as a graph: numbered nodes, the marks among them.
+
+    Attributes:
+        below: Node -> the nodes that it was computed from; `ROOT` stands above the outputs.
+        calls: The layers' calls, in the order in which they finish.
+        inside: What layers return that run in loops and branches.
+    """
+
+    below: dict[int, list[int]] = field(default_factory=lambda: {ROOT: []})
+    calls: dict[str, list[Call]] = field(default_factory=dict)
+    inside: dict[str, Any] = field(default_factory=dict)
+
+    def node(self, below: Sequence[int] = ()) -> int:
+        """A new one."""
+        number = len(self.below)
+        self.below[number] = [*below]
+        return number
+
+    def reached(self, beside: Iterable[int]) -> set[int]:
+        """The nodes that the outputs, and what is returned beside them, come from."""
+        stack = [ROOT, *beside]
+        seen = {*stack}
+        while stack:
+            fresh = [node for node in self.below[stack.pop()] if node not in seen]
+            seen.update(fresh)
+            stack += fresh
+        return seen
+
+    def read(self, jaxpr: Jaxpr, inputs: Sequence[int | None]) -> list[int | None]:
+        """The nodes of a jaxpr's outputs; None for what does not come from the inputs."""
+        at: dict[Any, int | None] = dict(zip(jaxpr.invars, inputs, strict=True))
+
+        def of(variable: Any) -> int | None:
+            return None if isinstance(variable, Literal) else at.get(variable)
+
+        for equation in jaxpr.eqns:
+            own = [of(variable) for variable in equation.invars]
+            called = _called(equation)
+            if called is not None:
+                outputs = self.read(called, own)
+            else:
+                self._look_inside(equation)
+                node = self.node([number for number in own if number is not None])
+                outputs = [node] * len(equation.outvars)
+                self._note(equation, node)
+            at.update(zip(equation.outvars, outputs, strict=True))
+        return [of(variable) for variable in jaxpr.outvars]
+
+    def _note(self, equation: JaxprEqn, node: int) -> None:
+        for number, layer in _marked(equation):
+            value = equation.outvars[0].aval
+            if number == 0:
+                self.calls.setdefault(layer, []).append(Call([], []))
+            call = self.calls[layer].pop()
+            mixable = [node] if getattr(value, "ndim", 0) else []
+            self.calls[layer].append(Call([*call.parts, (value, 0)], [*call.nodes, *mixable]))
+
+    def _look_inside(self, equation: JaxprEqn) -> None:
+        for jaxpr in jaxprs_in_params(equation.params):
+            for inner in jaxpr.eqns:
+                for _, layer in _marked(inner):
+                    self.inside.setdefault(layer, inner.outvars[0].aval)
+                self._look_inside(inner)
+
+
+def _marked(equation: JaxprEqn) -> Iterator[tuple[int, str]]:
+    name = equation.params.get("name", "") if equation.primitive.name == "name" else ""
+    if name.startswith(_TAG):
+        number, _, layer = name.removeprefix(_TAG).partition(":")
+        yield int(number), layer
+
+
+def _called(equation: JaxprEqn) -> Jaxpr | None:
+    if equation.primitive.name in _CALLS:
+        for jaxpr in jaxprs_in_params(equation.params):
+            if len(jaxpr.invars) == len(equation.invars) and len(jaxpr.outvars) == len(equation.outvars):
+                return jaxpr
+    return None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a model's audit says.
+
+    Attributes:
+        report: Its layers.
+        shapes: What each place mixes, by name: the first feature's shape, its batch axis first.
+        whole_input: Whether all that holds samples is mixed at the input.
+    """
+
+    report: Audit
+    shapes: Mapping[str, tuple[int, ...]]
+    whole_input: bool
+
+
+def audit_call(
+    run: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    layers: Callable[[Collection[str]], Mapping[str, Layer]],
+) -> Found:
+    """Trace one call of a model and judge its layers.
+
+    Args:
+        run: Calls the model with marks: `run(*args, **kwargs)`.
+        args, kwargs: The call; its arrays with as many rows as the first one hold samples.
+        layers: Of the names that were marked, the model's layers by name.
+
+    Raises:
+        ValueError: If the output does not depend on the samples.
+    """
+    size = batch_size(SHAPES, (args, kwargs), 0)
+    samples: list[Any] = []
+
+    def hole(leaf: Any) -> Any:
+        if not SHAPES.is_tensor(leaf) or not leaf.ndim or leaf.shape[0] != size:
+            return leaf
+        samples.append(leaf)
+        return _Hole(len(samples) - 1)
+
+    holed = tree_map(hole, (args, kwargs))
+
+    def call(values: Sequence[Any]) -> Any:
+        own_args, own_kwargs = tree_map(
+            lambda leaf: values[leaf.at] if isinstance(leaf, _Hole) else leaf, holed
+        )
+        output = run(*own_args, **own_kwargs)
+        return output_tensors(JAX, output), beside_output(JAX, output)
+
+    closed, shape = jax.make_jaxpr(call, return_shape=True)(samples)
+    traced = Traced()
+    sources = [traced.node() for _ in samples]
+    outputs = traced.read(closed.jaxpr, sources)
+    heads, names = outputs[: len(shape[0])], sorted(shape[1])
+    traced.below[ROOT] = [node for node in heads if node is not None]
+    beside = {name: node for name, node in zip(names, outputs[len(heads) :], strict=True) if node is not None}
+    graph = Graph(traced.below, {number: number for number in traced.reached(beside.values())})
+    known = layers([*traced.calls, *traced.inside])
+    calls = {name: own for name, own in traced.calls.items() if name in known}
+    found = report(SHAPES, known, calls, graph, {*sources}, set(), samples, size, 0, beside=beside)
+    features = {node for node, x in zip(sources, samples, strict=True) if can_mix(SHAPES, x, size, 0)}
+    whole = bool(features) and separates(traced.below, features, ROOT, {*sources})
+    points = tuple(_judged(traced, point) for point in found)
+    found = replace(found, points=points, float_input=whole, chosen=())
+    found = replace(found, chosen=auto_layers(found)) if stage_ends(points) else found
+    first = next((tuple(x.shape) for x in samples if can_mix(SHAPES, x, size, 0)), None)
+    shapes = {point.name: point.shape for point in points if point.shape}
+    return Found(found, {**({INPUT: first} if first else {}), **shapes}, whole)
+
+
+class _Hole:
+    """Stands where an array of samples was."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+
+def _judged(traced: Traced, point: Point) -> Point:
+    """A layer's verdict, where it ran in a loop."""
+    if point.name not in traced.inside:
+        return point
+    return replace(point, true=False, reason=IN_LOOP, shape=tuple(traced.inside[point.name].shape) or None)

@@ -1,0 +1,69 @@
+"""Plans whose samples mix within groups of neighbours, such as the parts of a batch that devices hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import jax
+import numpy as np
+
+from mixlayers import MixPlan
+from mixlayers._core.model.planner import Planner
+from mixlayers_jax._plan import Plan
+
+
+def grouped(
+    planner: Planner,
+    size: int,
+    labels: Any,
+    groups: int,
+    shape_of: Callable[[MixPlan], tuple[int, ...] | None],
+    channel_dim: int,
+) -> tuple[MixPlan, Plan]:
+    """The next plan for a batch in groups: one place, one lam and mask where they are the batch's, partners for each.
+
+    Args:
+        planner: Draws it.
+        size: N, a multiple of groups.
+        labels: The batch's, for pairs by class or label.
+        groups: How many.
+        shape_of: The shape of a plan's feature.
+        channel_dim: As of `MixPlan.blend`.
+
+    Returns:
+        The first group's plan, as the core has it; and the whole one.
+    """
+    if size % groups:
+        raise ValueError(f"a batch in {groups} groups must be a multiple of {groups}, got {size} samples.")
+    own = size // groups
+    parts = [None] * groups if labels is None else [labels[at * own : (at + 1) * own] for at in range(groups)]
+    first = planner.draw(own, parts[0])
+    whole = Plan.of(first, shape_of(first), channel_dim)
+    leaf = next((each for each in planner.method.leaves if each.name == first.method), None)
+    plans = [whole]
+    for at in range(1, groups):
+        if leaf is None or first.place is None:
+            drawn = first
+        else:
+            classes, near = planner.host_labels(parts[at])
+            drawn = replace(leaf, prob=1.0).plan(
+                step=first.step,
+                batch_size=own,
+                places=[first.place],
+                seed=first.seed,
+                rank=2**32 * at + first.rank,
+                labels=classes,
+                near=near,
+            )
+        plans.append(Plan.of(drawn, shape_of(drawn), channel_dim))
+
+    def joined(*values: Any) -> Any:
+        """One for the batch, or one for each sample."""
+        each = np.ndim(values[0]) and len(values[0]) == own and own > 1
+        return np.concatenate(values) if each else values[0]
+
+    partners = jax.tree.map(lambda *each: np.stack(each), *(plan.partners for plan in plans))
+    act, s = jax.tree.map(joined, *((plan.act, plan.s) for plan in plans))
+    return first, replace(whole, partners=partners, act=act, s=s)

@@ -1,0 +1,273 @@
+"""The mixer of a JAX model: its plans, and what every library's mixer shares."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from mixlayers import History, Method, MixedTarget, MixPlan
+from mixlayers._core.audit.places import Layers
+from mixlayers._core.audit.report import Audit
+from mixlayers._core.audit.verdicts import Layer
+from mixlayers._core.errors import MixingError, refuse
+from mixlayers._core.model.judge import Trust
+from mixlayers._core.model.mixer import call_of
+from mixlayers._core.model.planner import Planner
+from mixlayers._core.plan.plan import INPUT, Blend
+from mixlayers_jax._audit import Found, Marks, audit_call
+from mixlayers_jax._framework import JAX
+from mixlayers_jax._groups import grouped
+from mixlayers_jax._plan import Plan, number
+from mixlayers_jax._target import Use, mixed_target
+
+
+class Library(ABC):
+    """How one library's models are looked at and called."""
+
+    @abstractmethod
+    def modules(self, model: Any) -> Mapping[str, Any]:
+        """A model's layers by name, without itself."""
+
+    @abstractmethod
+    def described(self, model: Any, names: Collection[str]) -> Mapping[str, Layer]:
+        """What the report tells of them; names: of those that ran."""
+
+    @abstractmethod
+    def marked(self, model: Any, marks: Marks, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call a copy of the model in training mode, with marks at all of its layers."""
+
+    def audit(self, model: Any, example: Any) -> Found:
+        """Judge the layers of a model by what it takes."""
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            return self.marked(model, Marks(), args, kwargs)
+
+        return audit_call(run, *call_of(example), lambda names: self.described(model, names))
+
+
+class BaseMixer:
+    """Plans the mixing of one model on the host; the model carries a plan out inside jit.
+
+    `plan = mixer.plan(len(y))` once a step, outside of jit, and the plan is an argument of the jitted step: a pytree.
+    jit compiles once for each place. Without a plan nothing is mixed.
+
+    Args:
+        model: The model; its layers' names are found in it.
+        method: What to do in each step, by default ManifoldMixup(alpha=2).
+        layers: Where a hidden method may mix. "auto": the input and the ends of stages 1 and 2 of four, chosen among
+            true mixing points. "stages": the input and the ends of all stages. Or names, globs, compiled regular
+            expressions, layer types, a predicate `(name, layer) -> bool`, "input", or a sequence of these. Input
+            methods (Mixup, CutMix) take no layers.
+        example: What the model takes: an array, a tuple of positional or a dict of keyword arguments. Arrays, or their
+            jax.ShapeDtypeStruct: the model is traced with it, and not run. The audit judges the layers by it, and masks
+            are drawn for the shapes that it leads to.
+        seed: The run's seed.
+        rank: The process's number; None: jax.process_index(). Equal ranks draw equal plans.
+        channel_dim: -1 or 1: where CutMix and PatchUp find channels, the batch axis being first.
+        trust: Whether named layers that part of the features goes round are taken as they are; or the names of those.
+        keep: Names of the input's arguments and entries that are no features and are not mixed.
+        one_compilation: Whether plans for all places are alike, so that one compiled function serves them, by lax.cond
+            at each place. For models that compile for long, and for lax.scan over `stacked` plans.
+
+    Attributes:
+        audit: The report on the model's layers.
+        history: What each plan says (layer, lam, share), and how often each layer was drawn.
+
+    Raises:
+        ValueError: If the layers match nothing, or are no true mixing points.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        model: Any,
+        method: Method | None = None,
+        layers: Layers = "auto",
+        *,
+        example: Any,
+        seed: int = 0,
+        rank: int | None = None,
+        channel_dim: int = -1,
+        trust: Trust = False,
+        keep: Collection[str] = (),
+        one_compilation: bool = False,
+    ) -> None:
+        self._library = library
+        self._planner = Planner(JAX, method, seed, rank)
+        self.channel_dim, self.keep = channel_dim, frozenset(keep)
+        self._alike = one_compilation
+        self._uses: list[Use] = []
+        self._found = self._library.audit(model, example)
+        modules = self._library.modules(model)
+        self._kinds = {name: type(module) for name, module in modules.items()}
+        self._planner.choose(
+            self._where(layers), modules, self.audit, trust, input_is_true=self._found.whole_input
+        )
+        for leaf in self.method.leaves:
+            if leaf.every_place:
+                raise ValueError(
+                    f"in JAX a step mixes at one place, got {leaf!r}: use every_place=False, where it has it."
+                )
+        if one_compilation and not all(leaf.labels_mix for leaf in self.method.leaves):
+            raise ValueError(f"one_compilation=True is for methods that mix samples, got {self.method!r}.")
+
+    def _where(self, layers: Layers) -> Layers:
+        """What layers="auto" means."""
+        return layers
+
+    @property
+    def method(self) -> Method:
+        """What is done in each step."""
+        return self._planner.method
+
+    @property
+    def audit(self) -> Audit:
+        """The report on the model's layers."""
+        return self._found.report
+
+    @property
+    def history(self) -> History:
+        """What each plan says."""
+        return self._planner.history
+
+    @property
+    def step(self) -> int:
+        """Number of the next plan."""
+        return self._planner.step
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where the method may mix."""
+        return self._planner.places
+
+    @property
+    def last(self) -> MixPlan | None:
+        """The last plan that was drawn, as the core has it."""
+        return self._planner.last
+
+    def plan(self, batch_size: int, labels: Any = None, *, groups: int = 1) -> Plan:
+        """The next step's plan, for the jitted step to take.
+
+        Args:
+            batch_size: N.
+            labels: The step's labels, for pairs by class or label; NumPy's are at hand at once.
+            groups: Samples mix within so many groups of neighbours in the batch only: for a batch that is split over as
+                many devices, between which nothing needs to be sent then. See `Plan.specs`.
+
+        Raises:
+            MixingError: If JAX is tracing, so that the plan would be the same in every step; if the last step's loss
+                did not use its target.
+            ValueError: If the labels are missing, or the batch does not split evenly.
+        """
+        self._check_used()
+        if groups > 1:
+            core, plan = grouped(self._planner, batch_size, labels, groups, self._shape, self.channel_dim)
+        else:
+            core = self._planner.draw(batch_size, labels)
+            plan = Plan.of(core, self._shape(core), self.channel_dim)
+        self._planner.note(core, plan.s if np.ndim(plan.s) else float(plan.s))
+        return self._for_all(plan) if self._alike else plan
+
+    def target(self, y: Any, plan: Plan | None) -> MixedTarget:
+        """The labels of a step, mixed as its plan mixes the features; inside jit or outside."""
+        if not self._uses:
+            self._owe(plan)
+        return mixed_target(y, plan, self._uses[-1] if self._uses else None)
+
+    def state_dict(self) -> dict[str, int]:
+        """What a checkpoint needs: `{"step": n}`."""
+        return self._planner.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a checkpoint: the next plan is the one that an uninterrupted run would have drawn."""
+        self._planner.load_state_dict(state)
+        self._uses.clear()
+
+    def __repr__(self) -> str:
+        return f"Mixer({self.method!r}, places={self.places}, step={self.step})"
+
+    def _shape(self, plan: MixPlan) -> tuple[int, ...] | None:
+        """The shape of the feature that a plan is for."""
+        if plan.place is None or plan.recipe is None:
+            return None
+        return (plan.batch_size, *self._found.shapes[plan.place][1:])
+
+    def _for_all(self, plan: Plan) -> Plan:
+        """A plan in the form that all places share."""
+        act, leaves, size = plan.act, self.method.leaves, plan.batch_size
+        if act is None:
+            act = Blend(None, number(1.0), None, None, number(0.0))  # type: ignore[arg-type]
+        if not isinstance(act, Blend):
+            raise ValueError(f"one_compilation=True is for methods that blend or paste, got {self.method!r}.")
+        per_sample, masks = any(leaf.lam_per != "batch" for leaf in leaves), None
+        if any(leaf.partial for leaf in leaves):
+            rows = size if per_sample else 1
+            masks = {
+                place: np.ones((rows, *self._found.shapes[place][1:]), np.bool_) for place in self.places
+            }
+            if plan.place is not None and act.mask is not None:
+                masks[plan.place] &= act.mask
+        lam, s = (np.broadcast_to(x, (size,)) if per_sample else x for x in (act.lam, plan.s))
+        return replace(
+            plan,
+            act=Blend(None, lam, None, None, s),  # type: ignore[arg-type]
+            s=s,
+            masks=masks,
+            at=np.int32(-1 if plan.place is None else self.places.index(plan.place)),
+            place=None,
+            places=self.places,
+            hard=False,
+            masked=masks is not None,
+        )
+
+    def _actions(self, model: Any, plan: Plan | None) -> dict[str, Plan]:
+        """Which layers of a model a plan is for.
+
+        Raises:
+            MixingError: If one of them has changed since the audit.
+        """
+        if plan is None:
+            return {}
+        places = plan.places or (() if plan.place is None else (plan.place,))
+        modules = self._library.modules(model)
+        for place in places:
+            now = type(modules[place]) if place in modules else None
+            if place != INPUT and now is not self._kinds.get(place):
+                was = self._kinds[place].__name__ if place in self._kinds else "not there"
+                refuse(
+                    f"the plan's place {place!r} is {'gone' if now is None else now.__name__}, and was {was} when the "
+                    "model was audited",
+                    "make a new mixer for the model as it is now",
+                )
+        return {place: plan for place in places if place != INPUT}
+
+    def _planned(
+        self, model: Any, plan: Plan | None, args: tuple[Any, ...], kwargs: dict[str, Any], target: Any
+    ) -> tuple[dict[str, Plan], tuple[Any, ...], dict[str, Any]]:
+        """What a plan does to a call of the model: at which layers, and the arguments, mixed if it is for the input."""
+        if plan is not None and plan.mixes and target is None:
+            raise ValueError(
+                "a plan mixes the labels with the features: give both, target=labels, plan=plan."
+            )
+        actions = self._actions(model, plan)
+        if plan is not None:
+            args, kwargs = plan.mixed(INPUT, (args, kwargs), keep=self.keep)
+            self._owe(plan)
+        return actions, args, kwargs
+
+    def _owe(self, plan: Plan | None) -> None:
+        """A model is about to be traced, or run, with a plan: its target must be used."""
+        if plan is not None and plan.mixes:
+            self._uses.append(Use())
+
+    def _check_used(self) -> None:
+        owed, self._uses = [use for use in self._uses if not use.used], []
+        if owed:
+            raise MixingError(
+                "a step mixed the features, and its loss did not use the mixed target: blend it, "
+                "target.blend(lambda y: loss(output, y)), or pass it to mixlayers.jax.cross_entropy."
+            )

@@ -1,0 +1,214 @@
+"""Equinox: the plan is part of the model's tree. Models are written for one sample; vmap's batch is mixed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import equinox as eqx
+import jax
+from jax.custom_batching import custom_vmap
+
+from mixlayers import Method
+from mixlayers._core.audit.places import Layers
+from mixlayers._core.audit.report import Audit
+from mixlayers._core.audit.verdicts import Layer
+from mixlayers._core.errors import refuse
+from mixlayers._core.framework.tree import tree_map
+from mixlayers._core.plan.plan import INPUT
+from mixlayers_jax._audit import Marks
+from mixlayers_jax._framework import JAX
+from mixlayers_jax._mixer import BaseMixer, Library
+from mixlayers_jax._plan import Placed, Plan
+
+__all__ = ["Mixer", "audit"]
+
+
+@custom_vmap
+def _across(x: Any, placed: Placed) -> Any:
+    """A sample's feature; under vmap all of them, mixed. Alone there is nothing to mix with."""
+    if isinstance(placed.action, Marks):
+        return x
+    alone = (placed.action.perm >= 0).any()  # always, but only to be known when it runs
+    return eqx.error_if(
+        x,
+        alone,
+        "a mixed model takes a batch under jax.vmap, and was called with one sample: jax.vmap(model)(x).",
+    )
+
+
+@_across.def_vmap
+def _batched(size: int, batched: Any, x: Any, placed: Placed) -> tuple[Any, bool]:
+    if any(jax.tree.leaves(batched[1])):
+        refuse(
+            "the plan was mapped over by vmap",
+            "let the loss close over the plan, and map over the samples alone",
+        )
+    return (placed.mixed(x), True) if batched[0] else (x, False)
+
+
+def _mix(placed: Placed, tree: Any, keep: Collection[str] = ()) -> Any:
+    def each(leaf: Any) -> Any:
+        return _across(leaf, placed) if JAX.is_tensor(leaf) and JAX.is_float(leaf) else leaf
+
+    return tree_map(each, tree, keep=keep)
+
+
+class Mixed(eqx.Module):
+    """A layer whose output is mixed."""
+
+    layer: Any
+    placed: Placed
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return _mix(self.placed, self.layer(*args, **kwargs))
+
+
+class MixedInput(eqx.Module):
+    """A model whose input is mixed."""
+
+    model: Any
+    placed: Placed
+    keep: frozenset[str] = eqx.field(static=True)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        args, kwargs = _mix(self.placed, (args, kwargs), self.keep)
+        return self.model(*args, **kwargs)
+
+
+class Equinox(Library):
+    """Modules of Equinox.
+
+    Args:
+        call: Calls a model with a batch.
+    """
+
+    def __init__(self, call: Callable[..., Any] | None = None) -> None:
+        self.call = call or _vmapped
+
+    def modules(self, model: Any) -> dict[str, Any]:
+        return {".".join(path): module for path, module in _modules(model, ())}
+
+    def described(self, model: Any, names: Collection[str]) -> dict[str, Layer]:
+        modules = self.modules(model)
+        return {
+            name: Layer(
+                type(module).__name__,
+                weighted=any(eqx.is_inexact_array(x) and x.ndim > 1 for x in jax.tree.leaves(module)),
+                leaf=not any(other.startswith(f"{name}.") for other in modules),
+            )
+            for name, module in modules.items()
+        }
+
+    def marked(self, model: Any, marks: Marks, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        marked = acting(model, dict.fromkeys(self.modules(model), marks))
+        return self.call(marked, *args, **kwargs)
+
+
+def acting(model: Any, actions: Mapping[str, Any]) -> Any:
+    """The model with `action.mixed(name, output)` in the place of each named layer's output."""
+    for name in sorted(actions, key=lambda name: -name.count(".")):  # a layer before what it is in
+
+        def put_in(layer: Any, name: str = name) -> Mixed:
+            return Mixed(layer, Placed(actions[name], name))
+
+        model = eqx.tree_at(partial(_layer_at, name), model, replace_fn=put_in)
+    return model
+
+
+def _layer_at(name: str, model: Any) -> Any:
+    for part in name.split("."):
+        model = (
+            model[int(part)]
+            if isinstance(model, tuple | list)
+            else model[part]
+            if isinstance(model, dict)
+            else getattr(model, part)
+        )
+    return model
+
+
+def _modules(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if isinstance(node, eqx.Module):
+        if path and callable(node):
+            yield path, node
+        children = [(name, getattr(node, name, None)) for name in node.__dataclass_fields__]
+    elif isinstance(node, tuple | list):
+        children = [(str(at), child) for at, child in enumerate(node)]
+    elif isinstance(node, dict):
+        children = list(node.items())
+    else:
+        return
+    for name, child in children:
+        yield from _modules(child, (*path, str(name)))
+
+
+def _vmapped(model: Any, *args: Any, **kwargs: Any) -> Any:
+    return jax.vmap(lambda args, kwargs: model(*args, **kwargs))(args, kwargs)
+
+
+class Mixer(BaseMixer):
+    """Mixes an Equinox model, inside the loss:
+
+        logits = jax.vmap(mixer.mixed(model, plan))(images)
+        target = mixer.target(labels, plan)
+
+    The model itself is left as it is.
+
+    Args:
+        model: An `equinox.Module` of one sample.
+        method, layers, example, options: As of `BaseMixer`; channel_dim is 1, as a sample is (C, H, W).
+        call: Calls the model with the example, where that is not `jax.vmap(model)(*example)`: for states and keys,
+            `lambda model, x: jax.vmap(model, in_axes=(0, None), out_axes=(0, None), axis_name="batch")(x, state)[0]`.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        method: Method | None = None,
+        layers: Layers = "auto",
+        *,
+        example: Any,
+        call: Callable[..., Any] | None = None,
+        channel_dim: int = 1,
+        **options: Any,
+    ) -> None:
+        if not isinstance(model, eqx.Module):
+            raise TypeError(f"a model is an equinox.Module, got {type(model).__name__}.")
+        super().__init__(
+            Equinox(call), model, method, layers, example=example, channel_dim=channel_dim, **options
+        )
+
+    def mixed(self, model: Any, plan: Plan | None) -> Any:
+        """The model with the plan at its place, for `jax.vmap`; to be made inside the loss: gradients are the model's.
+
+        Args:
+            model: The model, or what training has made of it.
+            plan: The step's plan; None: the model as it is.
+        """
+        actions = self._actions(model, plan)
+        self._owe(plan)
+        mixed = acting(model, actions)
+        return (
+            mixed
+            if plan is None or INPUT not in _places(plan)
+            else MixedInput(mixed, Placed(plan, INPUT), self.keep)
+        )
+
+
+def _places(plan: Plan) -> tuple[str | None, ...]:
+    return plan.places or (plan.place,)
+
+
+def audit(model: Any, example: Any, call: Callable[..., Any] | None = None) -> Audit:
+    """Tell which layers are true mixing points: everything of a sample passes through them.
+
+    The model is traced, and not run; its jaxpr tells whether anything goes round a layer.
+
+    Args:
+        model: An `equinox.Module` of one sample.
+        example: A batch: an array, a tuple of positional or a dict of keyword arguments; or jax.ShapeDtypeStruct.
+        call: As of `Mixer`.
+    """
+    return Equinox(call).audit(model, example).report

@@ -1,0 +1,30 @@
+"""Mixing for Equinox; losses and metrics are `mixlayers.jax`'s."""
+
+from mixlayers import Across as Across
+from mixlayers import Apart as Apart
+from mixlayers import Beside as Beside
+from mixlayers import CutMix as CutMix
+from mixlayers import DropBlock as DropBlock
+from mixlayers import Erasing as Erasing
+from mixlayers import FMix as FMix
+from mixlayers import GMix as GMix
+from mixlayers import Halves as Halves
+from mixlayers import HMix as HMix
+from mixlayers import ManifoldMixup as ManifoldMixup
+from mixlayers import MixedTarget as MixedTarget
+from mixlayers import MixingError as MixingError
+from mixlayers import Mixup as Mixup
+from mixlayers import Near as Near
+from mixlayers import OneOf as OneOf
+from mixlayers import PatchUp as PatchUp
+from mixlayers import Remix as Remix
+from mixlayers import ResizeMix as ResizeMix
+from mixlayers import Scheduled as Scheduled
+from mixlayers import SpecMix as SpecMix
+from mixlayers_jax.equinox import Mixer as Mixer
+from mixlayers_jax.equinox import audit as audit
+
+__all__ = [
+    "Mixer",
+    "audit",
+]
