@@ -19,7 +19,9 @@ def test_the_audit_tells_the_truth(name):
 def test_a_last_token_is_refused_and_no_mask_named_that_was():
     """Padded right: a sample's own last token is read, of its partner's tokens the wrong one."""
     model = wrap(classifier("Llama", num_key_value_heads=2), layers="model.layers.0", mask="attention_mask")
-    with pytest.raises(ValueError, match=r"'model.layers.0' is not a true .*'input_ids'.* another way") as raised:
+    with pytest.raises(
+        ValueError, match=r"'model.layers.0' is not a true .*'input_ids'.* another way"
+    ) as raised:
         model(**padded(), target=torch.arange(6) % 3)
     assert "name the padding mask" not in str(raised.value)
     model = wrap(classifier("Bert"), layers="bert.encoder.layer.1")
