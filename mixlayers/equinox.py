@@ -21,10 +21,14 @@ from mixlayers import Remix as Remix
 from mixlayers import ResizeMix as ResizeMix
 from mixlayers import Scheduled as Scheduled
 from mixlayers import SpecMix as SpecMix
+from mixlayers_jax.equinox import IEBN as IEBN
 from mixlayers_jax.equinox import Mixer as Mixer
 from mixlayers_jax.equinox import audit as audit
+from mixlayers_jax.equinox import convert_iebn as convert_iebn
 
 __all__ = [
+    "IEBN",
     "Mixer",
     "audit",
+    "convert_iebn",
 ]

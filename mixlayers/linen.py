@@ -21,10 +21,12 @@ from mixlayers import Remix as Remix
 from mixlayers import ResizeMix as ResizeMix
 from mixlayers import Scheduled as Scheduled
 from mixlayers import SpecMix as SpecMix
+from mixlayers_jax.linen import IEBN as IEBN
 from mixlayers_jax.linen import Mixer as Mixer
 from mixlayers_jax.linen import audit as audit
 
 __all__ = [
+    "IEBN",
     "Mixer",
     "audit",
 ]

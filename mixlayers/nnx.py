@@ -21,15 +21,19 @@ from mixlayers import Remix as Remix
 from mixlayers import ResizeMix as ResizeMix
 from mixlayers import Scheduled as Scheduled
 from mixlayers import SpecMix as SpecMix
+from mixlayers_jax.nnx import IEBN as IEBN
 from mixlayers_jax.nnx import Mixer as Mixer
 from mixlayers_jax.nnx import audit as audit
+from mixlayers_jax.nnx import convert_iebn as convert_iebn
 from mixlayers_jax.nnx import get_mixer as get_mixer
 from mixlayers_jax.nnx import unwrap as unwrap
 from mixlayers_jax.nnx import wrap as wrap
 
 __all__ = [
+    "IEBN",
     "Mixer",
     "audit",
+    "convert_iebn",
     "get_mixer",
     "unwrap",
     "wrap",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -18,11 +18,13 @@ from mixlayers._core.errors import refuse
 from mixlayers._core.framework.tree import tree_map
 from mixlayers._core.plan.plan import INPUT
 from mixlayers_jax._audit import Marks
+from mixlayers_jax._equinox_tree import layer_at, named_modules
 from mixlayers_jax._framework import JAX
+from mixlayers_jax._iebn.equinox import IEBN, convert_iebn
 from mixlayers_jax._mixer import BaseMixer, Library
 from mixlayers_jax._plan import Placed, Plan
 
-__all__ = ["Mixer", "audit"]
+__all__ = ["IEBN", "Mixer", "audit", "convert_iebn"]
 
 
 @custom_vmap
@@ -88,7 +90,7 @@ class Equinox(Library):
         self.call = call or _vmapped
 
     def modules(self, model: Any) -> dict[str, Any]:
-        return {".".join(path): module for path, module in _modules(model, ())}
+        return named_modules(model)
 
     def described(self, model: Any, names: Collection[str]) -> dict[str, Layer]:
         modules = self.modules(model)
@@ -113,35 +115,8 @@ def acting(model: Any, actions: Mapping[str, Any]) -> Any:
         def put_in(layer: Any, name: str = name) -> Mixed:
             return Mixed(layer, Placed(actions[name], name))
 
-        model = eqx.tree_at(partial(_layer_at, name), model, replace_fn=put_in)
+        model = eqx.tree_at(partial(layer_at, name), model, replace_fn=put_in)
     return model
-
-
-def _layer_at(name: str, model: Any) -> Any:
-    for part in name.split("."):
-        model = (
-            model[int(part)]
-            if isinstance(model, tuple | list)
-            else model[part]
-            if isinstance(model, dict)
-            else getattr(model, part)
-        )
-    return model
-
-
-def _modules(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    if isinstance(node, eqx.Module):
-        if path and callable(node):
-            yield path, node
-        children = [(name, getattr(node, name, None)) for name in node.__dataclass_fields__]
-    elif isinstance(node, tuple | list):
-        children = [(str(at), child) for at, child in enumerate(node)]
-    elif isinstance(node, dict):
-        children = list(node.items())
-    else:
-        return
-    for name, child in children:
-        yield from _modules(child, (*path, str(name)))
 
 
 def _vmapped(model: Any, *args: Any, **kwargs: Any) -> Any:

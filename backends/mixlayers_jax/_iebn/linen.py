@@ -1,0 +1,46 @@
+"""IEBN for Flax Linen."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, Final
+
+from flax import linen as nn
+
+from mixlayers_jax._iebn.plain import STARTS, channel_axes, gated
+
+_BATCH_NORM: Final = inspect.unwrap(nn.BatchNorm.__call__)
+"""BatchNorm's call, out of sight of interceptors: a Mixer's would take it for the layer's and mix twice."""
+
+
+class IEBN(nn.BatchNorm):
+    """Instance Enhancement Batch Normalization: BatchNorm whose scale every sample adjusts for itself.
+
+        y = xhat * (scale * a) + bias,    a = sigmoid(weight_readjust * mean_over_space(x) + bias_readjust)
+
+    xhat is BatchNorm's output without its affine part; a is made of the raw x, one number a sample and channel. Liang
+    et al., "Instance Enhancement Batch Normalization: An Adaptive Regulator of Batch Noise", AAAI 2020. At its start y
+    is sigmoid(-1) = 0.269 times BatchNorm's output.
+
+    Attributes, statistics ("batch_stats") and parameters are those of `nn.BatchNorm`, which it stands in for; "params"
+    gain `weight_readjust` and `bias_readjust`. The running variance is the biased one, and `momentum` is the old
+    value's share.
+    """
+
+    @nn.compact
+    def __call__(self, x: Any, use_running_average: bool | None = None, *, mask: Any = None) -> Any:
+        """Normalise and scale.
+
+        Args:
+            x: Samples along the first axis.
+            use_running_average, mask: As of `nn.BatchNorm`; a mean over space leaves out what the mask does.
+        """
+        normed = _BATCH_NORM(self, x, use_running_average, mask=mask)
+        features = channel_axes(self.axis, x.ndim)
+        shape = tuple(x.shape[axis] for axis in features)
+        attention = [
+            self.param(name, nn.initializers.constant(start), shape, self.param_dtype)
+            for name, start in STARTS.items()
+        ]
+        bias = self.get_variable("params", "bias") if self.use_bias else None
+        return gated(x, normed, bias, *attention, features=features, mask=mask)
