@@ -23,7 +23,9 @@ from mixlayers._core.plan.plan import INPUT, Blend, MixPlan
 
 STALE = (
     "; if torch.compile also runs a model of the same classes that is not wrapped, whose graphs it takes for this "
-    "one's, set torch._dynamo.config.skip_nnmodule_hook_guards = False before compiling"
+    "one's, set torch._dynamo.config.skip_nnmodule_hook_guards = False before compiling; under PyTorch 2.9 and Python "
+    "3.13, which does not see there that another layer is to be mixed, set "
+    "torch._dynamo.config.use_recursive_dict_tags_for_guards = False"
 )
 
 _mixers: WeakValueDictionary[str, TracedMixer] = WeakValueDictionary()
@@ -84,10 +86,6 @@ def _most_groups() -> int:
     """
     from torch._dynamo import config  # takes a second: not before a model was compiled
 
-    if getattr(config, "use_recursive_dict_tags_for_guards", False):
-        # PyTorch 2.9's shortcut past the guards of a whole model, off again since: under Python 3.13 it
-        # does not see that what a hook looks at has changed, and runs another place's graph
-        config.use_recursive_dict_tags_for_guards = False
     return max(1, (config.recompile_limit - 4) // 2)
 
 
