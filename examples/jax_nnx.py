@@ -61,9 +61,9 @@ net = Net(nnx.Rngs(0))
 mixer = Mixer(net, PatchUp("soft", block_size=3), example=images[:64])
 print(mixer.audit)
 
-optimizer = nnx.Optimizer(net, optax.adam(2e-3), wrt=nnx.Param)
+optimizer = nnx.Optimizer(net, optax.adam(5e-3), wrt=nnx.Param)
 rng = np.random.default_rng(1)
-for _ in range(150):
+for _ in range(300):
     batch = rng.choice(train, 64, replace=False)
     step(net, optimizer, images[batch], labels[batch], mixer.plan(64))
 net.eval()

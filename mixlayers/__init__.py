@@ -86,7 +86,7 @@ _OF_A_FRAMEWORK = (
 
 
 def __getattr__(name: str) -> object:
-    """Say where a name is that is sought here."""
+    """Raise, saying where the name is that was sought here."""
     hint = f"module 'mixlayers' has no attribute {name!r}"
     meant = [known for known in __all__ if known.lower() == name.lower().replace("_", "")]
     if name in _OF_A_FRAMEWORK:

@@ -1,4 +1,4 @@
-"""What a new method, mask, pair policy or framework is made of: see docs/extending.md.
+"""The parts of a new method, mask, pair policy or framework: see docs/extending.md.
 
 A **method** derives from `MixingMethod` and draws lam and a recipe. A **recipe** is a mask that is drawn once the
 feature's shape is known, as `Box` and `Blocks`. A **pair policy** is a permutation. A **framework** implements

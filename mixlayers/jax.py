@@ -34,6 +34,7 @@ from mixlayers_jax import mix as mix
 from mixlayers_jax import mix_detection as mix_detection
 from mixlayers_jax import mixed_target as mixed_target
 from mixlayers_jax import stacked as stacked
+from mixlayers_jax import temperature as temperature
 
 __all__ = [
     "MixCollate",
@@ -49,4 +50,5 @@ __all__ = [
     "mix_detection",
     "mixed_target",
     "stacked",
+    "temperature",
 ]

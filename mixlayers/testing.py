@@ -39,7 +39,7 @@ class Property:
 
 @dataclass(frozen=True)
 class Report:
-    """What `check` found; `str(report)` is a table."""
+    """The findings of `check`; `str(report)` is a table."""
 
     properties: tuple[Property, ...]
 
@@ -145,7 +145,7 @@ def check(
 
 @dataclass(frozen=True)
 class _Probe:
-    """How to call an augmentation, with samples that can be told apart."""
+    """A probe: calls an augmentation with samples that can be told apart."""
 
     augmentation: Augmentation
     num_classes: int

@@ -1,4 +1,4 @@
-"""What only Chainer can do: hook a model, and carry a plan out on its arrays. Use `mixlayers.chainer`."""
+"""Chainer's part: hooks on a model, and plans carried out on its arrays. Use `mixlayers.chainer`."""
 
 import mixlayers_chainer._shim  # noqa: F401, I001  # first: it imports a Chainer that may not import by itself
 

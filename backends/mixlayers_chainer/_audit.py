@@ -86,7 +86,7 @@ def _read(
     few: Few,
     inputs: Any,
 ) -> Audit:
-    """What the graph says."""
+    """The graph's verdicts."""
     heads = [
         x.node
         for x in output_tensors(CHAINER, output)

@@ -24,7 +24,7 @@ _MADE: dict[type, type] = {}
 
 
 class Hook:
-    """What happens around a link's call."""
+    """A link hook that runs around the link's call."""
 
     def before(self, link: Link, args: Any, kwargs: Any) -> tuple[Any, Any]:
         """The arguments to call with."""

@@ -128,7 +128,7 @@ def binary_cross_entropy(
 
 
 def _whole(output: Variable) -> Variable:
-    """What is summed up: float16 is too small for it."""
+    """The summand, as float32 where it is float16, which is too small for sums."""
     return F.cast(output, np.float32) if output.dtype == np.float16 else output
 
 

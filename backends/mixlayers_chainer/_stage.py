@@ -1,4 +1,4 @@
-"""Where Chainer runs a model for the audit: in training mode, without chance, and leaving no trace."""
+"""Chainer's stage for the audit: a model in training mode, without chance, left as it was."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class ChainerStage(Stage):
 
     @contextmanager
     def _memories_kept(self) -> Iterator[None]:
-        """What links remember (running statistics, a recurrent state) is a copy for the time."""
+        """Copies stand in for what links remember (running statistics, a recurrent state)."""
         kept = [(vars(link), kept_attributes(link)) for link in self.model.links()]
         settled = {id(link) for link in self.model.links() if all(p.is_initialized for p in link.params())}
         try:

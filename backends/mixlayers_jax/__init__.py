@@ -11,6 +11,7 @@ from mixlayers_jax._loss import cross_entropy as cross_entropy
 from mixlayers_jax._functions import accuracy as accuracy
 from mixlayers_jax._functions import calibration_error as calibration_error
 from mixlayers_jax._functions import mix as mix
+from mixlayers_jax._functions import temperature as temperature
 from mixlayers_jax._plan import Plan as Plan
 from mixlayers_jax._plan import blend as blend
 from mixlayers_jax._plan import stacked as stacked
@@ -30,4 +31,5 @@ __all__ = [
     "mix_detection",
     "mixed_target",
     "stacked",
+    "temperature",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import jax
 import jax.numpy as jnp
@@ -79,6 +79,24 @@ class Jax(Framework):
 
     def like(self, x: Any, other: Any) -> Array:
         return jnp.asarray(x).astype(other.dtype)
+
+    def moments(self, x: Any, axes: tuple[int, ...]) -> tuple[Array, Array]:
+        return jnp.mean(x, axes, keepdims=True), jnp.var(x, axes, ddof=1, keepdims=True)
+
+    def detached(self, x: Any) -> Array:
+        return jax.lax.stop_gradient(x)
+
+    def exp(self, x: Any) -> Array:
+        return jnp.exp(x)
+
+    def log_sum_exp(self, x: Any, axis: int) -> Array:
+        return jax.nn.logsumexp(x, axis, keepdims=True)
+
+    def noise(self, x: Any, law: Literal["uniform", "normal"], seed: int) -> Array:
+        key = jax.random.key(seed)
+        if law == "normal":
+            return jax.random.normal(key, x.shape, x.dtype)
+        return jax.random.uniform(key, x.shape, x.dtype, -1.0)
 
     def points(self, x: Any, index: Any) -> Array:
         return jnp.take_along_axis(x, index[:, None], 2)

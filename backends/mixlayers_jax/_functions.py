@@ -16,6 +16,7 @@ from mixlayers_jax._loss import classes_second
 
 _batch = BatchFunctions[Any, Array](JAX, IGNORED)
 mix_detection, calibration_error = _batch.mix_detection, _batch.calibration_error
+temperature = _batch.temperature
 
 
 def mix(

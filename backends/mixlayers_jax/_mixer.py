@@ -179,7 +179,7 @@ class BaseMixer:
         return mixed_target(y, plan, self._uses[-1] if self._uses else None)
 
     def state_dict(self) -> dict[str, int]:
-        """What a checkpoint needs: `{"step": n}`."""
+        """The state for a checkpoint: `{"step": n}`."""
         return self._planner.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -131,7 +131,7 @@ class Plan:
         return not self.labels_stay and (self.place is not None or self.places is not None)
 
     @property
-    def lies(self) -> tuple[int, ...] | None:
+    def features_shape(self) -> tuple[int, ...] | None:
         """The shape of the mask, for labels that have points to follow it; None: there is no one mask."""
         mask = _mask(self.act)
         return (

@@ -59,18 +59,18 @@ def mixed_target(y: Any, plan: Plan | None, use: Use | None = None) -> MixedTarg
 
 def _made(use: Use, y: Any, partner: Any, s: Any, plan: Any) -> MixedTarget:
     target = PlannedTarget(use, y, partner, s, plan, ONE_HOT)
-    shape = plan.lies if isinstance(plan, Plan) else None
+    shape = plan.features_shape if isinstance(plan, Plan) else None
     if shape is not None:
-        target.lie(JAX, [(plan.s, shape)], plan.channel_dim)
+        target.record_features(JAX, [(plan.s, shape)], plan.channel_dim)
     return target
 
 
 def _flatten(target: MixedTarget) -> tuple[tuple[Any, ...], None]:
     """What jit takes of a target: its plan as arrays, so that the next step's is no cause to compile again."""
-    plan, lies = target.plan, target._lies
+    plan, features = target.plan, target._features
     if isinstance(plan, MixPlan):
-        shape = lies[1][0][1] if lies and len(lies[1]) == 1 else None
-        plan = Plan.of(plan, shape, lies[2] if lies else -1)  # type: ignore[assignment]
+        shape = features[1][0][1] if features and len(features[1]) == 1 else None
+        plan = Plan.of(plan, shape, features[2] if features else -1)  # type: ignore[assignment]
     partner = target._partner
     target.used = True  # whoever has it now has to use it
     return (target._y, partner, target._s, plan), None

@@ -1,4 +1,4 @@
-"""What a mixer did: where, and how much."""
+"""A mixer's history as pictures: where it mixed, and how much."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def as_features(x: Any, channel_dim: int) -> Array:
 
 
 def limits(values: Array) -> tuple[float, float]:
-    """What to show as black and as white: 0 and 1 for images in that range, 0 and 255 likewise."""
+    """The values shown as black and as white: 0 and 1 for images in that range, 0 and 255 likewise."""
     low, high = float(values.min()), float(values.max())
     if low < 0.0 or high > 255.0:
         return low, max(high, low + 1e-6)

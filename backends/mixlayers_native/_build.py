@@ -19,7 +19,7 @@ FLAGS = (
 
 
 def fingerprint() -> str:
-    """What the sources are: a library of others is not used."""
+    """The digest of the sources: a library made of others is not used."""
     return hashlib.sha256(b"".join((HERE / name).read_bytes() for name in SOURCES)).hexdigest()[:16]
 
 

@@ -38,7 +38,7 @@ class _Call(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Layout:
-    """How a feature lies in memory.
+    """A feature's layout in memory.
 
     Attributes:
         shape: (N, C, L).

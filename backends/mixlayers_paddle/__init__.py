@@ -1,4 +1,4 @@
-"""What only PaddlePaddle can do: hook a model, and carry a plan out on its tensors. Use `mixlayers.paddle`."""
+"""PaddlePaddle's part: hooks on a model, and plans carried out on its tensors. Use `mixlayers.paddle`."""
 
 import mixlayers_paddle._needs  # noqa: F401, I001  # first: it says the way out where paddle is missing
 

@@ -192,7 +192,7 @@ def _grad_fn(x: Tensor) -> Any:
 
 @cache
 def _leaked() -> int:
-    """How many references too many `Tensor.grad_fn` makes: one in Paddle 3.3.1."""
+    """The number of references that `Tensor.grad_fn` leaks: one in Paddle 3.3.1."""
     x = paddle.ones([1])
     x.stop_gradient = False
     y = x * 2.0

@@ -122,7 +122,7 @@ class StaticPlan:
         how = plan.blend(self._sized(shape), self.channel_dim)
         if not isinstance(how, Blend) or (how.mask is not None and len(how.mask) > 1):
             refuse(
-                f"{plan.method} does something of its own to each sample, which a static program cannot be told",
+                f"{plan.method} does other than blend all samples under one mask, which a static program cannot do",
                 "trace with full_graph=False, or leave the model dynamic",
             )
         return how

@@ -44,6 +44,8 @@ class StaticMixer(BaseMixer[nn.Layer]):
 
     def trace(self, place: str, output: Any) -> Any:
         """Put a blend behind a layer into the static program that is being made; in eval mode there is none."""
+        if not self._traces and self.current_plan_at(place).mixed is not None:
+            self.framework.check_mixing()  # to_static was given a part of the model
         if AUDITING.get() or not self._traces or _is_saved():
             return None
         if self.static is None or self._padding.masked:

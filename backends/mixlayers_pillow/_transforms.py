@@ -12,7 +12,7 @@ from mixlayers_pillow._apply import Picture, apply, size_of
 
 
 class Transform(Policy):
-    """What makes a policy callable."""
+    """A policy that can be called on an image."""
 
     def __call__(self, image: Picture, *, index: int | None = None, epoch: int = 0, seed: int = 0) -> Any:
         """Draw the steps and do them.

@@ -1,4 +1,4 @@
-"""What only PyTorch can do: hook a model, and carry a plan out on its tensors. Use `mixlayers.torch`."""
+"""PyTorch's part: hooks on a model, and plans carried out on its tensors. Use `mixlayers.torch`."""
 
 import mixlayers_torch._needs  # noqa: F401, I001  # first: it says the way out where torch is missing
 

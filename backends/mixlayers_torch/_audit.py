@@ -151,7 +151,7 @@ class _Marks:
         )
 
     def _wanting(self, graph: Graph) -> list[Tensor]:
-        """What the model itself made of its input for gradients to begin at."""
+        """Tensors that the model itself made of its input, for gradients to begin at."""
         own = {id(p) for module in self.names for p in module.parameters()}
         few = self.few
         variables = [getattr(node, "variable", None) for node in graph.number]

@@ -107,9 +107,7 @@ def replace(x: Tensor, how: Replace) -> Tensor:
 
 def choose(mask: Tensor, other: Tensor, x: Tensor) -> Tensor:
     """The other under the mask, x elsewhere, in x's layout."""
-    where = torch.empty_like(
-        x, dtype=torch.bool, requires_grad=False
-    )  # in x's layout, which `where` takes on
+    where = torch.empty_like(x, dtype=torch.bool, requires_grad=False)  # `where` takes its layout on
     where.copy_(mask)
     return torch.where(where, other, x)
 

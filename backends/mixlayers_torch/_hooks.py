@@ -119,7 +119,7 @@ class Unmasked(Hook):
 
 
 def parts_of(layer: nn.Module, output: Any, batch_dim: int) -> list[tuple[Any, int]]:
-    """What a layer returned, with the batch axis of each part: a recurrent layer's state has one of its own."""
+    """A layer's outputs, with the batch axis of each: a recurrent layer's state has one of its own."""
     if not isinstance(layer, nn.RNNBase):
         return [(output, batch_dim)]
     features, state = output

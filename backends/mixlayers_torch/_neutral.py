@@ -93,7 +93,7 @@ class Neutral(TorchDispatchMode):
         return drawn.copy_(value) if isinstance(value, Tensor) else drawn.fill_(value)
 
     def _value(self, name: str, given: Mapping[str, Any], drawn: Tensor) -> Any:
-        """What the numbers that were drawn are instead."""
+        """The fixed value in place of the numbers that were drawn."""
         if name == "randperm":
             return torch.arange(drawn.numel(), device=drawn.device)
         if name in ("bernoulli", "bernoulli_"):

@@ -1,4 +1,4 @@
-"""Where PyTorch runs a model for the audit: in training mode, without chance, and leaving no trace."""
+"""PyTorch's stage for the audit: a model in training mode, without chance, left as it was."""
 
 from __future__ import annotations
 

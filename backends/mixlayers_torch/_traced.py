@@ -23,7 +23,9 @@ from mixlayers._core.plan.plan import INPUT, Blend, MixPlan
 
 STALE = (
     "; if torch.compile also runs a model of the same classes that is not wrapped, whose graphs it takes for this "
-    "one's, set torch._dynamo.config.skip_nnmodule_hook_guards = False before compiling"
+    "one's, set torch._dynamo.config.skip_nnmodule_hook_guards = False before compiling; under PyTorch 2.9 and Python "
+    "3.13, which does not see there that another layer is to be mixed, set "
+    "torch._dynamo.config.use_recursive_dict_tags_for_guards = False"
 )
 
 _mixers: WeakValueDictionary[str, TracedMixer] = WeakValueDictionary()
@@ -41,7 +43,7 @@ class TracedMixer(BaseMixer[nn.Module]):
 
 @dataclass(frozen=True)
 class Traced:
-    """What a graph is made for.
+    """The key of a compiled graph.
 
     Attributes:
         mixer: By which name the graph asks for the mixer.
@@ -78,23 +80,19 @@ def forget_graphs(model: nn.Module) -> None:
 
 
 def _most_groups() -> int:
-    """How many graphs may mix, so that the compiler's limit is not reached.
+    """The largest number of graphs that mix, so that the compiler's limit is not reached.
 
     Each comes twice, for the usual and for any batch size; and there are those that mix nothing.
     """
     from torch._dynamo import config  # takes a second: not before a model was compiled
 
-    if getattr(config, "use_recursive_dict_tags_for_guards", False):
-        # PyTorch 2.9's shortcut past the guards of a whole model, off again since: under Python 3.13 it
-        # does not see that what a hook looks at has changed, and runs another place's graph
-        config.use_recursive_dict_tags_for_guards = False
     return max(1, (config.recompile_limit - 4) // 2)
 
 
 # a CUDA graph would replay one step's answer
 @torch.library.custom_op("mixlayers::decide", mutates_args=(), tags=(torch.Tag.cudagraph_unsafe,))
 def decide(feature: Tensor, mixer: str, place: str, masked: bool) -> list[Tensor]:
-    """What the running step does to a feature.
+    """The running step's operation on a feature.
 
     Args:
         feature: Batch axis first; only its shape, dtype and device are looked at.

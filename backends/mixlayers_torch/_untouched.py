@@ -120,7 +120,7 @@ def _noise(parameters: list[nn.Parameter]) -> list[tuple[nn.Parameter, Tensor]]:
 
 
 def _memory(x: Tensor) -> int:
-    """Where a tensor lies; 0 where it lies nowhere (of functorch's, of sparse ones, of subclasses)."""
+    """A tensor's address; 0 where it has none (functorch's, sparse ones, subclasses)."""
     try:
         return x.untyped_storage().data_ptr()
     except (NotImplementedError, RuntimeError):

@@ -26,6 +26,8 @@ class Device:
     def __init__(self, name: str, *, toy: bool) -> None:
         self.torch, self.toy, self.rounds = torch.device(name), toy, 3 if toy else 5
         self.cuda = self.torch.type == "cuda"
+        if toy:
+            torch.set_num_threads(1)  # for toys, two on a busy machine would wait for each other
         if self.cuda:
             if not torch.cuda.is_available():
                 raise SystemExit(

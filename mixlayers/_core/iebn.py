@@ -1,4 +1,4 @@
-"""What turning a model's norms into IEBN, and back, has in common in all frameworks: which, and what is said of it.
+"""Conversion of a model's norms into IEBN and back, as far as frameworks have it in common.
 
 Also the running statistics of an average of weights, made anew from data.
 """

@@ -1,4 +1,4 @@
-"""What to install, where something is missing; no hint names a package that no index has."""
+"""Hints on what to install; none names a package that no index has."""
 
 from __future__ import annotations
 

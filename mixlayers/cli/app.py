@@ -50,8 +50,9 @@ def demo(
     methods: Annotated[
         str | None,
         typer.Option(
-            help="Some of plain, mixup, cutmix, manifold, patchup-hard, patchup-soft, separated by commas. "
-            "Default: all.",
+            help="Names separated by commas, or all. By default plain, mixup, cutmix, manifold, patchup-hard, "
+            "patchup-soft; there are also fmix, hmix, gmix, resizemix, specmix, remix, noisy, align, moex, mixstyle, "
+            "dsu, padain and dropblock.",
             show_default=False,
         ),
     ] = None,

@@ -126,7 +126,7 @@ def _by_path(name: str, tried: list[str]) -> Callable[[], Any] | None:
 
 
 def _readings(name: str) -> Iterator[tuple[str, list[str]]]:
-    """What could be the module and what the path in it, longest module first."""
+    """Splits into a module and a path in it, longest module first."""
     if ":" in name:
         module, _, path = name.partition(":")
         yield module, path.split(".")

@@ -26,7 +26,7 @@ SEEDS: Final = 3
 
 @dataclass(frozen=True)
 class Choices:
-    """What the user asked for, checked."""
+    """The user's choices, checked."""
 
     data: str
     labels_per_class: int

@@ -14,7 +14,7 @@ WIDTH: Final = 16
 
 
 def initial_weights(seed: int, width: int = WIDTH, classes: int = 10, channels: int = 1) -> Weights:
-    """What convolutions and the linear layer start with, float32, by names; uniform, as PyTorch draws them.
+    """Initial weights of convolutions and the linear layer, float32, by names; uniform, as PyTorch draws them.
 
     A residual network of three stages, for pictures (N, channels, H, W). `stem` is a 5x5 convolution of stride 2
     (`stem.0`), a norm (`stem.1`) and a ReLU. `layer1`, `layer2` and `layer3` are `conv1`, `bn1`, ReLU, `conv2`, `bn2`,

@@ -95,7 +95,7 @@ def _plain_numbers(axes: Axes) -> None:
 
 
 def draw_layers(results: Results) -> Figure:
-    """How often each place was mixed, per method, over all seeds."""
+    """Counts of mixed places, per method, over all seeds."""
     names = results.methods[::-1]
     figure = Figure(figsize=(8.0, 1.4 + 0.5 * len(names)), layout="constrained")
     axes = figure.add_subplot()

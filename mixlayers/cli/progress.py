@@ -1,4 +1,4 @@
-"""What is seen while the demo trains: live bars on a terminal, a line per run elsewhere."""
+"""The demo's progress: live bars on a terminal, a line per run elsewhere."""
 
 from __future__ import annotations
 

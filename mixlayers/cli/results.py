@@ -146,7 +146,7 @@ def beside_plain(results: Results) -> dict[str, dict[str, Paired]]:
 
 
 def versions() -> dict[str, str | None]:
-    """What the numbers were made with."""
+    """Versions of the packages that made the numbers."""
     packages = ("numpy", "torch", "paddlepaddle", "chainer", "jax", "flax", "mlxtend", "scikit-learn")
     found: dict[str, str | None] = {"python": platform.python_version(), "mixlayers": __version__}
     for package in packages:

@@ -1,4 +1,4 @@
-"""What depends on the framework: a module `<framework>_side.py` each, with the same names, imported when needed.
+"""The frameworks' sides: a module `<framework>_side.py` each, with the same names, imported when needed.
 
 Pictures, labels and results are NumPy's on both sides of these functions.
 """
@@ -61,7 +61,7 @@ class Side(Protocol):
     def hidden(
         self, state: Weights, images: Images, labels: Labels, method: Method | None, step: int
     ) -> Images:
-        """What `layer2` gets to see in training, float32 (N, C, H, W); mixed at the end of `layer1` by the method."""
+        """The features that `layer2` gets in training, float32 (N, C, H, W), mixed behind `layer1`."""
 
 
 def side(framework: str) -> Side:

@@ -1,4 +1,4 @@
-"""How a command ends early: one clear line, an exit code, no traceback."""
+"""Early ends of a command: one clear line, an exit code, no traceback."""
 
 from __future__ import annotations
 

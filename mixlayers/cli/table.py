@@ -87,7 +87,7 @@ def _title(results: Results) -> str:
 
 
 def _notes(results: Results, tied: bool, alone: bool) -> list[str]:
-    """How to read the table, and how far to trust it."""
+    """Notes below the table: how to read it, and how far to trust it."""
     counts = {name: len(results.of(name)) for name in results.methods}
     notes = [
         "NLL: negative log-likelihood. ECE: calibration error, 15 bins. "

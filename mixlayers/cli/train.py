@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -33,7 +33,7 @@ RECIPE: Final = {
 
 @dataclass(frozen=True)
 class Glimpse:
-    """What a step looked like, for those who watch.
+    """A glimpse of a step, for those who watch.
 
     Attributes:
         loss: Of the step's mixed batch.
@@ -65,6 +65,11 @@ class Run:
     layers: dict[str, int] = field(default_factory=dict)
     mean_lam: float = 1.0
     curve: dict[str, list[float]] = field(default_factory=dict)
+
+
+def _mean(lam: Any) -> float:
+    """One lam, or the mean of each sample's."""
+    return float(lam.mean() if getattr(lam, "ndim", 0) else lam)
 
 
 def train(
@@ -104,7 +109,7 @@ def train(
             step += 1
             mixed = target is not None
             glimpse = Glimpse(
-                step, loss, float(target.lam) if mixed else 1.0, target.layer if mixed else None
+                step, loss, _mean(target.lam) if mixed else 1.0, target.layer if mixed else None
             )
             if not math.isfinite(loss):
                 raise Stop(f"The loss of {entry.title} is {loss} after {step} steps, seed {seed}.")

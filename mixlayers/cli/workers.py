@@ -37,7 +37,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Task:
-    """What all runs share."""
+    """The part that all runs share."""
 
     data: DataSet
     splits: Sequence[Split]
@@ -47,7 +47,7 @@ class Task:
 
 @dataclass(frozen=True)
 class News:
-    """What a run tells: a glimpse of a step; or its end, with the trained weights; or an error."""
+    """A run's message: a glimpse of a step; or its end, with the trained weights; or an error."""
 
     job: Job
     glimpse: Glimpse | None = None
@@ -57,7 +57,7 @@ class News:
 
 
 def available_cores() -> int:
-    """How many cores this process may use."""
+    """The number of cores that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on every system

@@ -6,7 +6,7 @@ from torch import nn
 
 
 class Called(nn.Module):
-    """What `self(x)` computes inside a module's training_step.
+    """The result of `self(x)` inside a module's training_step.
 
     Hooks on the module itself would also see a trainer's calls of it: Lightning's distributed strategies run the
     whole training step through the module's `__call__`.

@@ -1,4 +1,4 @@
-"""What timm's Mixup decides in a step: how much of which sample, in which box. NumPy alone."""
+"""The law of timm's Mixup in a step: how much of which sample, in which box. NumPy alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a trainer's callback wants to know of a mixer: what to log, and whether anything is mixed at all."""
+"""A trainer's watch on a mixer: what to log, and whether anything is mixed at all."""
 
 from __future__ import annotations
 

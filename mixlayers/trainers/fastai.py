@@ -91,7 +91,7 @@ class Mixing(Callback):
         self.after_fit()
 
     def state_dict(self) -> dict[str, int]:
-        """What a checkpoint needs: `{"step": n}`."""
+        """The state for a checkpoint: `{"step": n}`."""
         return self._state if self.mixer is None else self.mixer.state_dict()
 
     def load_state_dict(self, state: dict[str, int]) -> None:

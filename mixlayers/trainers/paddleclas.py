@@ -91,7 +91,7 @@ def parse_method(text: str) -> Method:
 
 
 def _value(node: ast.expr) -> Any:
-    """What an expression of method calls, numbers, strings, lists, dicts and tuples is."""
+    """The value of an expression of method calls, numbers, strings, lists, dicts and tuples."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         name = node.func.id
         if name not in mixlayers.__all__:

@@ -144,7 +144,7 @@ class Mixup:
         return _apply(x, drawn), soft * share + soft.flip(0) * (1.0 - share)
 
     def state_dict(self) -> dict[str, int]:
-        """What a checkpoint needs: `{"step": n}`."""
+        """The state for a checkpoint: `{"step": n}`."""
         return {"step": self._step}
 
     def load_state_dict(self, state: dict[str, int]) -> None:

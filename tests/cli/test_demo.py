@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 from mixlayers.cli import score
 from mixlayers.cli import train as training
 from mixlayers.cli.app import app
+from mixlayers.cli.methods import METHODS, chosen_methods
 from mixlayers.cli.sides import FRAMEWORKS
 from mixlayers.cli.train import Run
 
@@ -56,6 +57,14 @@ def test_the_demo_trains_every_method_and_ends_with_a_table(whole: tuple[Path, R
     ]
     assert "One run per method: there is no spread" in result.output
     assert "results.json, curves.png, layers.png, batch.png, hidden.png" in result.output
+
+
+def test_the_other_methods_train_when_they_are_named(tmp_path: Path) -> None:
+    result = demo(tmp_path, "--epochs", "1", "--methods", "remix,align,mixstyle")
+    assert result.exit_code == 0, result.output
+    saved = json.loads((tmp_path / "results.json").read_text())
+    assert saved["config"]["methods"] == ["remix", "align", "mixstyle"] and saved["finished"]
+    assert set(chosen_methods("all")) == set(METHODS) > set(chosen_methods(None))
 
 
 def test_results_hold_the_settings_the_versions_and_every_number(whole: tuple[Path, Result]) -> None:

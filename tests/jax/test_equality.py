@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
+import mixlayers.jax
 import mixlayers.nnx
+from mixlayers._core.labels.temperature import fit_temperature
 from mixlayers.jax import cross_entropy
 from tests.conftest import made
 from tests.shared.test_equality import METHODS, TOLERANCES, watched
@@ -89,3 +91,11 @@ def test_the_same_steps(method, dtype):
         theirs = found[".".join([*parents, {"kernel": "weight"}.get(own, own)])]
         scale = max(np.abs(theirs).max(), 1.0)
         np.testing.assert_allclose(ours, theirs, atol=10 * tolerance * scale, err_msg=str(path))
+
+
+def test_temperature_is_the_one_of_numpy():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(60, 4)).astype(np.float32)
+    labels = np.where(rng.random(60) < 0.6, logits.argmax(1), rng.integers(4, size=60))
+    found = mixlayers.jax.temperature(jax.numpy.asarray(logits), jax.numpy.asarray(labels))
+    assert found == pytest.approx(fit_temperature(logits.astype(np.float64), labels), rel=1e-9)

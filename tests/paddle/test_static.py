@@ -121,8 +121,16 @@ def test_what_a_program_cannot_be_told_is_refused():
     x, y = batch()
     model = static(wrap(net(), DropBlock(block_size=3), LAYERS))
     with pytest.raises(
-        MixingError, match="does something of its own to each sample, which a static program cannot"
+        MixingError, match="does other than blend all samples under one mask, which a static program"
     ):
+        model(x, target=y)
+
+
+def test_a_part_of_a_model_that_is_static_is_refused():
+    model, (x, y) = net(), batch()
+    model.layer1 = static(nn.Sequential(model.layer1, nn.ReLU()))
+    wrap(model, layers=["layer1.0"])
+    with pytest.raises(MixingError, match="a static trace would mix every step by the plan of this one"):
         model(x, target=y)
 
 

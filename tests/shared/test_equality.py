@@ -124,7 +124,8 @@ def test_the_same_names_for_mixing(frameworks):
         "wrap",
     }  # fmt: skip
     idioms = {
-        "Classifier", "ManifoldMixupClassifier", "from_official_state_dict", "to_official_state_dict", "update_bn",
+        "BPTTUpdater", "Classifier", "ManifoldMixupClassifier", "from_official_state_dict", "to_official_state_dict",
+        "update_bn",
     }  # fmt: skip
     for fw in frameworks:
         assert mixing <= set(fw.face.__all__)

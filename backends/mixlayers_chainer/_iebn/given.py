@@ -24,7 +24,7 @@ class Parameters(NamedTuple):
 
 @dataclass
 class Statistics:
-    """What to normalise with.
+    """Mean and variance to normalise with.
 
     Attributes:
         mean, var: Running statistics, of the parameters' shape, updated in place where `batch`; None: none are kept.

@@ -179,7 +179,7 @@ class IEBN(chainer.Link):
 
     @property
     def printable_specs(self) -> Iterator[tuple[str, Any]]:
-        """What repr shows."""
+        """The arguments that repr shows."""
         shape: tuple[int, ...] = () if self.avg_mean is None else self.avg_mean.shape
         yield "size", (shape[0] if len(shape) == 1 else shape) or None
         for name in ("decay", "eps", "axis"):

@@ -15,7 +15,7 @@ from mixlayers_chainer._iebn.passes import Array, Layout, moments, sums
 
 @dataclass
 class Moments:
-    """What the forward needs to know of x.
+    """The moments of x that the forward needs.
 
     Attributes:
         gap: Its means over space (N, K).

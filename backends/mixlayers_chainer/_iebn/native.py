@@ -29,7 +29,7 @@ def takes(flat: Array, parameters: Sequence[Array], statistics: Statistics) -> b
 def forward(
     flat: Array, layout: Layout, parameters: Sequence[Array], statistics: Statistics
 ) -> tuple[passes.Forward, Array]:
-    """What the backward needs, and the output in the layout; updates the running statistics."""
+    """The backward's context, and the output in the layout; updates the running statistics."""
     y, (size, width) = np.empty_like(flat), (layout.flat[0], layout.flat[3 - layout.space])
     found = passes.Forward(
         passes.Layout((size, width, layout.length), layout.space == 1, flat.dtype.name),

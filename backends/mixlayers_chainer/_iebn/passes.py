@@ -18,7 +18,7 @@ Array = Any
 
 @dataclass(frozen=True)
 class Layout:
-    """How a feature is seen as planes or rows.
+    """A feature's layout, as planes or rows.
 
     Attributes:
         order: The feature's axes in the order of the layout.

@@ -22,7 +22,7 @@ class Parameters(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """What to normalise with.
+    """Mean and variance to normalise with.
 
     Attributes:
         mean, var: Running statistics (C,), updated in place where `batch`.

@@ -1,4 +1,4 @@
-"""Who knew a model before its norms were converted: optimizers, parallel containers, averages of weights."""
+"""Holders of a model from before its conversion: optimizers, parallel containers, averages of weights."""
 
 from __future__ import annotations
 

@@ -244,6 +244,6 @@ def from_official_state_dict(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _iebn_prefixes(state: Mapping[str, Any]) -> list[str]:
-    """What stands before the names of each IEBN's parameters."""
+    """The prefixes of the names of each IEBN's parameters."""
     end = "weight_readjust"
     return [key.removesuffix(end) for key in state if key.endswith(end)]

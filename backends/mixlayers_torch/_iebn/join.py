@@ -28,7 +28,7 @@ def let_in(statistics: Statistics, mean: Tensor, squares: Tensor, whole: Tensor)
 
 
 class _Gathered(torch.autograd.Function):
-    """What every process has, stacked; each one's gradient comes back to it from all."""
+    """All processes' values, stacked; each one's gradient comes back to it from all."""
 
     @staticmethod
     def forward(ctx: Any, own: Tensor, group: Any) -> Tensor:

@@ -99,7 +99,7 @@ class Asked:
             rows = self.rows(record, group)
             if rows[base]:
                 words = [self.title(axis, value) for axis, value in group.items()]
-                seeds = settings["seeds"]
+                seeds = max(map(len, rows.values()))  # so far
                 title = ", ".join(["CIFAR-10", *words, f"{seeds} seed{'s' * (seeds > 1)}"])
                 found.append(comparison(title, self.axes[-1], rows, base))
                 if self.also:

@@ -1,4 +1,4 @@
-"""Which nodes of a computation graph nothing goes round."""
+"""Dominators: the nodes on every path from a graph's outputs to its input."""
 
 from __future__ import annotations
 

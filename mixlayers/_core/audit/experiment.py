@@ -74,7 +74,7 @@ class Experiment:
         return found
 
     def backward_off(self, place: str) -> float:
-        """How far the parameters' gradients are off where a place is swapped, and the outputs' weights with it.
+        """The error of the parameters' gradients where a place is swapped, and the outputs' weights with it.
 
         A part of a model that runs without gradients, in a function with a backward of its own, may look right and
         be differentiated as if nothing had been swapped.
@@ -90,13 +90,13 @@ class Experiment:
         return max(apart, default=0.0) / largest if largest else 0.0
 
     def _weights(self, by: int, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
-        """The same for every run, but for the samples' order."""
+        """The outputs' weights: the same for every run, but for the samples' order."""
         made = np.random.default_rng(0).standard_normal(shape)
         axes = batch_axes(made, self.size, self.few.batch_dim)
         return np.roll(made, by * (shape[axes[0]] // self.size), axes[0]) if axes else made
 
     def calls(self, places: Sequence[str], uniform: float) -> dict[str, int]:
-        """How often each place runs where every uniform number is as given: chance may leave layers out."""
+        """The number of runs of each place where every uniform number is as given: chance may leave layers out."""
         counts = dict.fromkeys(places, 0)
 
         def count(place: str, output: Any) -> Any:

@@ -22,7 +22,7 @@ _UNIFORM: Final = ("rand", "random", "random_sample")
 
 
 class HostChance:
-    """What was drawn on the host.
+    """Python's and NumPy's random numbers, fixed.
 
     Attributes:
         chooses: Whether a single uniform number was drawn, which may decide whether layers run.

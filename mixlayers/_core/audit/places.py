@@ -1,4 +1,4 @@
-"""Which layers may mix: from what the user says, or from the model's own stages."""
+"""Candidate layers: from what the user says, or from the model's own stages."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Argument:
 
 @dataclass(frozen=True)
 class Proof:
-    """What came of the experiment at one place.
+    """The experiment's result at one place.
 
     Attributes:
         verdict: "yes" if swapped features gave swapped outputs, "no" if they did not, else "undecided".
@@ -119,7 +119,7 @@ def culprits(
     batch_dim: int = 0,
     worst: Callable[[float], float] = float,
 ) -> tuple[str, ...]:
-    """Which arguments go round a place: the outputs change with them though the place returns what it did.
+    """Arguments that go round a place: the outputs change with them though the place returns what it did.
 
     Args:
         run, clean, size, batch_dim, worst: As for `prove`.
@@ -162,7 +162,7 @@ class Outputs:
         )
 
     def off(self, got: Sequence[Array], by: int) -> float:
-        """How far outputs are from the clean ones rolled by a number of samples; the worst of them.
+        """The largest error of outputs against the clean ones rolled by a number of samples.
 
         Where several axes of an output may be the batch's, those that fit: no others fit by chance. Scores of each
         sample with each other, as CLIP's, have the batch on two.
@@ -186,14 +186,14 @@ class Outputs:
         return worst
 
     def off_from_clean(self, run: Run, worst: Callable[[float], float]) -> float:
-        """How far a second clean forward is from the first."""
+        """The distance of a second clean forward from the first: the noise floor."""
         return _attempt(run, self, {}, worst)[0]
 
     def _rolled(self, x: Array, by: int, axes: Sequence[int]) -> Array:
         return np.roll(x, [by * (x.shape[axis] // self.size) for axis in axes], axes)
 
     def _distance(self, x: Array, axes: Sequence[int]) -> float:
-        """How far apart the samples are; 0 where only rounding tells them apart."""
+        """The distance between samples; 0 where only rounding tells them apart."""
         others = [np.abs(x - self._rolled(x, by, axes)).max() for by in range(1, self.size) if x.size]
         distance = float(max(others, default=0.0))
         return distance if distance > 1e-7 * float(np.abs(x).max(initial=0.0)) else 0.0
@@ -254,7 +254,7 @@ def _subsets(axes: Sequence[int]) -> Iterator[tuple[int, ...]]:
 
 
 def batch_axes(x: Array, size: int, batch_dim: int) -> list[int]:
-    """Where the samples may be: on the model's axis, also in blocks of several rows each, or on one of their number."""
+    """Axes that may hold the samples: the model's own, also in blocks of several rows each, or one of their number."""
     axes = [axis for axis, length in enumerate(x.shape) if length == size]
     blocks = x.ndim > batch_dim and x.shape[batch_dim] and x.shape[batch_dim] % size == 0
     return axes or ([batch_dim] if blocks else [])

@@ -51,7 +51,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Reach:
-    """What the graph says of outputs that no verdict is about.
+    """The graph's verdict on outputs beside the logits.
 
     Attributes:
         below: The graph: node -> the nodes that it was computed from.

@@ -15,7 +15,7 @@ _LOOKED_AT: Final = 256
 
 
 def differing(arguments: Sequence[npt.NDArray[Any]], size: int, few: int = FEW) -> list[int]:
-    """Which samples to take, in order: lengths, masks and ids as different as the batch has them.
+    """The indices of the samples to take: lengths, masks and ids as different as the batch has them.
 
     From the first sample on, the one is taken that is farthest from those that were. Each argument counts by the
     share of its entries that differ, so that masks count beside ids.

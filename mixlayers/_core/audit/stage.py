@@ -1,4 +1,4 @@
-"""Where the audit runs a model, and on what: what it asks of a framework."""
+"""The stage on which the audit runs a model: what it asks of a framework."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def auditing() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Hooks:
-    """What a forward does besides running the model.
+    """Interventions in a forward: at arguments and at layers' outputs.
 
     Attributes:
         after: By a layer's name: called with each of its outputs, and returns what it is to be.
@@ -98,7 +98,7 @@ class Hooks:
 
 
 class Stage(ABC):
-    """Where a framework runs a model for the audit: in training mode, without chance, and leaving no trace.
+    """A framework's stage for the audit: a model in training mode, without chance, left as it was.
 
     Attributes:
         model: The model.

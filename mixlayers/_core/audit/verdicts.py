@@ -21,7 +21,7 @@ ROOT = 0
 
 @dataclass(frozen=True)
 class Call:
-    """What one call of a layer left behind.
+    """The record of one call of a layer.
 
     Attributes:
         parts: The marked output, part by part, with each part's batch axis; it keeps its nodes alive.
@@ -35,7 +35,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Layer:
-    """What the report tells of a layer itself: see `Point`."""
+    """A layer's own columns of the report: see `Point`."""
 
     kind: str
     weighted: bool
@@ -95,7 +95,7 @@ def output_tensors(framework: Framework, output: Any) -> list[Any]:
 
 
 def beside_output(framework: Framework, output: Any) -> dict[str, Any]:
-    """What else a model returns beside its logits, tensor by tensor (hidden states, a second head)."""
+    """A model's outputs beside its logits, tensor by tensor (hidden states, a second head)."""
     if not (isinstance(output, Mapping) and "logits" in output):
         return {}
     return {

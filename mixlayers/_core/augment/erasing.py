@@ -69,7 +69,7 @@ class Erase(Step):
         return erased
 
     def fill(self, shape: tuple[int, ...], *, floating: bool) -> npt.NDArray[Any]:
-        """What the box is replaced by, broadcastable to its shape (C, height, width)."""
+        """The values that replace the box, broadcastable to its shape (C, height, width)."""
         if isinstance(self.value, tuple):
             filled = constant_fill(self.value, shape[0])
             if not floating and not all(0 <= value <= 255 and value == int(value) for value in self.value):

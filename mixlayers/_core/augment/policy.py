@@ -1,4 +1,4 @@
-"""What every augmentation policy is: a frozen description that draws what is done to one image."""
+"""Augmentation policies: frozen descriptions, each drawing the steps for one image."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Step:
 
 
 class Policy:
-    """What every policy can do: draw the steps for one image."""
+    """An augmentation policy: draws the steps for one image."""
 
     def draw(self, rng: np.random.Generator, size: Size) -> tuple[Step, ...]:
         """Draw the steps for one image.

@@ -71,7 +71,7 @@ def _entry(text: str) -> Entry:
 
 
 def strength(name: str, level: int, bins: int, size: Size, *, wide: bool = False) -> float:
-    """How strong an operation is at a level.
+    """An operation's strength at a level.
 
     Args:
         name: The operation.

@@ -24,7 +24,7 @@ _LABEL = object()
 
 
 class BaseCollate(ABC):
-    """What every backend's MixCollate does.
+    """The core of every backend's MixCollate.
 
     Args:
         method: An input method, for example Mixup(0.2) or CutMix().
@@ -72,7 +72,7 @@ class BaseCollate(ABC):
 
     @abstractmethod
     def _worker(self) -> tuple[int, ...] | None:
-        """What tells this worker and epoch from others; None in the main process."""
+        """A number of this worker and epoch that no other has; None in the main process."""
 
     def __call__(self, samples: Sequence[Any]) -> Any:
         """Collate a list of (x, label), of dicts, named tuples or other samples, and mix it.

@@ -14,7 +14,7 @@ from mixlayers._core.methods.mixup import Mixup
 
 
 class MixedBoxes(NamedTuple):
-    """What one mixed image shows.
+    """The boxes of one mixed image, with their labels and weights.
 
     Attributes:
         boxes: (M, 4), those of the image itself first.
@@ -38,7 +38,7 @@ def mix_boxes(
     seed: int,
     rank: int,
 ) -> tuple[Any, list[MixedBoxes]]:
-    """What every backend's `mix_detection` does."""
+    """The core of every backend's `mix_detection`."""
     for leaf in method.leaves:
         if not isinstance(leaf, Mixup):
             raise ValueError(

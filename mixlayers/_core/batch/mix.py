@@ -42,7 +42,7 @@ def mix_batch(
     channel_dim: int,
     keep: Collection[str] = (),
 ) -> tuple[Any, MixedTarget]:
-    """What every backend's `mix` does."""
+    """The core of every backend's `mix`."""
     framework.check_mixing()
     if not isinstance(method, Method):
         raise TypeError(f"method must be a method such as Mixup(), got {method!r}.")
@@ -172,7 +172,7 @@ def check_length(framework: Framework, target: Any, size: int) -> None:
 def host_labels(
     framework: Framework, method: Method, target: Any
 ) -> tuple[npt.NDArray[np.int64] | None, dict[str, npt.NDArray[Any]] | None]:
-    """What a method's pairs need of the labels, on the host: class indices, values to be near by."""
+    """Labels on the host, as a method's pairs need them: class indices, values to be near by."""
     found: dict[str, npt.NDArray[Any]] = {}
     if "domain" in method.near:
         if not isinstance(target, Mapping) or not {"label", "domain"} <= set(target):

@@ -26,7 +26,7 @@ def repeat_order(
     world: int = 1,
     round_to: int | None = None,
 ) -> npt.NDArray[np.int64]:
-    """What one process sees when each index of an epoch's order comes several times in a row.
+    """One process's indices when each index of an epoch's order comes several times in a row.
 
     The repeated order is dealt to the processes in turn, so that with `world` >= `repeats` each copy goes to
     another process; an epoch is still as long as one over the data set, and so sees about a `repeats`-th of it

@@ -82,7 +82,7 @@ def token_share(lam: Any, own: Any, partner: Any) -> Any:
 
 
 def parameters(forward: Any, names: Mapping[str, Meaning]) -> dict[str, int]:
-    """Which of the names a forward takes, and as which positional argument."""
+    """The names that a forward takes, each with its position among the arguments."""
     try:
         taken = list(inspect.signature(forward).parameters)
     except (TypeError, ValueError):  # of a built-in

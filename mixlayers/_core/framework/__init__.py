@@ -1,1 +1,1 @@
-"""What the core asks of a framework, NumPy as one, and containers of tensors. Imports plan."""
+"""The interface of a framework, NumPy as one, and containers of tensors. Imports plan."""

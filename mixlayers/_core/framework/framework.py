@@ -1,4 +1,4 @@
-"""What the core asks of a framework: the few operations that only it can do."""
+"""The interface of a framework: the few operations that only it can do."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ class Framework(ABC):
         """This process's number among the run's."""
 
     def worker(self) -> tuple[int, ...] | None:
-        """What tells this loader's worker process, and its epoch, from others; None in the main process."""
+        """A number of this loader's worker and epoch that no other has; None in the main process."""
         return None
 
     def check_forward(self, model: Any) -> None:  # noqa: B027  # not every framework has such calls

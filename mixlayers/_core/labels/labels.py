@@ -1,4 +1,4 @@
-"""What a label is, decided in one place for every framework, loss and metric.
+"""The meaning of labels, decided in one place for every framework, loss and metric.
 
 | dtype and shape | what it is |
 |---|---|

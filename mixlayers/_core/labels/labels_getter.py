@@ -1,4 +1,4 @@
-"""Where the label is in a batch, in torchvision's manner."""
+"""The label's place in a batch, in torchvision's manner."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class Call:
         return self._criterion(*args, **kwargs)
 
     def _second(self, framework: Framework) -> int | str:
-        """Where the label of `criterion(output, target)` is."""
+        """The label's position in `criterion(output, target)`."""
         args, kwargs = self._args, self._kwargs
         if len(args) > 2 and framework.tensors(args[2:]):
             raise ValueError(
@@ -98,7 +98,7 @@ class Call:
         return name
 
     def _found(self, one: int | str) -> int | str:
-        """Where an argument is, by its name or position."""
+        """An argument's place, by its name or position."""
         if isinstance(one, str) and one not in self._kwargs:
             names = self._names()
             one = names.index(one) if one in names else -1

@@ -38,7 +38,7 @@ def calibration_error(confidence: Array, right: Array, bins: int = 15) -> float:
 
 
 def mixed_calibration_error(framework: Framework, output: Any, target: Any, bins: int, ignored: int) -> float:
-    """What every backend's `calibration_error` does; `target` may be mixed."""
+    """The core of every backend's `calibration_error`; `target` may be mixed."""
     scores = class_scores(framework, output)
     shape = scores.shape
     scores -= scores.max(axis=1, keepdims=True)
@@ -62,7 +62,7 @@ def mixed_calibration_error(framework: Framework, output: Any, target: Any, bins
 
 
 def mixed_accuracy(framework: Framework, output: Any, target: Any, topk: int, ignored: int) -> Any:
-    """What every backend's `accuracy` does; `target` may be mixed.
+    """The core of every backend's `accuracy`; `target` may be mixed.
 
     Args:
         framework: Whose tensors they are.
@@ -83,7 +83,7 @@ def mixed_accuracy(framework: Framework, output: Any, target: Any, topk: int, ig
     best = None if one else framework.top(scores, topk)
 
     def parts(y: Any) -> tuple[Any, Any]:
-        """What is right, and what counts: of each label, (N, *space, ...)."""
+        """Hits, and which labels count, (N, *space, ...)."""
         check_tensor(framework, y)
         several = not framework.is_float(y) and tuple(y.shape) == shape and len(shape) > 1
         if one or several:

@@ -1,4 +1,4 @@
-"""What the losses of all frameworks share: points blended by their own shares, arguments checked."""
+"""The losses' common part: points blended by their own shares, arguments checked."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def scale_of(target: Any) -> float:
 
 
 def counted(framework: Framework, target: Any, count: Callable[[Any], Any], points: int) -> Any:
-    """How much each label counts, blended; exactly 1 where both sides of a blend do, whatever their share."""
+    """Each label's weight, blended; exactly 1 where both sides of a blend count, whatever their share."""
     return 1.0 - blended(framework, target, lambda y: 1.0 - count(y), points)
 
 

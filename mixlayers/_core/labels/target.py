@@ -94,7 +94,7 @@ class MixedTarget:
 
     @property
     def layer(self) -> str | None:
-        """Where the step mixed: "input", a layer's name, or None."""
+        """The place that the step mixed: "input", a layer's name, or None."""
         return None if self.plan is None else self.plan.place
 
     def _share(self) -> Any:
@@ -231,7 +231,7 @@ class MixedTarget:
     def __torch_function__(
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """What PyTorch calls when a function of its own is given a mixed target."""
+        """PyTorch's entry when a function of its own is given a mixed target."""
         if cls._torch_function is None:
             raise TypeError(f"this MixedTarget is no PyTorch's: {WAY_OUT}")
         return cls._torch_function(func, args, kwargs or {})

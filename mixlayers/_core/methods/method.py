@@ -1,4 +1,4 @@
-"""What every method is: a frozen description that draws one plan a step."""
+"""Mixing methods: frozen descriptions, each drawing one plan a step."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def check_fraction(name: str, value: float, hint: str) -> None:
 
 
 class Method:
-    """What every method can do: draw the plan of a step."""
+    """A mixing method, or several: draws the plan of a step."""
 
     def choose(self, rng: np.random.Generator, step: int) -> MixingMethod | None:
         """The method that acts in this step; None for a clean step."""

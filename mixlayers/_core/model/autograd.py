@@ -1,4 +1,4 @@
-"""What the core asks of a framework's graph of gradients: whose tensor is this, and what is running now?"""
+"""The interface of a framework's gradient graph: whose tensor is this, and what is running now?"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 
 class Backward(Enum):
-    """What the backward pass that is running is for."""
+    """The purpose of the running backward pass."""
 
     TRAINING = "training"  # gradients are left in the parameters
     PARAMETERS = "parameters"  # gradients of the parameters are returned: a loop of one's own, or a penalty
@@ -71,11 +71,11 @@ class Autograd(ABC):
 
     @abstractmethod
     def watch_node(self, node: Any, mixed: Arriving) -> None:
-        """The same for the gradient of what a node, whose forward runs now without gradients, will return."""
+        """`watch` for the gradient of what a node, whose forward runs now without gradients, will return."""
 
     @abstractmethod
     def backward(self, parameters: Sequence[Any]) -> Backward:
-        """What the running backward pass is for, seen from a model with these parameters."""
+        """The running backward pass's purpose, seen from a model with these parameters."""
 
     @abstractmethod
     def segments(self, *, gradients: bool) -> Sequence[Segment]:

@@ -1,4 +1,4 @@
-"""What a mixer did, step by step."""
+"""A mixer's history, step by step."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class MixRecord(NamedTuple):
 
 
 class History:
-    """What each forward of a mixer did: the last 10,000 as records, all of them as counts.
+    """The history of a mixer's forwards: the last 10,000 as records, all of them as counts.
 
     `len(history)` and iteration are of the records, oldest first. What was not to be mixed (eval, no_grad, a
     call without a target) is not counted, nor what is recomputed in backward, nor what failed. Nothing here

@@ -81,7 +81,7 @@ class Judge:
         self._owed = f"{', '.join(map(repr, places))} {what} To have nothing said: trust=True."
 
     def guard(self, mixed: Pass, output: Any) -> Any:
-        """What a mixed forward returns, with the outputs watched that the mixed place does not reach."""
+        """A mixed forward's outputs, those watched that the mixed place does not reach."""
         place = None if mixed.plan is None else mixed.plan.place
         names = self._astray.get(place or "", ())
         hooks = self.hooks

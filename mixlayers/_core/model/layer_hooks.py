@@ -1,4 +1,4 @@
-"""What a mixer does when its hooks on layers call it, and what it asks of a backend."""
+"""The mixer's side of hooks on layers, and what it asks of a backend."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class LayerHooks(ABC, Generic[Module]):
         raise NotImplementedError
 
     def _not_run_hint(self) -> str:
-        """What, in this framework, may keep the planned layer from being seen though it ran."""
+        """Causes, in this framework, of a planned layer that ran unseen."""
         return ""
 
     @abstractmethod
@@ -88,7 +88,7 @@ class LayerHooks(ABC, Generic[Module]):
 
     @abstractmethod
     def _stage(self, model: Module) -> Stage:
-        """Where the audit runs the model."""
+        """The audit's stage."""
 
     def _worst(self, stage: Stage) -> Callable[[float], float]:
         """The largest of a number over the processes that run the model together, after a forward on the stage."""
@@ -107,7 +107,7 @@ class LayerHooks(ABC, Generic[Module]):
         return Current(mixed, None if again else call, within)
 
     def current_plan_at(self, place: str) -> Current:
-        """The same, with a pass only if its plan mixes at this place."""
+        """The acting pass if its plan mixes at this place."""
         current = self.current_plan()
         plan = None if current.mixed is None or current.mixed.plan is None else current.mixed.plan.at(place)
         return Current() if plan is None else current._replace(plan=plan)

@@ -115,7 +115,7 @@ class BaseMixer(ForwardHooks[Module]):
 
     @property
     def places(self) -> tuple[str, ...] | None:
-        """Where the method may mix; None until "auto" has seen a batch."""
+        """The places where the method may mix; None until "auto" has seen a batch."""
         return self._session.places
 
     @property
@@ -227,7 +227,7 @@ class BaseMixer(ForwardHooks[Module]):
         return any(segment.node is not None for segment in self.autograd.segments(gradients=True))
 
     def state_dict(self) -> dict[str, int]:
-        """What a checkpoint needs: `{"step": n}`."""
+        """The state for a checkpoint: `{"step": n}`."""
         return {"step": self.step}
 
     def load_state_dict(self, state: dict[str, int]) -> None:

@@ -119,8 +119,8 @@ class Planner:
         self.history.add(plan, s)
 
     def state_dict(self) -> dict[str, int]:
-        """What a checkpoint needs: `{"step": n}`."""
-        return self._session.state_dict()
+        """The state for a checkpoint: `{"step": n}`."""
+        return {"step": self.step}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a checkpoint: the next plan is the one that an uninterrupted run would have drawn."""

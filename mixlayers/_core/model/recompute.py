@@ -1,4 +1,4 @@
-"""Whose layers run now: in a model's forward, or in a part of it that runs again in backward.
+"""The owner of a running layer: a model's forward, or a part of it that runs again in backward.
 
 Each recomputed segment keeps a notebook, the same in its forward and in backward. A mixer writes into it, in the
 forward, which pass the segment's layers belong to and which forwards of the model begin in it; in backward it
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Remembered(list[T]):
-    """What happened in a segment, in its order, for when it runs again."""
+    """The events of a segment, in order, for when it runs again."""
 
     _run: Any = None
     _at = 0
@@ -34,7 +34,7 @@ class Remembered(list[T]):
 
 @dataclass
 class Note:
-    """What one segment remembers of one model."""
+    """One model's events in one segment."""
 
     owner: Pass | None  # whose layers are called in it
     calls: Remembered[Pass] = field(

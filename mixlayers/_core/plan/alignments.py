@@ -45,7 +45,7 @@ class Align:
     __hash__ = None  # type: ignore[assignment]  # it holds arrays
 
     def channels_last(self) -> Align:
-        """The same for a feature `(N, *spatial, C)`."""
+        """The same replacement for a feature `(N, *spatial, C)`."""
         return Align(self.perm, self.lam, self.moves_own, self.eps, self.rounds, self.s, -1)
 
 

@@ -37,7 +37,7 @@ class Blend:
     __hash__ = None  # type: ignore[assignment]  # it holds arrays
 
     def channels_last(self) -> Blend:
-        """The same for a feature `(N, *spatial, C)`."""
+        """The same replacement for a feature `(N, *spatial, C)`."""
         mask = None if self.mask is None else np.ascontiguousarray(np.moveaxis(self.mask, 1, -1))
         box = None if self.box is None else (self.box[0], *self.box[2:], self.box[1])
         return Blend(self.perm, self.lam, mask, box, self.s)
@@ -63,7 +63,7 @@ class Weigh:
     __hash__ = None  # type: ignore[assignment]  # it holds arrays
 
     def channels_last(self) -> Weigh:
-        """The same for a feature `(N, *spatial, C)`."""
+        """The same replacement for a feature `(N, *spatial, C)`."""
         return Weigh(self.perm, np.ascontiguousarray(np.moveaxis(self.keep, 1, -1)), self.s)
 
 

@@ -1,4 +1,4 @@
-"""Where features are replaced: CutMix's box and PatchUp's blocks, for any number of spatial axes.
+"""Masks: CutMix's box and PatchUp's blocks, for any number of spatial axes.
 
 A recipe (`Box`, `Blocks`) belongs to the plan; its mask is drawn once the feature's shape is known.
 """

@@ -1,4 +1,4 @@
-"""Who mixes with whom: every policy returns a permutation, so each sample is a partner once."""
+"""Pair policies: each returns a permutation, so each sample is a partner once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one step does, decided before any tensor is touched."""
+"""The plan of one step, decided before any tensor is touched."""
 
 from __future__ import annotations
 

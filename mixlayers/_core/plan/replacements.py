@@ -1,4 +1,4 @@
-"""What is replaced by a constant or by noise, not by a partner: DropBlock's blocks and erased boxes.
+"""Replacement by a constant or by noise, not by a partner: DropBlock's blocks and erased boxes.
 
 A recipe (`DroppedBlocks`, `ErasedBoxes`) belongs to the plan; what it replaces is drawn once the feature's shape is
 known. Labels stay.
@@ -45,7 +45,7 @@ class Replace:
     __hash__ = None  # type: ignore[assignment]  # it holds arrays
 
     def channels_last(self) -> Replace:
-        """The same for a feature `(N, *spatial, C)`."""
+        """The same replacement for a feature `(N, *spatial, C)`."""
         mask = np.ascontiguousarray(np.moveaxis(self.mask, 1, -1))
         return Replace(mask, np.moveaxis(self.partner, 1, -1), self.scale)
 
@@ -149,7 +149,7 @@ class ErasedBoxes:
             start = stop
 
     def _boxes(self, rng: np.random.Generator, size: int, spatial: tuple[int, int]) -> tuple[Whole, ...]:
-        """Whose they are, tops, lefts, heights and widths of all boxes of a batch, (M,) each."""
+        """Owners, tops, lefts, heights and widths of all boxes of a batch, (M,) each."""
         fewest, most = self.count
         count = np.where(rng.random(size) < self.p, rng.integers(fewest, most + 1, size), 0)
         owner = np.repeat(np.arange(size), count)

@@ -38,7 +38,7 @@ class Paste:
     __hash__ = None  # type: ignore[assignment]  # it holds arrays
 
     def channels_last(self) -> Paste:
-        """The same for a feature `(N, *spatial, C)`."""
+        """The same replacement for a feature `(N, *spatial, C)`."""
         return Paste(self.perm, np.ascontiguousarray(np.moveaxis(self.mask, 1, -1)), self.source, self.s, -1)
 
 
