@@ -64,7 +64,7 @@ class Found:
         places: Auto's hidden places, and those of them that the second experiment bears out.
         true: Other layers that the graph calls true and that were swapped, and those that the swap proves.
         false_alarms: Layers that the second experiment bears out, but the swap refutes.
-        not_run: Models that take no such images, or could not be made.
+        not_run: Models that take no such images, could not be made, or took too long.
     """
 
     models: int = 0
@@ -73,6 +73,13 @@ class Found:
     true: list[int] = field(default_factory=lambda: [0, 0])
     false_alarms: int = 0
     not_run: int = 0
+
+    def add(self, other: Found) -> None:
+        for counts, more in ((self.places, other.places), (self.true, other.true)):
+            counts[:] = [a + b for a, b in zip(counts, more, strict=True)]
+        self.models += other.models
+        self.proved += other.proved
+        self.false_alarms += other.false_alarms
 
     def row(self, library: str) -> str:
         version = metadata.version(library)
@@ -170,7 +177,7 @@ def holds_all(model: nn.Module, at: str, images: Tensor) -> bool:
 
 
 def sweep_model(name: str, model: nn.Module, found: Found, notes: list[str]) -> None:
-    """Audit one model into what was found of its library."""
+    """Audit one model into what is found of it."""
     trial, images = on_trial(model)
     found.models += 1
     try:
@@ -219,20 +226,23 @@ def sweep(library: str, names: Sequence[str], families: int, seconds: int) -> Fo
     signal.signal(signal.SIGPROF, stop)
     for name, make in models:
         notes: list[str] = []
-        said = "audited"
+        said, own = "audited", Found()
         torch.manual_seed(0)
         signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                sweep_model(name, lively(make()), found, notes)
+                sweep_model(name, lively(make()), own, notes)
         except TooLong:
             said = f"not done in {seconds} seconds of the processor"
         except Exception as error:  # other people's code, on images that it may not be for
             said = f"not run: {type(error).__name__}: {str(error)[-160:]!r}"
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
-        found.not_run += said != "audited"
+        if said == "audited":
+            found.add(own)
+        else:
+            found.not_run += 1
         print(f"{library} {name}: {said}", *notes, sep="\n    ", flush=True)
         gc.collect()
     print(f"{library}: {found}", flush=True)

@@ -1,5 +1,5 @@
-"""Article 004 on data that ships in a package
-===========================================
+"""ResNet-18 with IEBN in PaddlePaddle, start to finish
+====================================================
 
 A ResNet built with `norm_layer=IEBN`, next to one with BatchNorm. The recipe is the article's: the transforms of
 `paddle.vision` in loader workers, label smoothing 0.1, Momentum with learning rate 0.1 and weight decay 1e-5,

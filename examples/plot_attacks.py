@@ -19,7 +19,7 @@ from evidence.networks import parts, pictures, trained
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mixlayers.cli.methods import METHODS
+from mixlayers.cli.methods import COMPARED, METHODS
 from mixlayers.cli.score import accuracy
 from mixlayers.cli.torch_side import fgsm, predict
 
@@ -34,7 +34,7 @@ QUICK = {
 FULL = {
     "data": "mnist5k",
     "labels": [20],
-    "methods": list(METHODS),
+    "methods": list(COMPARED),
     "steps": 200,
     "tested": 300,
     "seeds": 3,

@@ -19,7 +19,7 @@ from evidence.compared import NOTE, comparison, having, is_sure
 from evidence.networks import parts, pictures, scored, trained
 
 from mixlayers.cli.data import title_of
-from mixlayers.cli.methods import METHODS
+from mixlayers.cli.methods import COMPARED, METHODS
 
 QUICK = {
     "data": "mnist5k",
@@ -32,7 +32,7 @@ QUICK = {
 FULL = {
     "data": "mnist5k",
     "labels": [10, 20, 50],
-    "methods": list(METHODS),
+    "methods": list(COMPARED),
     "steps": 200,
     "tested": 4000,
     "seeds": 5,

@@ -1,5 +1,5 @@
-"""The recipe of article 003 in Chainer
-====================================
+"""A whole recipe in Chainer
+=========================
 
 Each piece is switchable: `python examples/recipe_chainer.py --help`.
 """

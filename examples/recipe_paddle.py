@@ -1,5 +1,5 @@
-"""The recipe of article 003 in PaddlePaddle
-=========================================
+"""A whole recipe in PaddlePaddle
+==============================
 
 Each piece is switchable: `python examples/recipe_paddle.py --help`.
 """

@@ -1,5 +1,5 @@
-"""The recipe of article 003 in PyTorch
-====================================
+"""A whole recipe in PyTorch
+=========================
 
 Each piece is switchable: `python examples/recipe_torch.py --help`.
 """

@@ -9,9 +9,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from mixlayers import MixPlan
+from mixlayers import CutMix, FMix, Halves, MixPlan, Mixup, PatchUp, SpecMix
 from mixlayers._core.model.planner import Planner
 from mixlayers_jax._plan import Plan
+
+_GROUPED = (Mixup, CutMix, PatchUp, FMix, SpecMix)
+"""What each group draws of these is the same in all of them, or one for each sample."""
 
 
 def grouped(
@@ -35,6 +38,12 @@ def grouped(
     Returns:
         The first group's plan, as the core has it; and the whole one.
     """
+    for method in planner.method.leaves:
+        if not isinstance(method, _GROUPED) or isinstance(method.pairs, Halves):
+            raise ValueError(
+                f"plans in groups are for methods that draw one lam and mask for all, or one for each sample, got "
+                f"{method!r}: plan the whole batch, groups=1."
+            )
     if size % groups:
         raise ValueError(f"a batch in {groups} groups must be a multiple of {groups}, got {size} samples.")
     own = size // groups

@@ -100,7 +100,7 @@ class BaseMixer:
         self._planner = Planner(JAX, method, seed, rank)
         self.channel_dim, self.keep = channel_dim, frozenset(keep)
         self._alike = one_compilation
-        self._uses: list[Use] = []
+        self._use: Use | None = None
         self._found = self._library.audit(model, example)
         modules = self._library.modules(model)
         self._kinds = {name: type(module) for name, module in modules.items()}
@@ -174,9 +174,8 @@ class BaseMixer:
 
     def target(self, y: Any, plan: Plan | None) -> MixedTarget:
         """The labels of a step, mixed as its plan mixes the features; inside jit or outside."""
-        if not self._uses:
-            self._owe(plan)
-        return mixed_target(y, plan, self._uses[-1] if self._uses else None)
+        self._owe(plan)
+        return mixed_target(y, plan, self._use)
 
     def state_dict(self) -> dict[str, int]:
         """The state for a checkpoint: `{"step": n}`."""
@@ -185,7 +184,7 @@ class BaseMixer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a checkpoint: the next plan is the one that an uninterrupted run would have drawn."""
         self._planner.load_state_dict(state)
-        self._uses.clear()
+        self._use = None
 
     def __repr__(self) -> str:
         return f"Mixer({self.method!r}, places={self.places}, step={self.step})"
@@ -262,11 +261,11 @@ class BaseMixer:
     def _owe(self, plan: Plan | None) -> None:
         """A model is about to be traced, or run, with a plan: its target must be used."""
         if plan is not None and plan.mixes:
-            self._uses.append(Use())
+            self._use = self._use or Use()
 
     def _check_used(self) -> None:
-        owed, self._uses = [use for use in self._uses if not use.used], []
-        if owed:
+        owed, self._use = self._use, None
+        if owed is not None and not owed.used:
             raise MixingError(
                 "a step mixed the features, and its loss did not use the mixed target: blend it, "
                 "target.blend(lambda y: loss(output, y)), or pass it to mixlayers.jax.cross_entropy."

@@ -106,8 +106,7 @@ def decide(feature: Tensor, mixer: str, place: str, masked: bool) -> list[Tensor
     """
     own = _mixers[mixer]
     own.framework.check_mixing()
-    mixed, call, segments, _ = own.current_plan_at(place)
-    plan = None if mixed is None else mixed.plan
+    mixed, call, segments, plan = own.current_plan_at(place)
     if mixed is None or plan is None:  # another place of the group is mixed
         perm = torch.arange(len(feature), device=feature.device)
         return [

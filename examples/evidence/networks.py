@@ -13,7 +13,7 @@ import torch
 
 from mixlayers import ManifoldMixup, Method
 from mixlayers.cli.data import DataSet, Split, load, split
-from mixlayers.cli.methods import HIDDEN, METHODS
+from mixlayers.cli.methods import COMPARED, HIDDEN
 from mixlayers.cli.network import initial_weights
 from mixlayers.cli.score import measured
 from mixlayers.cli.torch_side import SmallResNet, predict
@@ -89,7 +89,7 @@ def fingerprint() -> str:
     """
     data = pictures("mnist5k")
     digest = hashlib.sha256()
-    entries = {name: entry.method for name, entry in METHODS.items() if entry.method is not None}
+    entries = {name: entry.method for name, entry in COMPARED.items() if entry.method is not None}
     for method in (*entries.values(), ManifoldMixup(0.1)):
         for step in range(10):
             plan = method.plan(step=step, batch_size=50, places=HIDDEN, seed=1)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import jax
@@ -19,7 +21,6 @@ from mixlayers.nnx import Mixer
 
 _CHUNK: Final = 500
 _DECAY: Final = 5e-4
-_EXAMPLE: Final = np.zeros((2, 28, 28, 1), np.float32)
 _NAMES: Final = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
 
 
@@ -50,14 +51,14 @@ class _Stem(nnx.Module):
 
 
 class SmallResNet(nnx.Module):
-    """Pictures (N, 28, 28, 1) to logits (N, classes).
+    """Pictures (N, H, W, channels) to logits (N, classes).
 
-    The stages give 14x14, 14x14 and 7x7 maps, of `width`, `2 * width` and `4 * width` channels.
+    The stages give maps of a half, a half and a quarter of the sides, of `width`, `2 * width` and `4 * width` channels.
     """
 
-    def __init__(self, width: int = WIDTH, classes: int = 10) -> None:
+    def __init__(self, width: int = WIDTH, classes: int = 10, channels: int = 1) -> None:
         rngs = nnx.Rngs(0)
-        self.stem = _Stem(1, width, 5, 2, rngs)
+        self.stem = _Stem(channels, width, 5, 2, rngs)
         self.layer1 = Block(width, width, 1, rngs)
         self.layer2 = Block(width, 2 * width, 1, rngs)
         self.layer3 = Block(2 * width, 4 * width, 2, rngs)
@@ -71,15 +72,18 @@ class SmallResNet(nnx.Module):
 
 class Learner:
     def __init__(self, weights: Weights) -> None:
-        self.network = SmallResNet()
+        self.network = SmallResNet(channels=weights["stem.0.weight"].shape[1])
         _load(self.network, weights)
         self.velocities = jax.tree.map(jnp.zeros_like, nnx.state(self.network, nnx.Param))
+        self.make_mixer: Callable[..., Mixer] | None = None
         self.mixer: Mixer | None = None
 
     def mix(self, method: Method, layers: str | tuple[str, ...], seed: int) -> None:
-        self.mixer = Mixer(self.network, method, layers, example=_EXAMPLE, seed=seed)
+        self.make_mixer = partial(Mixer, self.network, method, layers, seed=seed)
 
     def step(self, images: Images, labels: Labels, rate: float, momentum: float) -> tuple[float, Any]:
+        if self.mixer is None and self.make_mixer is not None:
+            self.mixer = self.make_mixer(example=_last(images[:2]))  # of this size
         plan = None if self.mixer is None else self.mixer.plan(len(labels))
         loss, target, self.velocities = _step(
             self.network, self.velocities, _last(images), labels, plan, rate, momentum
@@ -144,11 +148,11 @@ def mix_input(images: Images, labels: Labels, method: Method, step: int) -> tupl
 
 
 def hidden(state: Weights, images: Images, labels: Labels, method: Method | None, step: int) -> Images:
-    network = SmallResNet()
+    network = SmallResNet(channels=images.shape[1])
     _load(network, state)
     plan = None
     if method is not None:
-        mixer = Mixer(network, method, ["layer1"], example=_EXAMPLE)
+        mixer = Mixer(network, method, ["layer1"], example=_last(images[:2]))
         mixer.load_state_dict({"step": step})
         plan = mixer.plan(len(labels), labels)
     features = network.layer1(nnx.relu(network.stem(jnp.asarray(_last(images)))))

@@ -51,7 +51,7 @@ class Entry:
     dashes: str
 
 
-_COMPARED: Final[Mapping[str, Entry]] = {
+COMPARED: Final[Mapping[str, Entry]] = {
     "plain": Entry("plain", None, (), "#000000", "solid"),
     "mixup": Entry("Mixup", Mixup(), "input", "#E69F00", "dashed"),
     "cutmix": Entry("CutMix", CutMix(), "input", "#56B4E9", "dashed"),
@@ -62,7 +62,7 @@ _COMPARED: Final[Mapping[str, Entry]] = {
 """What the demo compares, unless it is told."""
 
 METHODS: Final[Mapping[str, Entry]] = {
-    **_COMPARED,
+    **COMPARED,
     "fmix": Entry("FMix", FMix(), "input", "#E69F00", "dotted"),
     "hmix": Entry("HMix", HMix(), "input", "#56B4E9", "dotted"),
     "gmix": Entry("GMix", GMix(), "input", "#009E73", "dotted"),
@@ -88,7 +88,7 @@ def chosen_methods(text: str | None) -> tuple[str, ...]:
         Stop: If a name is unknown, or there is none.
     """
     if text is None:
-        return tuple(_COMPARED)
+        return tuple(COMPARED)
     if text.strip().lower() == "all":
         return tuple(METHODS)
     names = tuple(dict.fromkeys(name.strip().lower() for name in text.split(",") if name.strip()))

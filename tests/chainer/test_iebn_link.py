@@ -52,7 +52,7 @@ OPTIONS = [
 
 
 @pytest.mark.parametrize("size", [3, (3,), (3, 5), (3, 5, 6), None])
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: ",".join(options) or "none")
 def test_has_the_arguments_and_arrays_of_batchnormalization(options: dict[str, Any], size: Any) -> None:
     if size not in (3, (3,)) and isinstance(
         options.get("initial_gamma"), chainer.initializers.Constant

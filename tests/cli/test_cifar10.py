@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from mixlayers.cli import data, score
 from mixlayers.cli.app import app
+from mixlayers.cli.sides import FRAMEWORKS
 from mixlayers.cli.stop import Stop
 from mixlayers.cli.train import Batches
 from tests.support.cifar10_files import (
@@ -144,7 +145,7 @@ def test_labels_and_sizes_are_checked(tmp_path: Path) -> None:
         data.load(f"cifar10:{folder}")
 
 
-@pytest.mark.parametrize("framework", ["torch", "paddle", "chainer"])
+@pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_the_demo_runs_on_it(
     forms: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, framework: str
 ) -> None:

@@ -8,7 +8,7 @@ from flax import nnx
 import mixlayers.equinox
 import mixlayers.jax
 import mixlayers.nnx
-from mixlayers import CutMix, DropBlock, ManifoldMixup, MixingError, Mixup, PatchUp
+from mixlayers import CutMix, DropBlock, ManifoldMixup, MixingError, Mixup, PatchUp, Remix
 from tests.jax.jax_libraries import LIBRARIES, PLACES, Equinox, Linen, Nnx, batch
 
 
@@ -141,3 +141,10 @@ def test_groups_split_the_batch_evenly(lib):
     mixer = lib.mixer(lib.model(), layers=PLACES)
     with pytest.raises(ValueError, match="must be a multiple of 4, got 6 samples"):
         mixer.plan(6, groups=4)
+
+
+def test_groups_are_for_methods_that_draw_one_thing_for_all(lib):
+    """Remix's label would follow each group's own lam, and features the first one's."""
+    mixer = lib.mixer(lib.model(), Remix(ManifoldMixup(), counts=(5, 5, 5, 5)), PLACES)
+    with pytest.raises(ValueError, match="plans in groups are for methods that draw one lam"):
+        mixer.plan(8, labels=np.arange(8) % 4, groups=2)

@@ -5,7 +5,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from mixlayers import ManifoldMixup
+from mixlayers import ManifoldMixup, MoEx, Remix
 from tests.support import reference
 from tests.support.padded import DERANGED, KINDS, LENGTHS, SIZE, STEPS, batch, network
 
@@ -52,3 +52,10 @@ def test_tokens_cannot_be_counted_in_every_mask(fw):
     fw.face.wrap(model, DERANGED, "first", mask="attention_mask", share="tokens", example=(x, mask))
     with pytest.raises(ValueError, match="a mask \\(N, T\\) of bools or whole numbers"):
         model(x, mask, target=y)
+
+
+@pytest.mark.parametrize("method", [MoEx(), Remix(ManifoldMixup(), counts=(5, 5))], ids=repr)
+def test_tokens_are_no_share_where_lam_is_none(fw, method):
+    """MoEx's lam is 0 and its label keeps half; Remix gives labels away."""
+    with pytest.raises(ValueError, match="gives labels another share than lam"):
+        fw.face.wrap(fw.mlp(4, 4, 2), method, "0", mask="attention_mask", share="tokens")

@@ -32,7 +32,7 @@ class _IEBN(nn.Layer):
     eval mode the running ones normalise, while a still comes from each instance.
 
     A checkpoint of BatchNorm loads by `set_state_dict`, which names the readjusting parameters as missing; they keep
-    their values. One of an IEBN whose parameters are (1, C, 1, 1), as in article 004 or the authors' code, goes through
+    their values. One of an IEBN whose parameters are (1, C, 1, 1), as in the authors' code, goes through
     `from_official_state_dict` first; Paddle skips its tensors with a warning otherwise.
 
     This is not a subclass of Paddle's BatchNorm layers, since `nn.SyncBatchNorm.convert_sync_batchnorm` would replace
@@ -216,11 +216,11 @@ class IEBN3D(_IEBN):
 
 
 IEBN = IEBN2D
-"""The name in article 004."""
+"""The name that a published Paddle class has."""
 
 
 def to_official_state_dict(model: nn.Layer) -> dict[str, Any]:
-    """The model's state for article 004's class and the authors' code, where IEBN's parameters are (1, C, 1, 1)."""
+    """The model's state for the authors' code, where IEBN's parameters are (1, C, 1, 1)."""
     state: dict[str, Any] = dict(model.state_dict())
     for prefix in _iebn_prefixes(state):
         for name in ("weight", "bias", *ATTENTION):
@@ -230,7 +230,7 @@ def to_official_state_dict(model: nn.Layer) -> dict[str, Any]:
 
 
 def from_official_state_dict(state: Mapping[str, Any]) -> dict[str, Any]:
-    """A state of article 004's class, where IEBN's parameters are (1, C, 1, 1), for these layers.
+    """A state of the published Paddle class, where IEBN's parameters are (1, C, 1, 1), for these layers.
 
     Say `model.set_state_dict(from_official_state_dict(paddle.load("best_model.pdparams")))`. A state of these layers
     comes back as it is.

@@ -1,4 +1,4 @@
-"""Article 002's comparison: `ManifoldMixupClassifier` against `L.Classifier` in Chainer's Trainer."""
+"""Chainer: `ManifoldMixupClassifier` against `L.Classifier` in Chainer's Trainer."""
 
 import tempfile
 from typing import Any

@@ -1,4 +1,4 @@
-"""Article 001's comparison: Mixup against none, by one callback of Lightning; all else is the same module."""
+"""Lightning: Mixup against none, by one callback of Lightning; all else is the same module."""
 
 import logging
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Article 004's comparison in Paddle: ResNet-18 with IEBN, with BatchNorm, and with BatchNorm that starts as IEBN."""
+"""IEBN in Paddle: ResNet-18 with IEBN, with BatchNorm, and with BatchNorm that starts as IEBN."""
 
 import tempfile
 import warnings

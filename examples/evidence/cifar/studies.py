@@ -43,7 +43,7 @@ LIST: Final = (
     ),
     Asked(
         "lightning",
-        "Article 001: five epochs of 20,000 images in Lightning, with Mixup and without?",
+        "Five epochs of 20,000 images in Lightning, with Mixup and without?",
         ("labels", "method"),
         quick={"method": ["plain", "mixup"]},
         full={"method": ["plain", "mixup"], "labels": [2000], "batch": 128, "epochs": 5},
@@ -52,7 +52,7 @@ LIST: Final = (
     ),
     Asked(
         "chainer",
-        "Article 002: Chainer's ManifoldMixupClassifier with alpha 0.2 against L.Classifier?",
+        "Chainer's ManifoldMixupClassifier with alpha 0.2 against L.Classifier?",
         ("labels", "method"),
         quick={**TWO, "alpha": 0.2},
         full={**TWO, "alpha": 0.2, "labels": [400]},
@@ -61,7 +61,7 @@ LIST: Final = (
     ),
     Asked(
         "iebn",
-        "Article 004: ResNet-18 in Paddle with IEBN, with BatchNorm, and with BatchNorm that starts as IEBN does?",
+        "ResNet-18 in Paddle with IEBN, with BatchNorm, and with BatchNorm that starts as IEBN does?",
         ("labels", "norm"),
         quick={"norm": ["BatchNorm", "IEBN"], "side": 32},
         full={

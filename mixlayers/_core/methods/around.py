@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,7 @@ class Around(MixingMethod):
             keep(self, **{field.name: getattr(inner, field.name)})
         for same in ("hidden_layers", "partial", "correct_lam", "loss_scale"):
             keep(self, **{same: getattr(inner, same)})
+        keep(self, share_is_lam=inner.share_is_lam and type(self).share_is_lam)
 
     def __repr__(self) -> str:
         shared = {f.name for f in fields(MixingMethod)}
@@ -85,6 +86,8 @@ class Remix(Around):
         k: How many times as frequent, > 1. Published: 3.
         tau: The share below which the frequent class loses the label, in (0, 1]. Published: 0.5.
     """
+
+    share_is_lam: ClassVar[bool] = False
 
     counts: tuple[int, ...] = ()
     k: float = 3.0

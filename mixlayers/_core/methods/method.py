@@ -148,6 +148,7 @@ class MixingMethod(Method):
     hidden_layers: ClassVar[bool] = False
     has_partners: ClassVar[bool] = True  # whether samples have partners
     labels_mix: ClassVar[bool] = True  # whether their labels are mixed
+    share_is_lam: ClassVar[bool] = True  # whether, without a mask, the label gets the partner by 1 - lam
     partial: ClassVar[bool] = False  # whether it mixes under a mask, a part of the features
     correct_lam = True  # CutMix makes it a field
     loss_scale = 1.0  # PatchUp makes it a field

@@ -33,6 +33,7 @@ class MoEx(MixingMethod):
     """
 
     hidden_layers: ClassVar[bool] = True
+    share_is_lam: ClassVar[bool] = False
 
     lam: float = 0.5
     over: Moments | int = "channels"

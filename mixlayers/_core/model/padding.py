@@ -51,10 +51,10 @@ class Padding:
             raise ValueError(
                 "share='tokens' counts the tokens in the padding mask: name its argument, as mask='attention_mask'."
             )
-        if share == "tokens" and any(leaf.partial for leaf in method.leaves):
+        if share == "tokens" and any(leaf.partial or not leaf.share_is_lam for leaf in method.leaves):
             raise ValueError(
                 f"share='tokens' counts tokens that are blended as wholes, but {method!r} replaces parts of "
-                "them: leave share out, or use Mixup or ManifoldMixup."
+                "them, or gives labels another share than lam: leave share out, or use Mixup or ManifoldMixup."
             )
         self.masked = masked_modules(self.meanings, modules) if self.meanings else {}
         self._model_takes = self.masked.get("", {})

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixlayers._core.audit.places import Layers, auto_layers, named_places
-from mixlayers._core.audit.report import PARTIAL, Audit
+from mixlayers._core.audit.report import PARTIAL, UNREACHED, Audit
 from mixlayers._core.batch.mix import host_labels
 from mixlayers._core.framework.framework import Framework
 from mixlayers._core.methods.method import Method
@@ -80,8 +80,10 @@ class Planner:
             except ValueError as error:
                 raise ValueError(f"layers={layers!r}: {error}") from error
         trusted = places if trust is True else () if trust is False else trust
-        for place in places if self.method.mixes_labels else ():
+        for place in places:
             reason = ("" if input_is_true else PARTIAL) if place not in modules else report[place].reason
+            if reason in (PARTIAL, UNREACHED) and not self.method.mixes_labels:
+                continue
             if reason == PARTIAL and place not in trusted:
                 raise ValueError(refuted(place, reason))
             if reason not in ("", PARTIAL):

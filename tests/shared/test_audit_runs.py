@@ -1,0 +1,105 @@
+"""What the audit's own forwards leave as it was, and what becomes of what the model raises in them; every framework."""
+
+import random
+
+import numpy as np
+import pytest
+
+from mixlayers import ManifoldMixup
+from tests.support.audited import PLACES, net
+
+
+class Shared:
+    """A list that no audit puts back."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __len__(self):
+        return 1
+
+    def pop(self):
+        return self.values.pop() if self.values else True
+
+
+class Counting:
+    """Remembers what it has seen."""
+
+    seen = 0
+
+    def trunk(self, x):
+        self.seen = self.seen + 1
+        self.kept.append(x)
+        return super().trunk(x)
+
+
+class Picky:
+    """From some time on it takes no four samples; `fine` says how many forwards of four still go well."""
+
+    fine = None
+
+    def trunk(self, x):
+        if self.fine and len(x) == 4 and not self.fine.pop():
+            raise RuntimeError("five at least")
+        return super().trunk(x)
+
+
+@pytest.mark.parametrize("fine", [[False], [False, True]], ids=["clean", "swapped"])
+def test_what_is_raised_in_a_proof_again_is_told_and_ends_nothing(fw, fine):
+    """By the audit's own forward of the samples as they are, or of swapped ones."""
+    x, y = fw.batch(8)
+    model = fw.face.wrap(net(fw, Picky), layers="layer1")
+    assert model(x, target=y)[1].mixed
+    model.fine = Shared([*fine])
+    said = r"'layer1' could not be proved again in mixed forward 2\. mixlayers ran .* on 4 samples.*five at least"
+    with pytest.warns(UserWarning, match=said):
+        assert model(x, target=y)[1].mixed
+    model.fine = None
+    for _ in range(3):
+        assert model(x, target=y)[1].mixed
+
+
+def test_nothing_of_the_model_moves(fw):
+    model, (x, _) = net(fw, Counting, kept=[]), fw.batch()
+    kept, before = model.kept, fw.state(model)
+    states = random.getstate(), repr(np.random.get_state())  # noqa: NPY002
+    fw.seed(5)
+    fw.face.audit(model, x)
+    drawn = fw.random()
+    assert model.seen == 0 and model.kept is kept and kept == []
+    assert all(np.array_equal(value, before[name]) for name, value in fw.state(model).items())
+    assert states[0] == random.getstate()
+    fw.seed(5)
+    assert np.array_equal(drawn, fw.random())
+
+
+def test_nothing_moves_when_the_model_raises(fw):
+    class Fails(Counting):
+        def trunk(self, x):
+            super().trunk(x)
+            raise RuntimeError("in the middle")
+
+    model, (x, _) = net(fw, Fails, kept=[]), fw.batch()
+    before = fw.state(model)
+    with pytest.raises(
+        ValueError, match=r"mixlayers ran the model by itself.*4 samples.*\(4, 3, 8, 8\).*in the middle"
+    ):
+        fw.face.audit(model, x)
+    assert model.seen == 0 and fw.hooks(model.layer1) == 0
+    assert all(np.array_equal(value, before[name]) for name, value in fw.state(model).items())
+
+
+def test_steps_are_equal_to_the_bit_without_the_audit(fw):
+    """Four steps with named layers, audited and trusted."""
+    states = []
+    for trust in (False, True):
+        dropout = 0.0 if fw.name == "chainer-device" else 0.5  # Chainer draws masks on the host there
+        model, (x, y) = fw.net(dropout=dropout), fw.batch()
+        fw.face.wrap(model, ManifoldMixup(), list(PLACES[:2]), trust=trust)
+        learn = fw.learner(model, 0.1)
+        fw.seed(7)
+        for _ in range(4):
+            learn(fw.face.cross_entropy(*model(x, target=y)))
+        states.append({**fw.state(model), "drawn next": fw.random()})
+    for name, value in states[0].items():
+        assert np.array_equal(value, states[1][name]), name
