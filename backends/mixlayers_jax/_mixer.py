@@ -21,7 +21,7 @@ from mixlayers._core.plan.plan import INPUT, Blend
 from mixlayers_jax._audit import Found, Marks, audit_call
 from mixlayers_jax._framework import JAX
 from mixlayers_jax._groups import grouped
-from mixlayers_jax._plan import Plan, number
+from mixlayers_jax._plan import NOT_YET, Plan, not_yet, number
 from mixlayers_jax._target import Use, mixed_target
 
 
@@ -108,6 +108,8 @@ class BaseMixer:
             self._where(layers), modules, self.audit, trust, input_is_true=self._found.whole_input
         )
         for leaf in self.method.leaves:
+            if isinstance(getattr(leaf, "method", leaf), NOT_YET):
+                raise ValueError(not_yet(leaf.name))
             if leaf.every_place:
                 raise ValueError(
                     f"in JAX a step mixes at one place, got {leaf!r}: use every_place=False, where it has it."

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import PartitionSpec
 
+from mixlayers import DSU, AlignMixup, MixStyle, MoEx, NoisyFeatureMixup, PAdaIN
 from mixlayers._core.batch.mix import can_mix, mix_tree, warn_of_full_mask
 from mixlayers._core.errors import refuse
 from mixlayers._core.framework.tree import leaves, tree_map
@@ -20,6 +21,9 @@ from mixlayers._core.plan.replacements import Replace
 from mixlayers._core.plan.resized import Paste
 from mixlayers_jax._blend import Partners
 from mixlayers_jax._framework import JAX
+
+NOT_YET = (MixStyle, DSU, PAdaIN, MoEx, AlignMixup, NoisyFeatureMixup)
+"""Methods whose plans are no data of a jitted function yet."""
 
 STATIC = {"static": True}
 
@@ -85,9 +89,7 @@ class Plan:
         shape = shape or (plan.batch_size,)
         how: Any = plan.blend(shape, channel_dim)
         if type(how) not in ACTS or plan.also:
-            raise ValueError(
-                f"{plan.method} is not yet there in JAX, whose plans blend, weigh, paste or replace at one place."
-            )
+            raise ValueError(not_yet(plan.method))
         if isinstance(plan.recipe, Blocks):
             warn_of_full_mask(plan.recipe, tuple(shape[1:-1] if channel_dim == -1 else shape[2:]))
         hard = (
@@ -277,3 +279,8 @@ def _narrow(value: Any) -> Any:
 def _mask(act: Any) -> Any:
     """What of an act has the feature's shape."""
     return getattr(act, "keep", getattr(act, "mask", None))
+
+
+def not_yet(method: str) -> str:
+    """The error of a method that is not there."""
+    return f"{method} is not yet there in JAX, whose plans blend, weigh, paste or replace at one place."

@@ -84,7 +84,7 @@ class Learner:
     def step(self, images: Images, labels: Labels, rate: float, momentum: float) -> tuple[float, Any]:
         if self.mixer is None and self.make_mixer is not None:
             self.mixer = self.make_mixer(example=_last(images[:2]))  # of this size
-        plan = None if self.mixer is None else self.mixer.plan(len(labels))
+        plan = None if self.mixer is None else self.mixer.plan(len(labels), labels)
         loss, target, self.velocities = _step(
             self.network, self.velocities, _last(images), labels, plan, rate, momentum
         )

@@ -27,6 +27,9 @@ def torch_side() -> Any:
     return sides.side("torch")
 
 
+NOT_IN_JAX = {"noisy", "moex", "align", "mixstyle", "dsu", "padain", "dropblock"}
+
+
 def trained(side: Any, name: str, steps: int = 3) -> tuple[Any, list[float]]:
     learner, entry = side.Learner(initial_weights(1)), METHODS[name]
     if entry.method is not None:
@@ -36,6 +39,10 @@ def trained(side: Any, name: str, steps: int = 3) -> tuple[Any, list[float]]:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_losses_are_pytorchs(side: Any, torch_side: Any, name: str) -> None:
+    if side.__name__.endswith("jax_side") and name in NOT_IN_JAX:
+        with pytest.raises(ValueError, match="in JAX"):
+            trained(side, name)
+        return
     np.testing.assert_allclose(trained(side, name)[1], trained(torch_side, name)[1], rtol=1e-4)
 
 
