@@ -206,7 +206,7 @@ class Plan:
         return replace(act, lam=0.0) if self.hard else act
 
     def share_map(self, shape: Sequence[int], spatial: Sequence[int], channel_dim: int = -1) -> Any:
-        """The partner's share at each point of labels (N, *spatial): see `MixPlan.share_map`."""
+        """The partner's share at each point of labels `(N, *spatial)`: see `MixPlan.share_map`."""
         return share_map(self.act, spatial, channel_dim)  # type: ignore[arg-type]
 
     def specs(self, axis: str) -> Plan:

@@ -53,7 +53,9 @@ def test_a_terminal_shows_loss_lam_and_layer_and_keeps_a_line_per_run() -> None:
     with Watcher(console, [job], steps=4) as watcher:
         watcher.tell(News(job, glimpse=Glimpse(step=2, loss=1.25, lam=0.625, layer="layer1")))
         watcher.bars.refresh()
-        watcher.tell(News(job, run=Run("manifold", 0, 0.9, 0.4, 0.1, 0.5, seconds=1.0, steps=4)))
+        watcher.tell(
+            News(job, run=Run("manifold", 0, 0.9, 0.4, 0.1, 1.5, 0.3, 0.05, 0.5, seconds=1.0, steps=4))
+        )
     shown = screen.getvalue()
     assert "loss 1.250  lam 0.62  layer1" in shown
     assert "1/1  Manifold Mixup  seed 0  accuracy 90.0 %  NLL 0.400" in shown

@@ -43,7 +43,8 @@ def test_losses_are_pytorchs(side: Any, torch_side: Any, name: str) -> None:
         with pytest.raises(ValueError, match="in JAX"):
             trained(side, name)
         return
-    np.testing.assert_allclose(trained(side, name)[1], trained(torch_side, name)[1], rtol=1e-4)
+    rtol = 1e-2 if name == "noisy" else 1e-4  # whose noise is each framework's own
+    np.testing.assert_allclose(trained(side, name)[1], trained(torch_side, name)[1], rtol=rtol)
 
 
 def test_a_step_tells_its_target(side: Any) -> None:

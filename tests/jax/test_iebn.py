@@ -184,7 +184,7 @@ def test_devices_of_an_axis_normalise_together(lib):
 
 
 def test_equinox_normalises_together_over_several_axes():
-    """Under vmap: inside shard_map `equinox.nn.State` refuses its own layer's new values, BatchNorm's too."""
+    """Under vmap: `equinox.nn.State` refuses the new values of a layer that is made inside shard_map."""
     lib = LIBRARIES["equinox"]
     given, statistics, x = arrays("float32", *values(), features())
     parts = jax.vmap(

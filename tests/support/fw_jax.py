@@ -28,6 +28,7 @@ class Jax(Arrays):
         cross_entropy=partial(mixlayers.jax.cross_entropy, axis=1),
         mix=partial(mixlayers.jax.mix, channel_dim=1),
         mix_detection=mixlayers.jax.mix_detection,
+        temperature=mixlayers.jax.temperature,
     )
 
     def __enter__(self):

@@ -109,6 +109,7 @@ class Judge:
             trial = self._swapping(experiment)
         except Unaudited as error:
             self._owe(self._proved, f"could not be proved again in mixed forward {self._forwards}. {error}")
+            self._proved = ()  # said once
             return
         for place, proof in trial.prove(self._proved).items():
             if proof.verdict == "no":
