@@ -92,14 +92,14 @@ def _run(module: str, fw: Any) -> str:
     held, failed, asking = 0, [], set()
     for name, body in vars(found).items():
         wanted = set(inspect.signature(body).parameters) if name.startswith("test_") else set()
-        if "fw" not in wanted:
+        if "fw" not in wanted or not _is_for(body, fw):
             continue
         for arguments in _parameters(body):
             if wanted - {"fw", *arguments}:
                 asking.add(name)
                 continue
             try:
-                with warnings.catch_warnings():
+                with warnings.catch_warnings(), fw:
                     warnings.simplefilter("ignore")
                     body(fw, **arguments)
                 held += 1
@@ -108,15 +108,22 @@ def _run(module: str, fw: Any) -> str:
                 failed.append(f"{name}({_short(arguments)}): {type(error).__name__}: {said[:300]}")
     if failed:
         raise AssertionError(f"{len(failed)} of {held + len(failed)} bodies failed: {'; '.join(failed[:5])}")
+    if not held:
+        raise LeftOut("no body of it runs there")
     rest = f"; {len(asking)} need pytest" if asking else ""
     return f"{held} bodies{rest}"
+
+
+def _is_for(body: Any, fw: Any) -> bool:
+    """Whether a body runs on a framework: on one without hooks where its mark says so."""
+    return fw.name != "jax" or any(mark.args[:1] == ("fw",) for mark in getattr(body, "pytestmark", []))
 
 
 def _parameters(body: Any) -> Iterator[Mapping[str, Any]]:
     """Every combination of a test's parameters."""
     axes = []
     for mark in getattr(body, "pytestmark", []):
-        if mark.name == "parametrize":
+        if mark.name == "parametrize" and mark.args[0] != "fw":
             names = mark.args[0]
             keys = [key.strip() for key in names.split(",")] if isinstance(names, str) else list(names)
             axes.append([dict(zip(keys, _values(case, len(keys)), strict=True)) for case in mark.args[1]])
