@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -105,10 +106,14 @@ def test_bodies_run_without_pytest_as_with_it(monkeypatch: pytest.MonkeyPatch) -
 
     called: list[tuple[int, ...]] = []
 
-    def fw(*numbers: int) -> float:
-        called.append(numbers)
-        return numbers[0] + 1e-9
+    class Framework(nullcontext[None]):
+        name = "torch"
 
+        def __call__(self, *numbers: int) -> float:
+            called.append(numbers)
+            return numbers[0] + 1e-9
+
+    fw = Framework()
     module = SimpleNamespace(test_body=body, test_asks=asks)
     monkeypatch.setattr(bodies, "import_module", lambda name: module)
     assert bodies._run("tests.shared.test_it", fw) == "4 bodies; 1 need pytest"
