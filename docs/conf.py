@@ -7,6 +7,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "backends"), str(Path(__file__).parent / "_extensions")]
 
 from gallery import HELPERS, RUN  # noqa: E402
+from reference import MOCKED  # noqa: E402
 
 import mixlayers.chainer  # noqa: E402  # before chainer, which it helps to be imported
 
@@ -24,6 +25,8 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "gallery",
     "mathml",
+    "pictures",
+    "reference",
 ]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 exclude_patterns = ["_extensions", "gallery/index.rst"]  # examples.md is the gallery's entry
@@ -33,6 +36,8 @@ myst_enable_extensions = ["colon_fence", "dollarmath", "deflist"]
 myst_heading_anchors = 4
 html_math_renderer = "mathml"
 
+add_module_names = False
+autodoc_mock_imports = MOCKED
 autodoc_typehints = "signature"
 autodoc_member_order = "groupwise"
 autodoc_typehints_format = "short"
@@ -40,10 +45,13 @@ python_use_unqualified_type_names = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 default_role = "code"
+smartquotes_action = "D"  # dashes alone: quotes may be code
 
 html_theme = "furo"
 html_title = "mixlayers"
-html_static_path: list[str] = []
+html_static_path = ["_static"]
+html_css_files = ["mixlayers.css"]
+html_theme_options = {"light_logo": "logo_light.svg", "dark_logo": "logo_dark.svg"}
 html_show_sourcelink = False
 html_copy_source = False
 

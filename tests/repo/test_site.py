@@ -4,6 +4,7 @@ import inspect
 import re
 import subprocess
 import sys
+from html import unescape
 from html.parser import HTMLParser
 from importlib import import_module
 from pathlib import Path
@@ -11,15 +12,25 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from mixlayers.presets import PRESETS
+
 ROOT = Path(__file__).parents[2]
 HELPERS = {"recipe_common"}
 EXAMPLES = sorted({path.stem for path in (ROOT / "examples").glob("*.py")} - HELPERS)
 PICTURES = {"audit": 0, "plot_two_losses": 1, "seeing": 4}
 """The examples that the build runs, and how many pictures each draws."""
-PUBLIC = [
-    "mixlayers",
-    *(f"mixlayers.{face}" for face in ("torch", "paddle", "chainer", "augment", "view", "testing", "extend")),
-]
+MODULES = {"core": "mixlayers"} | {
+    path.stem: f"mixlayers.{path.stem}"
+    for path in sorted((ROOT / "mixlayers").glob("*.py"))
+    if not path.stem.startswith("_")
+}
+"""What users import, by the page of docs/api that describes it."""
+OWN_NAMES = {"mixlayers.testing": ["check", "Report", "Property"], "mixlayers.presets": ["Preset"]}
+"""Of the modules without an `__all__`."""
+
+
+def names_of(module: str) -> list[str]:
+    return OWN_NAMES.get(module) or list(import_module(module).__all__)
 
 
 @pytest.fixture(scope="module")
@@ -40,18 +51,68 @@ def test_every_page_is_built_and_nothing_is_loaded_from_elsewhere(site: Path) ->
             assert tag not in html, f"{page} loads something from the network"
 
 
-@pytest.mark.parametrize("name", ["wrap", "Mixer", "IEBN2d", "ManifoldMixup", "check"])
-def test_reference_has_the_names(site: Path, name: str) -> None:
-    assert f'class="sig-name descname"><span class="pre">{name}</span>' in (site / "api.html").read_text(
-        "utf-8"
+def described(page: str) -> list[str]:
+    """The names whose entries a page of the reference has."""
+    return re.findall(r'class="sig-name descname"><span class="pre">([^<]+)</span>', page)
+
+
+@pytest.mark.parametrize("page", MODULES)
+def test_reference_has_every_name(site: Path, page: str) -> None:
+    html = (site / "api" / f"{page}.html").read_text("utf-8")
+    assert set(names_of(MODULES[page])) - set(described(html)) == set()
+
+
+@pytest.mark.parametrize("page", [*MODULES, "trainers", "command_line"])
+def test_reference_has_no_internals(site: Path, page: str) -> None:
+    article = (
+        (site / "api" / f"{page}.html").read_text("utf-8").partition("<article")[2].partition("</article")[0]
+    )
+    text = unescape(re.sub(r"<[^>]+>", "", article))
+    assert (
+        re.findall(r"(?<![\w/])_[a-z]\w*|mixlayers_\w+|\._\w+| object at |~", text.replace("lam ~ Beta", ""))
+        == []
     )
 
 
-@pytest.mark.parametrize("module", PUBLIC)
+@pytest.mark.parametrize(
+    ("page", "name"),
+    [
+        ("torch", "Mixer.loss"),
+        ("torch", "Mixer.state_dict"),
+        ("torch", "Mixer.places"),
+        ("torch", "Mixer.last"),
+        ("torch", "Mixer.step"),
+        ("chainer", "Mixer.loss"),
+        ("nnx", "Mixer.plan"),
+        ("core", "Method.plan"),
+        ("core", "MixedTarget.blend"),
+    ],
+)
+def test_reference_has_inherited_members(site: Path, page: str, name: str) -> None:
+    html = (site / "api" / f"{page}.html").read_text("utf-8")
+    assert f'id="mixlayers{"" if page == "core" else f".{page}"}.{name}"' in html
+
+
+@pytest.mark.parametrize("method", ["Mixup", "PatchUp", "ResizeMix", "Remix"])
+def test_reference_tells_the_arguments_that_methods_share(site: Path, method: str) -> None:
+    html = (site / "api" / "core.html").read_text("utf-8")
+    own = html.partition(f'id="mixlayers.{method}"')[2].partition('<dl class="py')[0]
+    assert all(f"<strong>{argument}</strong>" in own for argument in ("prob", "lam_per", "pairs"))
+
+
+def test_reference_has_the_commands_and_presets(site: Path) -> None:
+    commands = (site / "api" / "command_line.html").read_text("utf-8")
+    assert all(
+        f">{option}<" in commands for option in ("--labels-per-class", "--framework", "--all", "--shape")
+    )
+    presets = (site / "api" / "presets.html").read_text("utf-8")
+    assert all(f">{name}<" in presets for name in PRESETS)
+
+
+@pytest.mark.parametrize("module", MODULES.values())
 def test_every_public_name_is_documented(module: str) -> None:
     face = import_module(module)
-    names = getattr(face, "__all__", None) or ["check", "Report", "Property"]
-    for name in names:
+    for name in names_of(module):
         thing = getattr(face, name)
         assert inspect.getdoc(thing), f"{module}.{name} has no docstring"
         if inspect.isclass(thing):
