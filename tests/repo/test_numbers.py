@@ -16,11 +16,11 @@ RECORDS: dict[str, Any] = {
 Sentence = Callable[[], str]
 
 
-def costs(*what: str, column: int = 3) -> list[float]:
-    """The first number in a column of all rows of docs/results.md whose name begins so."""
+def costs(*what: str, column: int = 3, but: str = "nothing") -> list[float]:
+    """The first number in a column of all rows of docs/results.md whose name begins so; but: left out."""
     lines = [line for record in RECORDS["results"].values() for line in record["table"]]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    found = [row[column] for row in rows if row[0].startswith(what)]
+    found = [row[column] for row in rows if row[0].startswith(what) and but not in row[0]]
     assert found, f"no row of docs/results.md begins with {what}"
     return [float(re.search(r"-?\d[\d.]*", text)[0]) for text in found]  # type: ignore[index]
 
@@ -51,14 +51,21 @@ def between(values: list[float], digits: int = 1) -> str:
 
 
 BIG, SMALL = "64x3x224x224", "128x3x32x32"
-STEP = "step: {}, ResNet-18, batch "
+PATCHUP = ("PatchUp hard", "PatchUp soft")
+
+
+def step(method: str, batch: int, column: int = 3) -> float:
+    """Of a ResNet-18; batches of 128 are PyTorch's, of 32 PaddlePaddle's."""
+    return costs(f"step: {method}, ResNet-18, batch {batch}", column=column)[0]
+
+
 SENTENCES: list[tuple[str, Sentence]] = [
     ("methods/mixup.md", lambda: f"about {between(costs('blend: one lam'))} times as long as two additions"),
     ("methods/mixup.md", lambda: f"takes {between(others('blend: one lam'), 0)} times"),
     ("methods/mixup.md", lambda: f"drawing the plan takes about {costs('plan: Mixup,')[0]:.0f} µs"),
     (
         "methods/mixup.md",
-        lambda: f"about {costs(STEP.format('Mixup') + '32')[0]:.2f} times as long in PaddlePaddle",
+        lambda: f"takes {step('Mixup', 32):.2f} times the plain step",
     ),
     ("methods/mixup.md", lambda: f"images takes about {costs('loading uint8: Mixup')[0]:.1f} times as long"),
     (
@@ -69,7 +76,7 @@ SENTENCES: list[tuple[str, Sentence]] = [
     ("methods/cutmix.md", lambda: f"drawing the plan takes about {costs('plan: CutMix,')[0]:.0f} µs"),
     (
         "methods/cutmix.md",
-        lambda: f"batch of 32 takes about {costs('step: CutMix, batch 32')[0]:.2f} times as long",
+        lambda: f"batch of 32 takes {costs('step: CutMix, batch 32')[0]:.2f} times the plain step",
     ),
     (
         "methods/cutmix.md",
@@ -77,41 +84,40 @@ SENTENCES: list[tuple[str, Sentence]] = [
     ),
     (
         "methods/manifold_mixup.md",
-        lambda: f"About {costs(STEP.format('Manifold Mixup') + '128')[0]:.1f} % of a ResNet-18",
+        lambda: f"About {step('Manifold Mixup', 128):.1f} % of a ResNet-18",
     ),
     (
         "methods/manifold_mixup.md",
-        lambda: f"authors' form takes about {others(STEP.format('Manifold Mixup') + '128')[0]:.1f} %",
+        lambda: f"authors' form takes about {step('Manifold Mixup', 128, 4):.1f} %",
     ),
     ("methods/manifold_mixup.md", lambda: f"hooks take about {between(costs('idle hooks: eval')[:1], 0)} µs"),
     (
         "methods/manifold_mixup.md",
-        lambda: f"about {costs(STEP.format('Manifold Mixup') + '32')[0]:.2f} times as long in PaddlePaddle",
-    ),
-    (
-        "methods/patchup.md",
-        lambda: "About {:.1f} % (hard) and {:.1f} % (soft) of a ResNet-18".format(
-            *(costs(STEP.format(f"PatchUp {mode}") + "128")[0] for mode in ("hard", "soft"))
-        ),
-    ),
-    (
-        "methods/patchup.md",
         lambda: (
-            f"takes {between(others(STEP.format('PatchUp hard') + '128', STEP.format('PatchUp soft') + '128'), 0)} %"
+            f"a step takes {step('Manifold Mixup', 32):.2f} times the plain step's time in PaddlePaddle "
+            "(`python benchmarks/iebn_paddle.py --quick`) and "
+            f"{costs('step: Manifold Mixup, batch 32')[0]:.2f} in Chainer"
         ),
     ),
+    (
+        "methods/patchup.md",
+        lambda: f"About {between([step(each, 128) for each in PATCHUP])} % of",
+    ),
+    (
+        "methods/patchup.md",
+        lambda: f"takes about {between([step(each, 128, 4) for each in PATCHUP], 0)} %",
+    ),
+    ("methods/patchup.md", lambda: f"soft, {costs('step: PatchUp soft, batch 32')[0]:.2f} in Chainer"),
     ("methods/patchup.md", lambda: f"Drawing the plan takes about {between(costs('plan: PatchUp'), 0)} µs"),
     (
         "methods/patchup.md",
-        lambda: (
-            f"about {between(costs(STEP.format('PatchUp hard') + '32', STEP.format('PatchUp soft') + '32'), 2)} times"
-        ),
+        lambda: f"takes {between([step(each, 32) for each in PATCHUP], 2)} times",
     ),
     (
         "choosing_a_method.md",
-        lambda: f"{costs(STEP.format('Manifold Mixup') + '128')[0]:.1f} % (Manifold Mixup)",
+        lambda: f"{step('Manifold Mixup', 128):.1f} % (Manifold Mixup)",
     ),
-    ("choosing_a_method.md", lambda: f"{costs(STEP.format('PatchUp soft') + '128')[0]:.1f} % (PatchUp soft)"),
+    ("choosing_a_method.md", lambda: f"{step('PatchUp soft', 128):.1f} % (PatchUp soft)"),
     (
         "distributed.md",
         lambda: f"| {between([value / 1000 for value in costs('plan: ')], 3)} ms at a batch of 128",
@@ -119,7 +125,7 @@ SENTENCES: list[tuple[str, Sentence]] = [
     ("distributed.md", lambda: f"| {between(costs('blend: one lam'))} of the time of two additions"),
     (
         "distributed.md",
-        lambda: f"{between([*costs(STEP.format('Manifold Mixup') + '128'), *costs('step: PatchUp')[:2]])} %",
+        lambda: f"{between([*(step(each, 128) for each in ('Manifold Mixup', *PATCHUP))])} %",
     ),
     ("distributed.md", lambda: f"| {between(costs('DDP step'), 2)}; its own part"),
     (
@@ -128,6 +134,24 @@ SENTENCES: list[tuple[str, Sentence]] = [
             *costs("compiled step")
         ),
     ),
+    (
+        "recipe/policies.md",
+        lambda: f"RandAugment takes {costs('RandAugment: PIL')[1]:.2f} of torchvision's time on PIL",
+    ),
+    ("recipe/policies.md", lambda: f"images and {costs('RandAugment: uint8')[1]:.2f} from array"),
+    ("methods/iebn.md", lambda: f"less than BatchNorm**: {between(costs('train: ', but='x4x4')[:5])} of `nn"),
+    ("methods/iebn.md", lambda: f"({costs('drawn: the median')[0]:.2f} as the median of twelve"),
+    ("methods/iebn.md", lambda: f"{between(costs('bfloat16: ', but='x4x4'))} in bfloat16"),
+    (
+        "methods/iebn.md",
+        lambda: f"and {between(costs('channels_last: ', but='x4x4'))} with the channels last",
+    ),
+    (
+        "methods/iebn.md",
+        lambda: f"ResNet-18 step takes {costs('step: ResNet-18, batch 128, width 64')[0]:.2f}.",
+    ),
+    ("methods/iebn.md", lambda: f"Eval mode takes {between(costs('eval: ', but='x4x4'))}."),
+    ("methods/iebn.md", lambda: f"takes {between(costs('IEBN: '), 2)} of the time of `L.BatchNormalization`"),
     ("peers.md", lambda: f"Ours takes {ours(f'Mixup, lam per batch, {BIG}'):.1f} ms"),
     (
         "peers.md",
