@@ -41,7 +41,6 @@ BLOCK = re.compile(
 MOST_NOT_RUN = 3
 WIDEST = 86
 """Columns of code that a page shows without scrolling, in a window of 1280 pixels."""
-FENCED = re.compile(r"^(`{3,}).*?^\1$", re.MULTILINE | re.DOTALL)
 
 
 def relative(path: Path) -> str:
@@ -82,13 +81,6 @@ def test_every_python_block_is_found_and_few_are_not_run() -> None:
 def test_code_fits_its_page(page: Path) -> None:
     code = "".join(block["code"] for block in blocks(page))
     assert [line for line in code.splitlines() if len(line) > WIDEST] == []
-
-
-@pytest.mark.parametrize("page", PAGES, ids=relative)
-def test_no_line_is_dropped(page: Path) -> None:
-    """MyST takes a line that begins with a percent sign for a comment."""
-    prose = FENCED.sub("", page.read_text(encoding="utf-8"))
-    assert re.findall(r"^ {0,3}%.*", prose, re.MULTILINE) == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=relative)
