@@ -1,5 +1,6 @@
 """The documentation's site: it builds without a warning, offline, and leaves no public name undocumented."""
 
+import dataclasses
 import inspect
 import re
 import subprocess
@@ -8,6 +9,7 @@ from html import unescape
 from html.parser import HTMLParser
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -122,6 +124,30 @@ def test_every_public_name_is_documented(module: str) -> None:
                     assert inspect.getdoc(getattr(thing, method)), (
                         f"{module}.{name}.{method} has no docstring"
                     )
+
+
+DESCRIBED_ELSEWHERE = {"MixedTarget", "SyncIEBN", "Report", "Preset", "linen.IEBN"}
+"""Made by the library alone, or with the arguments of another class, which the docstring names."""
+
+
+def docstrings(thing: Any) -> str:
+    """Its own, for a dataclass those of its bases too."""
+    kinds = thing.__mro__ if dataclasses.is_dataclass(thing) else [thing]
+    return "\n".join(inspect.getdoc(kind) or "" for kind in kinds)
+
+
+@pytest.mark.parametrize("module", MODULES.values())
+def test_every_argument_is_described(module: str) -> None:
+    face = import_module(module)
+    for name in names_of(module):
+        thing = getattr(face, name)
+        told = {name, f"{module.rpartition('.')[2]}.{name}"} & DESCRIBED_ELSEWHERE
+        if told or name in ("Lam", "Mask", "Permutation", "Recipe", "Plan", "MixingError"):
+            continue
+        arguments = set(inspect.signature(thing).parameters) - {"self", "args", "kwargs", "options"}
+        described = re.findall(r"^ +(\w+(?:, \w+)*): ", docstrings(thing), re.MULTILINE)
+        missing = arguments - {each for entry in described for each in entry.split(", ")}
+        assert not missing or len(arguments) == 1, f"{module}.{name} does not describe {sorted(missing)}"
 
 
 def test_every_example_is_shown() -> None:
