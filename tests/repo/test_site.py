@@ -70,10 +70,7 @@ def test_reference_has_no_internals(site: Path, page: str) -> None:
         (site / "api" / f"{page}.html").read_text("utf-8").partition("<article")[2].partition("</article")[0]
     )
     text = unescape(re.sub(r"<[^>]+>", "", article))
-    assert (
-        re.findall(r"(?<![\w/])_[a-z]\w*|mixlayers_\w+|\._\w+| object at |~\w", text)
-        == []
-    )
+    assert re.findall(r"(?<![\w/])_[a-z]\w*|mixlayers_\w+|\._\w+| object at |~\w", text) == []
 
 
 @pytest.mark.parametrize(
@@ -172,6 +169,23 @@ def test_link_to_an_example_leads_to_its_page(site: Path) -> None:
     page = (site / "trainers" / "index.html").read_text(encoding="utf-8")
     assert 'href="../gallery/paddle_model.html"' in page
     assert "_downloads" not in page
+
+
+def test_navigation_calls_pages_by_their_titles(site: Path) -> None:
+    tree = (
+        (site / "index.html")
+        .read_text(encoding="utf-8")
+        .partition('class="sidebar-tree"')[2]
+        .partition("</aside>")[0]
+    )
+    links = re.findall(r'<a class="reference internal" href="([^"#]+)">(.*?)</a>', tree)
+    assert len(links) > 40
+    for lead, told in links:
+        title = re.search(
+            r"<h1>(.*?)<a class=\"headerlink\"", (site / lead).read_text(encoding="utf-8"), re.DOTALL
+        )
+        assert title, f"{lead} has no title"
+        assert re.sub(r"<[^>]+>", "", title[1]) == re.sub(r"<[^>]+>", "", told)
 
 
 class _Page(HTMLParser):
