@@ -24,15 +24,16 @@ PRESETS = "<!-- presets -->"
 THEMES: Mapping[str, Sequence[str]] = {
     "A model that mixes": (
         "wrap", "unwrap", "get_mixer", "Mixer", "audit", "Plan", "blend", "stacked", "mixed_target",
-        "Classifier", "ManifoldMixupClassifier", "BPTTUpdater",
+        "Classifier", "ManifoldMixupClassifier", "BPTTUpdater", "Mixing",
     ),
     "Batches and loaders": ("mix", "MixCollate", "mix_detection", "RepeatedAugmentationSampler"),
     "Losses and metrics": (
         "cross_entropy", "binary_cross_entropy", "accuracy", "calibration_error", "temperature",
     ),
-    "IEBN": (
+    "Normalisation": (
         "IEBN", "IEBN1d", "IEBN2d", "IEBN3d", "IEBN1D", "IEBN2D", "IEBN3D", "SyncIEBN", "MultiNodeIEBN", "convert_iebn",
         "revert_iebn", "iebn_parameters", "update_bn", "to_official_state_dict", "from_official_state_dict",
+        "RBN", "RBN1d", "RBN2d", "RBN3d", "RBN1D", "RBN2D", "RBN3D", "SyncRBN", "convert_rbn", "revert_rbn",
     ),
     "Mixing methods": (
         "Mixup", "CutMix", "ManifoldMixup", "PatchUp", "FMix", "HMix", "GMix", "ResizeMix", "SpecMix", "AlignMixup",
