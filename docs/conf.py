@@ -26,7 +26,10 @@ extensions = [
     "mathml",
 ]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
-exclude_patterns = ["_extensions", "gallery/index.rst"]  # tutorials.md and examples.md are the gallery's entries
+exclude_patterns = [
+    "_extensions",
+    "gallery/index.rst",
+]  # tutorials.md and examples.md are the gallery's entries
 nitpicky = False
 
 myst_enable_extensions = ["colon_fence", "dollarmath", "deflist"]

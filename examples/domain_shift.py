@@ -28,25 +28,37 @@ TRAIN, STEPS, SEEDS = 1000, 200, 3
 digits = load_digits()
 
 
-def painted(rows: np.ndarray, fits: float, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+def painted(
+    rows: np.ndarray, fits: float, seed: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Images (N, 2, 8, 8) with a red and a green channel, labels, and colours."""
     label = digits.target[rows] >= 5
     colour = label == (np.random.default_rng(seed).random(len(rows)) < fits)
     images = np.zeros((len(rows), 2, 8, 8), np.float32)
     images[np.arange(len(rows)), colour.astype(int)] = digits.images[rows] / 16
-    return torch.tensor(images), torch.tensor(label).long(), torch.tensor(colour).long()
+    return (
+        torch.tensor(images),
+        torch.tensor(label).long(),
+        torch.tensor(colour).long(),
+    )
 
 
 def parts(seed: int) -> tuple[tuple[Tensor, ...], ...]:
-    """Training images, test images of the same kind, and with the colours reversed."""
+    """Training images, test images like them, and some with the colours reversed."""
     rows = np.random.default_rng(seed).permutation(len(digits.target))
     train, test = rows[:TRAIN], rows[TRAIN:]
-    return painted(train, 0.95, seed), painted(test, 0.95, seed + 1), painted(test, 0.05, seed + 2)
+    return (
+        painted(train, 0.95, seed),
+        painted(test, 0.95, seed + 1),
+        painted(test, 0.05, seed + 2),
+    )
 
 
 def picture(rows: dict[str, Tensor]) -> Figure:
     figure = Figure(figsize=(6.4, 1.0 * len(rows)), layout="constrained")
-    for line, (name, images) in zip(figure.subplots(len(rows), 10), rows.items(), strict=True):
+    for line, (name, images) in zip(
+        figure.subplots(len(rows), 10), rows.items(), strict=True
+    ):
         line[0].set_ylabel(name)
         for axes, image in zip(line, images, strict=False):
             red, green = image.clamp(0, 1)
@@ -105,7 +117,9 @@ def lisa(model: nn.Module) -> Loss:
         both = {"label": y, "domain": colour}
         mixed, target = mix(x, both, PRESETS["lisa"].method, step=next(steps))
         output = model(mixed)
-        each = target.blend(lambda t: F.cross_entropy(output, t["label"], reduction="none"))
+        each = target.blend(
+            lambda t: F.cross_entropy(output, t["label"], reduction="none")
+        )
         return each.mean()
 
     return loss
@@ -129,7 +143,9 @@ picture({"training": x, "partners": x[target.plan.perm], "LISA": mixed})
 # nearly as much. MixStyle does not help with two channels that are the colour itself.
 
 
-def score(way: Callable[[nn.Module], Loss], even: bool, seed: int) -> tuple[float, float]:
+def score(
+    way: Callable[[nn.Module], Loss], even: bool, seed: int
+) -> tuple[float, float]:
     (x, y, colour), *tests = parts(seed)
     torch.manual_seed(seed)
     model = Net()
@@ -143,7 +159,9 @@ def score(way: Callable[[nn.Module], Loss], even: bool, seed: int) -> tuple[floa
         optimizer.step()
     model.eval()
     with torch.no_grad():
-        same, other = ((model(x).argmax(1) == y).float().mean().item() for x, y, _ in tests)
+        same, other = (
+            (model(x).argmax(1) == y).float().mean().item() for x, y, _ in tests
+        )
     return same, other
 
 

@@ -40,7 +40,9 @@ fewest = len(lists[1] - lists[0])
 rows = [
     {"input_ids": [LETTERS.index(letter) for letter in name], "labels": label}
     for label in (0, 1)
-    for name in rng.permutation(sorted(lists[label] - lists[1 - label]))[:fewest].tolist()
+    for name in rng.permutation(sorted(lists[label] - lists[1 - label]))[
+        :fewest
+    ].tolist()
 ]
 rows = [rows[i] for i in rng.permutation(len(rows))]
 train, test = rows[:1243], rows[1243:]

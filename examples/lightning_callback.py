@@ -17,7 +17,9 @@ from mixlayers import ManifoldMixup, view
 from mixlayers.trainers.lightning import Mixing
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-warnings.filterwarnings("ignore", ".*(many workers|LeafSpec).*")  # of Lightning, on small data
+warnings.filterwarnings(
+    "ignore", ".*(many workers|LeafSpec).*"
+)  # of Lightning, on small data
 
 # %%
 # Any LightningModule: a network, a loss, a step.
@@ -51,7 +53,9 @@ class Digits(pl.LightningModule):
 # Any loaders; here of scikit-learn's digits.
 
 
-def loaders() -> tuple[DataLoader[tuple[Tensor, ...]], DataLoader[tuple[Tensor, ...]]]:
+def loaders() -> tuple[
+    DataLoader[tuple[Tensor, ...]], DataLoader[tuple[Tensor, ...]]
+]:
     """Digits to train and to validate on."""
     features, labels = load_digits(return_X_y=True)
     x, y = torch.tensor(features / 16, dtype=torch.float32), torch.tensor(labels)

@@ -21,7 +21,7 @@ TRAIN, STEPS, SEEDS = 150, 300, 3
 # patients come with scikit-learn.
 
 x, y = load_diabetes(return_X_y=True)
-print(f"progression from {y.min():.0f} to {y.max():.0f}, standard deviation {y.std():.1f}")
+print(f"progression {y.min():.0f} to {y.max():.0f}, standard deviation {y.std():.1f}")
 
 # %%
 # ``Near("label", h)`` draws partners whose labels are about ``h`` apart. Each point is
@@ -40,7 +40,9 @@ def partners(*names: str) -> Figure:
     for axes, name in zip(figure.subplots(1, len(names)), names, strict=True):
         plan = methods[name].plan(step=0, batch_size=len(own), near={"label": own})
         axes.plot(own, own[plan.perm], "o", markersize=4)
-        axes.set(title=name, xlabel="label, in standard deviations", ylabel="partner's")
+        axes.set(
+            title=name, xlabel="label, in standard deviations", ylabel="partner's"
+        )
     return figure
 
 

@@ -96,7 +96,9 @@ class UNet(nn.Module):
         low = self.down(F.max_pool2d(high, 2))
         deep = self.deep(F.max_pool2d(low, 2))
         low = self.middle(torch.cat([low, F.interpolate(deep, scale_factor=2.0)], 1))
-        return self.head(self.join(torch.cat([high, F.interpolate(low, scale_factor=2.0)], 1)))
+        return self.head(
+            self.join(torch.cat([high, F.interpolate(low, scale_factor=2.0)], 1))
+        )
 
 
 # %%
@@ -118,7 +120,8 @@ def fit(method: Method | None, layers: object, seed: int) -> nn.Module:
         else:
             output, target = model(x[batch], target=y[batch])
             each = target.blend(
-                lambda y, z=output: F.cross_entropy(z, y, reduction="none"), dense=True
+                lambda y, z=output: F.cross_entropy(z, y, reduction="none"),
+                dense=True,
             )
             loss = each.mean()
         optimizer.zero_grad()

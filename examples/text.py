@@ -28,7 +28,9 @@ def first_names(kind: str) -> list[str]:
 
 female, male = (first_names(kind) for kind in ("female", "male"))
 both = set(female) & set(male)
-female, male = ([name for name in names if name not in both] for names in (female, male))
+female, male = (
+    [name for name in names if name not in both] for names in (female, male)
+)
 female = list(np.random.default_rng(0).permutation(female)[: len(male)])
 everybody, gender = [*female, *male], torch.arange(2).repeat_interleave(len(male))
 
@@ -39,7 +41,9 @@ everybody, gender = [*female, *male], torch.arange(2).repeat_interleave(len(male
 
 def tokens(names: list[str], length: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Characters as ids, (N, length), and which of them are characters."""
-    rows = [[ord(letter) - 64 for letter in name.ljust(length, "@")] for name in names]
+    rows = [
+        [ord(letter) - 64 for letter in name.ljust(length, "@")] for name in names
+    ]
     ids = torch.tensor(rows)
     return ids, (ids > 0).long()
 

@@ -37,7 +37,9 @@ class Line:
         axes = [np.linspace(-1.0, 1.0, size) for size in spatial]
         height = sum(
             slope * along
-            for slope, along in zip(direction, np.meshgrid(*axes, indexing="ij"), strict=True)
+            for slope, along in zip(
+                direction, np.meshgrid(*axes, indexing="ij"), strict=True
+            )
         )
         mask = height > rng.uniform(height.min(), height.max())
         return mask[None, None], None  # for all samples and channels
@@ -95,11 +97,15 @@ def accuracy(mixed: bool, seed: int) -> float:
         nn.Linear(32 * 16, 10),
     )
     if mixed:
-        wrap(model, LineMix(prob=0.5), layers=["input", "0"], example=x[:4], seed=seed)
+        wrap(
+            model, LineMix(prob=0.5), layers=["input", "0"], example=x[:4], seed=seed
+        )
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     for _ in range(200):
         batch = train[torch.randint(len(train), (64,))]
-        output = model(x[batch], target=y[batch]) if mixed else (model(x[batch]), y[batch])
+        output = (
+            model(x[batch], target=y[batch]) if mixed else (model(x[batch]), y[batch])
+        )
         loss = F.cross_entropy(*output)
         optimizer.zero_grad()
         loss.backward()

@@ -1,6 +1,6 @@
 """Draw docs/pictures/strip.png: one photograph under each method, on no ground, for a light page and a dark one.
 
-    python docs/methods/draw_strip.py
+python docs/methods/draw_strip.py
 """
 
 from __future__ import annotations
