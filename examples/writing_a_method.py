@@ -1,7 +1,7 @@
 """Writing a method
 ================
 
-CutMix pastes a box. This method cuts along a straight line instead, and takes forty
+CutMix pastes a box. This method cuts along a straight line instead, and takes thirty
 lines. All that the library does with its own methods it then does with this one.
 """
 
