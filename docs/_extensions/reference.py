@@ -201,8 +201,10 @@ def tell_arguments(app: Sphinx, what: str, name: str, thing: Any, options: Any, 
                 told[argument] = text
                 seen |= new
     if told:
-        before = lines.index("Attributes:") if "Attributes:" in lines else len(lines)
-        lines[before:] = ["", "Args:", *(f"    {line}" for text in told.values() for line in text), ""]
+        start = lines.index("Attributes:") if "Attributes:" in lines else len(lines)
+        rest = (at for at, line in enumerate(lines) if at > start and re.match(r"\w", line))
+        entries = (f"    {line}" for text in told.values() for line in text)
+        lines[start : next(rest, len(lines))] = ["", "Args:", *entries, ""]
 
 
 def shorten(
@@ -228,6 +230,7 @@ def parted(text: str) -> Iterator[str]:
 
 
 def shortened(parameter: str) -> str:
+    """One of them, as a reader wants it."""
     name, _, rest = parameter.partition(": ")
     if not rest:
         return parameter
@@ -242,13 +245,14 @@ def shortened(parameter: str) -> str:
 
 
 def short_type(kind: str) -> str:
-    """A type, or nothing where it would say little or much."""
+    """A type; nothing where it says too little or takes too much room."""
     kind = re.sub(r"ndarray\[tuple\[Any, \.\.\.\], dtype\[\w+\]\]", "ndarray", kind)
     kind = TYPE_VARIABLES.get(kind, kind)
     return "" if "~" in kind or len(kind) > LONGEST_TYPE else kind
 
 
 def words(argument: str) -> list[str]:
+    """The arguments that one entry describes."""
     return argument.split(", ")
 
 
