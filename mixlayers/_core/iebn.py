@@ -1,4 +1,4 @@
-"""Conversion of a model's norms into IEBN and back, as far as frameworks have it in common.
+"""Conversion of a model's norms into IEBN or RBN and back, as far as frameworks have it in common.
 
 Also the running statistics of an average of weights, made anew from data.
 """
@@ -28,13 +28,13 @@ def norms_to_convert(
     is_known: Callable[[Any], bool],
     bare: Callable[[Any], str | None],
 ) -> dict[str, Any]:
-    """The norms to convert, by name; a warning, meant for the caller's caller, names those of unknown classes.
+    """The norms to convert, by name; a warning names those of unknown classes, for the caller of the caller's caller.
 
     Args:
         layers: All of the model's, by name, itself as ''.
         skip: Which to leave alone.
         is_norm: Whether a layer is a BatchNorm, or of a subclass.
-        is_known: Whether a BatchNorm is of a class that IEBN can stand in for.
+        is_known: Whether a BatchNorm is of a class that can be stood in for.
         bare: Why the output of a norm cannot be preserved, if it is to be; else None.
 
     Raises:
@@ -43,7 +43,7 @@ def norms_to_convert(
     skipped = () if isinstance(skip, tuple | list) and not skip else select_layers(skip, layers)
     norms = {name: norm for name, norm in layers.items() if name not in skipped and is_norm(norm)}
     chosen = {name: norm for name, norm in norms.items() if is_known(norm)}
-    warn_of_left({name: norm for name, norm in norms.items() if name not in chosen}, stacklevel=4)
+    warn_of_left({name: norm for name, norm in norms.items() if name not in chosen}, stacklevel=5)
     if not chosen:
         raise ValueError(f"{type(model).__name__} holds no BatchNorm layer to convert: check skip={skip!r}.")
     for name, norm in chosen.items():
@@ -69,24 +69,35 @@ def warn_of_left(norms: Mapping[str, Any], stacklevel: int) -> None:
 
 
 def norms_to_revert(
-    model: Any, layers: Mapping[str, Any], is_iebn: Callable[[Any], bool], preserve_output: bool
+    model: Any, layers: Mapping[str, Any], kind: type[Any], name: str, preserve_output: bool
 ) -> dict[str, Any]:
-    """The IEBN layers to turn back, by name: all, or those whose attention folds into their weight.
+    """The layers to turn back, by name: all, or those whose attention folds into their weight.
+
+    Args:
+        layers: All of the model's, by name, itself as ''.
+        kind: Of those to turn back; `starts` holds their parameters' first values.
+        name: Of their method.
+        preserve_output: Whether only those that fold.
 
     Raises:
         ValueError: If there is none.
     """
-    every = {name: norm for name, norm in layers.items() if is_iebn(norm)}
-    chosen = {
-        name: norm
-        for name, norm in every.items()
-        if not preserve_output or (norm.weight is not None and not bool(norm.weight_readjust.any()))
-    }
+    zeros = [own for own, start in kind.starts.items() if start == 0.0]
+
+    def folds(norm: Any) -> bool:
+        return norm.weight is not None and not any(bool(getattr(norm, own).any()) for own in zeros)
+
+    every = {place: norm for place, norm in layers.items() if isinstance(norm, kind)}
+    chosen = {place: norm for place, norm in every.items() if not preserve_output or folds(norm)}
     if not chosen:
-        reason = "no IEBN whose weight_readjust is 0 and that has a weight" if every else "no IEBN layer"
+        reason = (
+            f"no {name} whose {' and '.join(zeros)} is 0 and that has a weight"
+            if every
+            else f"no {name} layer"
+        )
         raise ValueError(f"{type(model).__name__} holds {reason}: nothing to revert.")
-    if left := [name for name in every if name not in chosen]:
-        _LOG.info("left as IEBN, since their attention does not fold: %s", ", ".join(left))
+    if left := [place for place in every if place not in chosen]:
+        _LOG.info("left as %s, since their attention does not fold: %s", name, ", ".join(left))
     return chosen
 
 
