@@ -25,7 +25,7 @@ class Calibration:
 
     Args:
         near: The planes' means of x - about, (N, C).
-        off: `(1 + weight_recenter) * about - mean` of x', (C,): 0 where about is x's own mean.
+        off: `(1 + weight_recenter) * about - mean` of x', (C,): 0 where that is the batch's and about x's own.
         rstd: 1 / standard deviation of x', (C,).
         parameters: weight, bias (None: 1 and 0), weight_readjust, bias_readjust, weight_recenter, (C,) each.
         sigmoid: The framework's.

@@ -5,7 +5,16 @@ import paddle
 import pytest
 from paddle import nn
 
-from mixlayers.paddle import RBN1D, RBN2D, RBN3D, convert_rbn, iebn_parameters, revert_rbn
+from mixlayers.paddle import (
+    IEBN2D,
+    RBN1D,
+    RBN2D,
+    RBN3D,
+    convert_rbn,
+    iebn_parameters,
+    revert_rbn,
+    to_official_state_dict,
+)
 from mixlayers_paddle._iebn.act import RBNAct
 from tests.paddle.iebn_parts import close, random
 from tests.paddle.iebn_parts import compiled as compiled
@@ -133,3 +142,8 @@ def test_who_knew_the_model_before_is_named_where_the_caller_stands() -> None:
     with pytest.warns(UserWarning, match="will not train the 3 new parameters") as caught:
         convert_rbn(model)
     assert caught[0].filename == __file__ and optimizer is not None
+
+
+def test_the_official_shapes_are_iebns_alone() -> None:
+    state = to_official_state_dict(nn.Sequential(IEBN2D(3), RBN2D(3)))
+    assert [len(state[f"{i}.weight"].shape) for i in range(2)] == [4, 1]

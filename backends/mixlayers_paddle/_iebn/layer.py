@@ -275,6 +275,7 @@ def from_official_state_dict(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _iebn_prefixes(state: Mapping[str, Any]) -> list[str]:
-    """The prefixes of the names of each IEBN's parameters."""
+    """The prefixes of the names of each IEBN's parameters; RBN has one more."""
     end = "weight_readjust"
-    return [key.removesuffix(end) for key in state if key.endswith(end)]
+    every = (key.removesuffix(end) for key in state if key.endswith(end))
+    return [prefix for prefix in every if f"{prefix}weight_recenter" not in state]

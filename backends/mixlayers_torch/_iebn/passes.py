@@ -68,7 +68,7 @@ def is_rows(x: Tensor) -> bool:
 
 
 class _ByPasses(torch.autograd.Function):
-    """Keeps x, a number a sample and channel, and three a channel."""
+    """Keeps x, a number (RBN: four) a sample and channel, and a few a channel."""
 
     @staticmethod
     def forward(ctx: Any, kind: type[Passes], x: Tensor, *given: Any) -> Tensor:

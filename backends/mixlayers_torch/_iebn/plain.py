@@ -34,7 +34,7 @@ def _scaled(x: Tensor, weight: Tensor | None, statistics: Statistics) -> Tensor:
 
 
 def _gap(x: Tensor, like: Tensor) -> Tensor:
-    """x's mean over space, (N, C, 1, ...); of another tensor's dtype where half precision would round it."""
+    """x's mean over space, (N, C, 1, ...); in another tensor's dtype where half precision would round it and move a."""
     space = tuple(range(2, x.ndim))
     return x.mean(space, keepdim=True, dtype=like.dtype if x.dtype in HALF else None) if space else x
 
