@@ -9,11 +9,14 @@ import gc
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from mixlayers._core.audit.places import Layers, select_layers
 
 _LOG = logging.getLogger("mixlayers")
+
+STARTS: Final = {"weight_readjust": 0.0, "bias_readjust": -1.0}
+"""The parameters that BatchNorm has not, and their first values."""
 
 Holder = Literal["optimizer", "parallel", "copy"]
 """What may hold a model: what trains its parameters, keeps them alike over processes, or has copies of it."""
@@ -52,36 +55,50 @@ def norms_to_convert(
     return chosen
 
 
-def warn_of_left(norms: Mapping[str, Any], stacklevel: int) -> None:
-    """Warn of norms of unknown classes, by name, if there are any.
+_CLASS_OF_ITS_OWN: Final = "since a class of its own may do more than normalise (a lazy one is BatchNorm after its first batch: convert then)"
+
+
+def warn_of_left(norms: Mapping[str, Any], stacklevel: int, why: str = _CLASS_OF_ITS_OWN) -> None:
+    """Warn of norms that are not converted, by name, if there are any.
 
     Args:
         stacklevel: As of `warnings.warn`, 1 being this function.
+        why: Why not.
     """
     if norms:
         names = list(norms)
         warnings.warn(
             f"left as they are: {', '.join(map(repr, names[:5]))}{', ...' if len(names) > 5 else ''}, of type "
-            f"{type(norms[names[0]]).__name__}, since a class of its own may do more than normalise (a lazy one is "
-            "BatchNorm after its first batch: convert then). skip= says that this is meant.",
+            f"{type(norms[names[0]]).__name__}, {why}. skip= says that this is meant.",
             stacklevel=stacklevel,
         )
 
 
+def _folds(norm: Any) -> bool:
+    return norm.weight is not None and not bool(norm.weight_readjust.any())
+
+
 def norms_to_revert(
-    model: Any, layers: Mapping[str, Any], is_iebn: Callable[[Any], bool], preserve_output: bool
+    model: Any,
+    layers: Mapping[str, Any],
+    is_iebn: Callable[[Any], bool],
+    preserve_output: bool,
+    folds: Callable[[Any], bool] = _folds,
 ) -> dict[str, Any]:
     """The IEBN layers to turn back, by name: all, or those whose attention folds into their weight.
+
+    Args:
+        model: Whose they are.
+        layers: All of the model's, by name, itself as ''.
+        is_iebn: Whether a layer is one.
+        preserve_output: Whether only those that fold.
+        folds: Whether one has a weight, and an attention that is the same for all samples.
 
     Raises:
         ValueError: If there is none.
     """
     every = {name: norm for name, norm in layers.items() if is_iebn(norm)}
-    chosen = {
-        name: norm
-        for name, norm in every.items()
-        if not preserve_output or (norm.weight is not None and not bool(norm.weight_readjust.any()))
-    }
+    chosen = {name: norm for name, norm in every.items() if not preserve_output or folds(norm)}
     if not chosen:
         reason = "no IEBN whose weight_readjust is 0 and that has a weight" if every else "no IEBN layer"
         raise ValueError(f"{type(model).__name__} holds {reason}: nothing to revert.")

@@ -135,7 +135,8 @@ def test_boxes_are_cut_to_what_is_seen_of_them(fw, method, min_visible, dtype):
             assert fw.numpy(ours.weights).tolist() == [1.0] * len(expected)
             for name, values in ours.labels.items():
                 np.testing.assert_array_equal(
-                    fw.numpy(values), np.array([fields[a][name][k] for _, a, k in expected]).reshape(values.shape)
+                    fw.numpy(values),
+                    np.array([fields[a][name][k] for _, a, k in expected]).reshape(values.shape),
                 )
     assert kept > 20 and dropped > 20
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-STARTS: Final = {"weight_readjust": 0.0, "bias_readjust": -1.0}
-"""The parameters that BatchNorm has not, and their first values."""
+from mixlayers._core.iebn import STARTS as STARTS
 
 
 def gated(

@@ -145,9 +145,7 @@ def _check_edges(boxes: Sequence[Boxes]) -> None:
         )
 
 
-def _seen(
-    framework: Framework, both: MixedBoxes, edges: Boxes, seen: npt.NDArray[np.bool_]
-) -> MixedBoxes:
+def _seen(framework: Framework, both: MixedBoxes, edges: Boxes, seen: npt.NDArray[np.bool_]) -> MixedBoxes:
     """Those boxes that are seen, with their new edges; numbers that do not change stay as they are, to the last bit."""
     if not len(edges):
         return both
