@@ -55,7 +55,10 @@ def norms_to_convert(
     return chosen
 
 
-_CLASS_OF_ITS_OWN: Final = "since a class of its own may do more than normalise (a lazy one is BatchNorm after its first batch: convert then)"
+_CLASS_OF_ITS_OWN: Final = (
+    "since a class of its own may do more than normalise (a lazy one is BatchNorm after its first batch: convert "
+    "then)"
+)
 
 
 def warn_of_left(norms: Mapping[str, Any], stacklevel: int, why: str = _CLASS_OF_ITS_OWN) -> None:

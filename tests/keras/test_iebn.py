@@ -1,13 +1,17 @@
 """IEBN in Keras: against the NumPy reference, and Keras' own BatchNormalization; models that are converted."""
 
 import logging
+import os
+import subprocess
+import sys
 
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
-from mixlayers.keras import IEBN, convert_iebn, iebn_parameters, revert_iebn
+from mixlayers import Mixup
+from mixlayers.keras import IEBN, convert_iebn, get_mixer, iebn_parameters, revert_iebn, wrap
 from tests.support.reference_iebn import iebn, iebn_backward, running_statistics
 
 pytestmark = pytest.mark.filterwarnings(
@@ -314,10 +318,13 @@ def test_a_functional_model_is_copied_with_its_weights(preserve, caplog):
     with pytest.raises(ValueError, match="no BatchNorm layer to convert"):
         convert_iebn(new, skip="shortcut")
 
-    back = revert_iebn(convert_iebn(network()))
-    assert [type(layer) for layer in back.layers] == [type(layer) for layer in network().layers]
+    model = network()
+    back = revert_iebn(convert_iebn(model))
+    assert [type(layer) for layer in back.layers] == [type(layer) for layer in model.layers]
+    held = by_path(model)
+    assert by_path(back).keys() == held.keys()
     for path, array in by_path(back).items():
-        np.testing.assert_array_equal(array, by_path(network())[path])
+        np.testing.assert_array_equal(array, held[path])
 
 
 def test_a_copy_draws_what_the_model_would_have():
@@ -421,7 +428,7 @@ def test_models_of_code_are_refused_or_copied_as_plain_ones():
             return self.norm(x)
 
     with pytest.raises(
-        TypeError, match="got Net, whose code makes its layers: write mixlayers.keras.IEBN where"
+        TypeError, match=r"got Net, whose code makes its layers: write mixlayers\.keras\.IEBN"
     ):
         convert_iebn(Net())
 
@@ -434,6 +441,18 @@ def test_models_of_code_are_refused_or_copied_as_plain_ones():
         new = convert_iebn(Backbone(3), preserve_output=True)
     x = np.ones((2, 3), "float32")
     np.testing.assert_allclose(numpy(new(x)), numpy(Backbone(3)(x)), rtol=1e-6)
+
+
+def test_a_converted_model_mixes_and_a_wrapped_one_is_not_converted():
+    model = convert_iebn(network())
+    wrap(model, Mixup(), seed=3)
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    model.fit(np.ones((4, 6, 6, CHANNELS), "float32"), np.ones((4, CHANNELS)), verbose=0)
+    assert get_mixer(model).step == 1
+    with pytest.raises(ValueError, match="the model is wrapped, and its copy would not mix"):
+        revert_iebn(model)
+    with pytest.raises(ValueError, match="the model is wrapped"):
+        convert_iebn(wrap(network(), Mixup()))
 
 
 def test_decay_leaves_the_attention_alone():
@@ -453,3 +472,13 @@ def test_decay_leaves_the_attention_alone():
         np.testing.assert_allclose(numpy(weight), 0.95 * before[id(weight)], rtol=1e-5)
     with pytest.raises(ValueError, match="no IEBN that is built"):
         iebn_parameters(network())
+
+
+def test_all_of_it_on_the_other_backend():
+    """Keras has one backend a process."""
+    other = {"jax": "torch", "torch": "jax"}[keras.backend.backend()]
+    args = ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__, "-k", "not other_backend"]
+    done = subprocess.run(
+        [sys.executable, *args], env={**os.environ, "KERAS_BACKEND": other}, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "passed" in done.stdout, done.stdout + done.stderr

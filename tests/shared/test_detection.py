@@ -61,7 +61,7 @@ def test_a_clean_step_leaves_all_as_it_is(fw):
 @pytest.mark.parametrize("method", [FMix(), OneOf({Mixup(): 1, PatchUp(): 1})], ids=repr)
 def test_other_methods_are_refused(fw, method):
     images, boxes, labels = scene(fw)
-    with pytest.raises(ValueError, match="detection takes Mixup and CutMix, .* got (FMix|PatchUp)"):
+    with pytest.raises(ValueError, match=r"detection takes Mixup and CutMix, .* got (FMix|PatchUp)"):
         fw.face.mix_detection(fw.tensor(images), boxes, labels, method)
 
 

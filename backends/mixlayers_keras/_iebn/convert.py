@@ -15,6 +15,8 @@ from keras.layers import BatchNormalization
 from mixlayers._core.audit.places import Layers, select_layers
 from mixlayers._core.iebn import STARTS, norms_to_convert, norms_to_revert, report, warn_of_left
 from mixlayers_keras._iebn.layer import IEBN, assign, like, take
+from mixlayers_keras._layers import layers_of
+from mixlayers_keras._mixer import _mixer_of
 
 Model = TypeVar("Model", bound=keras.Layer)
 
@@ -48,11 +50,14 @@ def convert_iebn(
 
     Raises:
         TypeError: If the model makes its layers itself, a subclass of `keras.Model`.
-        ValueError: If nothing is there to convert, if `skip` matches no layer, or if the output of a norm without a
-            gamma, or not yet built, is to be preserved.
+        ValueError: If the model is wrapped, if nothing is there to convert, if `skip` matches no layer, or if the
+            output of a norm without a gamma, or not yet built, is to be preserved.
     """
     layers = _layers(model)
-    within = _within(layers)
+    reached = {id(layer) for layer in layers.values()}
+    within = {
+        name: norm for name, norm in layers_of(model).items() if _is_norm(norm) and id(norm) not in reached
+    }
     every = {**layers, **within}
 
     def bare(norm: Any) -> str | None:
@@ -68,7 +73,7 @@ def convert_iebn(
         model,
         every,
         skip,
-        is_norm=lambda layer: _is_norm(layer, also) and all(layer is not norm for norm in within.values()),
+        is_norm=lambda layer: _is_norm(layer, also) and id(layer) in reached,
         is_known=lambda norm: type(norm) in also or type(norm) is BatchNormalization,
         bare=bare,
     )
@@ -98,7 +103,7 @@ def revert_iebn(model: Model, *, preserve_output: bool = False) -> Model:
 
     Raises:
         TypeError: If the model makes its layers itself, a subclass of `keras.Model`.
-        ValueError: If there is no layer to revert.
+        ValueError: If the model is wrapped, or if there is no layer to revert.
     """
     chosen = norms_to_revert(model, _layers(model), _is_iebn, preserve_output, _folds)
 
@@ -119,7 +124,7 @@ def iebn_parameters(model: keras.Layer) -> tuple[list[Any], list[Any]]:
     Raises:
         ValueError: If the model holds no IEBN, or none that is built.
     """
-    norms = [layer for layer in model._flatten_layers() if _is_iebn(layer) and layer.built]
+    norms = [layer for layer in (model, *layers_of(model).values()) if _is_iebn(layer) and layer.built]
     if not norms:
         raise ValueError(f"{type(model).__name__} holds no IEBN that is built: convert_iebn(model) first.")
     attention = {id(weight) for norm in norms for weight in (getattr(norm, name) for name in STARTS)}
@@ -148,10 +153,11 @@ def _is_graph(layer: object) -> bool:
 
 
 def _layers(model: keras.Layer) -> dict[str, Any]:
-    """The layers of a model and of the models in it, by name, itself as ''.
+    """The layers of a model and of the models in it, which can be copied, by name, itself as ''.
 
     Raises:
         TypeError: If they are made by the model itself.
+        ValueError: If the model is wrapped.
     """
     if not (_is_graph(model) or _is_norm(model) or _is_iebn(model)):
         raise TypeError(
@@ -172,18 +178,11 @@ def _layers(model: keras.Layer) -> dict[str, Any]:
 
     if _is_graph(model):
         walk(model, "")
+    if any(_mixer_of(layer) is not None for layer in found.values()):
+        raise ValueError(
+            "the model is wrapped, and its copy would not mix: convert first, then wrap; or unwrap it."
+        )
     return found
-
-
-def _within(layers: Mapping[str, Any]) -> dict[str, Any]:
-    """The norms inside layers that are no models, by the layer's name and theirs."""
-    return {
-        f"{name}.{norm.name}": norm
-        for name, layer in layers.items()
-        if not _is_graph(layer)
-        for norm in layer._flatten_layers(include_self=False)
-        if _is_norm(norm)
-    }
 
 
 def _copied(
