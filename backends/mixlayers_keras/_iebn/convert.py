@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
@@ -32,9 +33,8 @@ def convert_iebn(
 
     By `keras.models.clone_model`: names, weights, policies and `trainable` stay, a layer used twice stays one layer,
     models inside of models are copied too. What was replaced is logged ("mixlayers", INFO). The order is: convert,
-    then `mixlayers.keras.wrap`, then `compile`. A compiled model's copy is compiled likewise, with a new optimizer.
-    Subclasses of BatchNormalization, and norms inside layers of one's own class, are left as they are, and a warning
-    names them.
+    then `mixlayers.keras.wrap`, then `compile`: the copy is not compiled. Subclasses of BatchNormalization, and norms
+    inside layers of one's own class, are left as they are, and a warning names them.
 
     Args:
         model: A Functional or Sequential model. A norm that is the model itself is returned converted.
@@ -208,11 +208,12 @@ def _copied(
         key = id(operation)
         return new[key] if key in new else type(operation).from_config(operation.get_config())
 
-    clone: Callable[..., Any] = keras.models.clone_model
-    result = new[id(model)] if id(model) in new else clone(model, clone_function=copy, recursive=True)
+    old, plain = _layers(model), []
+    with _as_if_not_compiled(old.values()):
+        clone: Callable[..., Any] = keras.models.clone_model
+        result = new[id(model)] if id(model) in new else clone(model, clone_function=copy, recursive=True)
     for key, norm in norms.items():
         fill(new[key], norm)
-    old, plain = _layers(model), []
     for name, layer in _layers(result).items():
         was = old[name]
         layer.trainable = was.trainable
@@ -229,6 +230,19 @@ def _copied(
             stacklevel=3,
         )
     return cast(Model, result)
+
+
+@contextmanager
+def _as_if_not_compiled(layers: Iterable[Any]) -> Iterator[None]:
+    """While models are copied: Keras would copy losses and metrics too, and fail where they are one's own."""
+    compiled = [layer for layer in layers if _is_graph(layer) and layer.compiled]
+    for model in compiled:
+        model.compiled = False
+    try:
+        yield
+    finally:
+        for model in compiled:
+            model.compiled = True
 
 
 def _size(model: keras.Layer) -> int:
