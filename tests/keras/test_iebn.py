@@ -328,6 +328,15 @@ def test_a_functional_model_is_copied_with_its_weights(preserve, caplog):
         np.testing.assert_array_equal(array, held[path])
 
 
+def test_a_lambda_in_a_copy_is_the_same_function():
+    """Keras would load it from its bytes, without what it knows by name."""
+    act = layers.Lambda(lambda x: keras.ops.relu(x) * CHANNELS)
+    model = keras.Sequential([keras.Input((3,)), layers.BatchNormalization(), act])
+    x = np.random.default_rng(0).standard_normal((2, 3)).astype("float32")
+    new = convert_iebn(model, preserve_output=True)
+    np.testing.assert_allclose(numpy(new(x)), numpy(model(x)), rtol=1e-6)
+
+
 def test_a_copy_draws_what_the_model_would_have():
     model = network()
     model(np.ones((2, 6, 6, CHANNELS), "float32"), training=True)  # the dropout's generator has moved on

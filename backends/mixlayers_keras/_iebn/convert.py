@@ -205,8 +205,13 @@ def _copied(
     new = {key: make(norm) for key, norm in norms.items()}
 
     def copy(operation: Any) -> Any:
-        key = id(operation)
-        return new[key] if key in new else type(operation).from_config(operation.get_config())
+        if id(operation) in new:
+            return new[id(operation)]
+        if not isinstance(operation, keras.layers.Lambda):
+            return type(operation).from_config(operation.get_config())
+        made = type(operation).from_config(operation.get_config(), safe_mode=False)
+        made.function = operation.function  # as it is written down it has lost the names that it knows
+        return made
 
     old, plain = _layers(model), []
     with _as_if_not_compiled(old.values()):
