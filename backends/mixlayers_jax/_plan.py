@@ -180,7 +180,9 @@ class Plan:
         return mixed
 
     def _nothing(self, x: Any) -> NoReturn:
-        way_out = "draw the plan for this batch's size, mixer.plan(len(y)), and let the batch axis be the first"
+        way_out = (
+            "draw the plan for this batch's size, mixer.plan(len(y)), and let the batch axis be the first"
+        )
         refuse_unmixable(JAX, self.batch_size, self.place, x, way_out)
 
     def blend(self, shape: Sequence[int], channel_dim: int = -1) -> Act:

@@ -36,7 +36,9 @@ class Mixing(keras.callbacks.Callback):
         self._batches, self._begun = 0, False
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if not self._begun:  # now, since BackupAndRestore restores when training begins, be it before this or after
+        if (
+            not self._begun
+        ):  # now, since BackupAndRestore restores when training begins, be it before this or after
             self._resume()
         self._begun, self._before = True, self._told()
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import keras
+import numpy.typing as npt
 
 from mixlayers._core.batch.collate import ArrayCollate
+
+Tensors = Literal["numpy", "torch"]
+"""What batches are made of."""
 
 
 class MixCollate(ArrayCollate):
@@ -18,11 +22,23 @@ class MixCollate(ArrayCollate):
     (N, num_classes) for `CategoricalCrossentropy`; of other samples (dicts, named tuples, (index, x, y)) they keep
     their form. uint8 images are blended in float32 and rounded to the nearest; other integers are refused. Channels are
     where `keras.config.image_data_format()` says.
+
+    Args:
+        tensors: "numpy", or "torch" for PyTorch's DataLoader, from which Keras takes PyTorch's tensors alone.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, tensors: Tensors = "numpy", **kwargs: Any) -> None:
+        if tensors not in get_args(Tensors):
+            raise ValueError(f'tensors must be "numpy" or "torch", got {tensors!r}.')
         super().__init__(*args, **kwargs)
-        self.channel_dim = channel_dim()
+        self.tensors, self.channel_dim = tensors, channel_dim()
+
+    def _tensor(self, array: npt.NDArray[Any]) -> Any:
+        if self.tensors == "numpy":
+            return array
+        import torch  # Keras may run without it
+
+        return torch.from_numpy(array)
 
 
 def channel_dim() -> int:

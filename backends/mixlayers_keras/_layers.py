@@ -69,7 +69,7 @@ def _acting_class(base: type) -> type:
     if base not in _ACTING:
 
         def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-            output = base.__call__(self, *args, **kwargs)  # type: ignore[operator]  # a layer's
+            output = base.__call__(self, *args, **kwargs)
             return getattr(self, _AFTER)(output)
 
         like = {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}

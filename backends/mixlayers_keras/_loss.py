@@ -18,11 +18,14 @@ class _Blended(CompileLoss):
     """A model's losses in a step that may mix."""
 
     _mixlayers_step: Step
+    _flat_losses: list[Any] | None
 
     def call(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         plain = self._flat_losses
         if plain is None:
-            raise MixingError("the losses are not built: train by fit, or by train_on_batch, which build them.")
+            raise MixingError(
+                "the losses are not built: train by fit, or by train_on_batch, which build them."
+            )
         step = self._mixlayers_step
         self._flat_losses = [each._replace(loss=partial(blended, step, each.loss)) for each in plain]
         try:

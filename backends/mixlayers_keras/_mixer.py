@@ -156,9 +156,7 @@ class Mixer:
         named = named_places(self.method, self._layers, layers)
         asked = self._layers if named is None else tuple(place for place in named if not self._trusts(place))
         seen = ENGINE.look(model, ENGINE.tensors(x), asked, self.method, state)
-        self._planner.choose(
-            self._layers, layers, seen.report, self._trust, input_is_true=seen.whole_input
-        )
+        self._planner.choose(self._layers, layers, seen.report, self._trust, input_is_true=seen.whole_input)
         self._seen, self._modules = seen, layers
         return seen
 
@@ -206,9 +204,9 @@ class Mixer:
 def wrap(model: Any, method: Method | None = None, layers: Layers = "auto", **options: Any) -> Any:
     """Let a model mix in training, and return it: `Mixer(model, method, layers, ...)`; its mixer is `get_mixer(model)`.
 
-        model = mixlayers.keras.wrap(model, ManifoldMixup())
-        model.compile(optimizer="adam", loss="sparse_categorical_crossentropy")
-        model.fit(images, labels)
+    model = mixlayers.keras.wrap(model, ManifoldMixup())
+    model.compile(optimizer="adam", loss="sparse_categorical_crossentropy")
+    model.fit(images, labels)
     """
     Mixer(model, method, layers, **options)
     return model

@@ -138,7 +138,7 @@ class BaseCollate(ABC):
 class ArrayCollate(BaseCollate):
     """Puts samples of NumPy arrays together, for frameworks that take NumPy's."""
 
-    framework = NUMPY
+    framework: Framework = NUMPY
 
     def _collate(self, samples: list[Any]) -> Any:
         return _stacked(samples)
