@@ -1,9 +1,6 @@
 """IEBN in Keras: against the NumPy reference, and Keras' own BatchNormalization; models that are converted."""
 
 import logging
-import os
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -13,10 +10,6 @@ from keras import layers
 from mixlayers import Mixup
 from mixlayers.keras import IEBN, convert_iebn, get_mixer, iebn_parameters, revert_iebn, wrap
 from tests.support.reference_iebn import iebn, iebn_backward, running_statistics
-
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation:DeprecationWarning"
-)  # Keras' own, on NumPy 2
 
 CHANNELS = 5
 NAMES = {
@@ -482,13 +475,3 @@ def test_decay_leaves_the_attention_alone():
         np.testing.assert_allclose(numpy(weight), 0.95 * before[id(weight)], rtol=1e-5)
     with pytest.raises(ValueError, match="no IEBN that is built"):
         iebn_parameters(network())
-
-
-def test_all_of_it_on_the_other_backend():
-    """Keras has one backend a process."""
-    other = {"jax": "torch", "torch": "jax"}[keras.backend.backend()]
-    args = ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__, "-k", "not other_backend"]
-    done = subprocess.run(
-        [sys.executable, *args], env={**os.environ, "KERAS_BACKEND": other}, capture_output=True, text=True
-    )
-    assert done.returncode == 0 and "passed" in done.stdout, done.stdout + done.stderr
