@@ -85,7 +85,7 @@ class PerInstance(nn.Module):
     def reset_parameters(self) -> None:
         """The values of a new layer, statistics too: weight 1, bias 0, and `starts`."""
         self.reset_running_stats()
-        starts = IEBN_STARTS
+        starts = {"weight": 1.0, "bias": 0.0, **self.starts}
         for name, parameter in self.named_parameters(recurse=False):
             nn.init.constant_(parameter, starts[name])
 
