@@ -140,12 +140,12 @@ class ErasedBoxes:
             for shape in shapes:
                 yield rng.standard_normal((channels, 1, 1) if self.value == "rand" else shape, np.float32)
             return
-        # all at once: small boxes are many
-        noise = normal_quantiles()[rng.integers(2**16, size=sum(map(math.prod, shapes)), dtype=np.uint16)]
-        start = 0
+        # all numbers at once, since small boxes are many; looked up box by box, while they are in the cache
+        quantiles, start = normal_quantiles(), 0
+        drawn = rng.integers(2**16, size=sum(map(math.prod, shapes)), dtype=np.uint16)
         for shape in shapes:
             stop = start + math.prod(shape)
-            yield noise[start:stop].reshape(shape)
+            yield quantiles.take(drawn[start:stop]).reshape(shape)
             start = stop
 
     def _boxes(self, rng: np.random.Generator, size: int, spatial: tuple[int, int]) -> tuple[Whole, ...]:
