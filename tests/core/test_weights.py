@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mixlayers import CutMix, FMix, GMix, HMix, MixPlan, ResizeMix, SpecMix
+from mixlayers._core.plan.feature import Feature
 from mixlayers._core.plan.weights import Bell, HollowBox
 from tests.support.mixed_arrays import mixed
 
@@ -58,7 +59,7 @@ def test_labels_of_pixels_get_the_share_over_their_part(method, spatial):
 
 @given(st.floats(0.0, 1.0), st.integers(1, 3), st.integers(0, 300))
 def test_hmix_gives_the_label_lam_whatever_the_box_loses_at_the_border(lam, axes, seed):
-    how = HollowBox(0.7).draw(np.random.default_rng(seed), np.arange(2), lam, 3, (9,) * axes)
+    how = HollowBox(0.7).draw(np.random.default_rng(seed), Feature(np.arange(2), lam, (2, 3, *(9,) * axes)))
     assert how.s == 1.0 - lam
     assert how.keep.mean() == pytest.approx(lam, abs=1e-6)
 
@@ -77,15 +78,16 @@ def test_hmix_of_ratio_1_is_cutmix_outside_its_box_made_up_for():
 def test_gmix_is_a_bell_of_the_smaller_share_around_a_centre():
     """Against the bell written out, whose integral over the plane is a * H * W."""
     for lam in (0.1, 0.4, 0.5, 0.8):
-        how = Bell().draw(np.random.default_rng(1), np.arange(2), lam, 3, (40, 30))
+        how = Bell().draw(np.random.default_rng(1), Feature(np.arange(2), lam, (2, 3, 40, 30)))
         smaller = min(lam, 1.0 - lam)
         bell = how.keep[0, 0] if lam < 0.5 else 1.0 - how.keep[0, 0]
         top, left = np.unravel_index(bell.argmax(), bell.shape)
         far = (np.arange(40)[:, None] - top) ** 2 + (np.arange(30) - left) ** 2
         np.testing.assert_allclose(bell, np.exp(-math.pi * far / (smaller * 40 * 30)), atol=1e-6)
         assert bell.mean() <= smaller + 0.01  # cut at the border
-    whole = Bell().draw(np.random.default_rng(0), np.arange(1), 0.02, 1, (61, 61))
-    inside = [Bell().draw(np.random.default_rng(s), np.arange(1), 0.02, 1, (61, 61)).keep for s in range(40)]
+    feature = Feature(np.arange(1), 0.02, (1, 1, 61, 61))
+    whole = Bell().draw(np.random.default_rng(0), feature)
+    inside = [Bell().draw(np.random.default_rng(s), feature).keep for s in range(40)]
     assert (
         max(float(one.mean()) for one in inside) == pytest.approx(0.02, abs=2e-4) and whole.keep.max() == 1.0
     )

@@ -54,4 +54,5 @@ def _handed_on(rows: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
 
 def _count(true: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
     """How many of two or three rows hold."""
-    return np.add.reduce(true, axis=0, dtype=np.uint8)
+    count: npt.NDArray[np.uint8] = np.add.reduce(true, axis=0, dtype=np.uint8)
+    return count

@@ -122,4 +122,6 @@ def _shuffled(
 def _spread(axes: int) -> npt.NDArray[np.uint64]:
     """Numbers of `BITS` bits, with room between the bits for those of the other axes."""
     numbers, bits = np.arange(2**BITS, dtype=np.uint64), np.arange(BITS, dtype=np.uint64)
-    return np.bitwise_or.reduce((numbers[:, None] >> bits & np.uint64(1)) << bits * np.uint64(axes), axis=1)
+    apart = (numbers[:, None] >> bits & np.uint64(1)) << bits * np.uint64(axes)
+    spread: npt.NDArray[np.uint64] = np.bitwise_or.reduce(apart, axis=1)
+    return spread
