@@ -44,7 +44,7 @@ class Jax(Framework):
     def concatenate(self, parts: Sequence[Any]) -> Array:
         return jnp.concatenate(parts)
 
-    def full(self, size: int, value: float, beside: Any) -> Array:
+    def full(self, size: int, value: float, like: Any) -> Array:
         return jnp.full(size, value, jnp.float32)
 
     def to_numpy(self, x: Any) -> np.ndarray[Any, Any]:
@@ -104,7 +104,7 @@ class Jax(Framework):
     def where(self, mask: Any, x: Any, y: Any) -> Array:
         return jnp.where(mask, x, y)
 
-    def share(self, s: Lam, beside: Any, partners: Any = None) -> Any:
+    def share(self, s: Lam, like: Any, partners: Any = None) -> Any:
         return jnp.asarray(s) if isinstance(s, np.ndarray) else s
 
     def rank(self) -> int:

@@ -129,7 +129,7 @@ def test_dropblock_keeps_the_labels(lib, method):
     how = mixer.last.blend(mixer.audit["layer2"].shape, lib.channel_dim)
     for name, stage in lib.stages(model):
         x = stage(x)
-        x = np.where(how.mask, how.partner, how.scale * x) if name == "layer2" else x
+        x = np.where(how.mask, how.fill, how.scale * x) if name == "layer2" else x
     np.testing.assert_allclose(logits, x, atol=1e-5)
     assert target.blend(lambda labels: labels) is y and not target.mixed
 
