@@ -40,7 +40,7 @@ BLOCK = re.compile(
 )
 MOST_NOT_RUN = 3
 SHORTER = {
-    "chainer_manifold_mixup": ('--epochs", type=int, default=40', '--epochs", type=int, default=4'),
+    "chainer_manifold_mixup": ("default=40)", "default=2)"),
     "huggingface_trainer": ("num_train_epochs=10", "num_train_epochs=2"),
     "lightning_callback": ("max_epochs=15", "max_epochs=3"),
     "multi_label": ("SEEDS = 300, 200, 3", "SEEDS = 300, 200, 2"),
