@@ -46,6 +46,8 @@ SHORTER = {
     "multi_label": ("SEEDS = 300, 200, 3", "SEEDS = 300, 200, 2"),
     "paddle_model": ("epochs=15", "epochs=3"),
     "segmentation": ("SEEDS = 100, 80, 3", "SEEDS = 100, 80, 2"),
+    "text": ("EPOCHS, SEEDS = 5, 3", "EPOCHS, SEEDS = 5, 2"),
+    "time_series": ("STEPS, SEEDS = 100, 3", "STEPS, SEEDS = 100, 2"),
 }
 """What the examples that take longest do less of here: epochs whose numbers nobody looks at, one of three seeds. Each
 of their lines runs, and their own checks hold."""
