@@ -171,6 +171,16 @@ def test_padding_masks_see_either_samples_tokens():
     assert report["words"].true and report["read"].true and not report.float_input
 
 
+def test_masks_in_a_functional_models_graph_go_round_the_layer():
+    tokens = keras.Input((6,), dtype="int32")
+    h = layers.Embedding(20, 5, mask_zero=True, name="words")(tokens)
+    model = keras.Model(tokens, layers.Dense(4)(layers.SimpleRNN(7)(h)))
+    given = np.random.default_rng(0).integers(1, 20, size=(8, 6))
+    given[::2, 3:] = 0
+    with pytest.raises(ValueError, match="'words'"):
+        mixing.wrap(model, ManifoldMixup(), "words", example=given)
+
+
 def test_entries_that_are_no_features_are_kept():
     def net():
         seeded()
