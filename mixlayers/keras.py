@@ -40,6 +40,7 @@ from mixlayers_keras import cross_entropy as cross_entropy
 from mixlayers_keras import get_mixer as get_mixer
 from mixlayers_keras import iebn_parameters as iebn_parameters
 from mixlayers_keras import mix as mix
+from mixlayers_keras import mix_detection as mix_detection
 from mixlayers_keras import revert_iebn as revert_iebn
 from mixlayers_keras import temperature as temperature
 from mixlayers_keras import unwrap as unwrap
@@ -59,6 +60,7 @@ __all__ = [
     "get_mixer",
     "iebn_parameters",
     "mix",
+    "mix_detection",
     "revert_iebn",
     "temperature",
     "unwrap",

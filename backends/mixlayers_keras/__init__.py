@@ -10,6 +10,7 @@ from mixlayers_keras._functions import binary_cross_entropy as binary_cross_entr
 from mixlayers_keras._functions import calibration_error as calibration_error
 from mixlayers_keras._functions import cross_entropy as cross_entropy
 from mixlayers_keras._functions import mix as mix
+from mixlayers_keras._functions import mix_detection as mix_detection
 from mixlayers_keras._functions import temperature as temperature
 from mixlayers_keras._iebn.convert import convert_iebn as convert_iebn
 from mixlayers_keras._iebn.convert import iebn_parameters as iebn_parameters
@@ -34,6 +35,7 @@ __all__ = [
     "get_mixer",
     "iebn_parameters",
     "mix",
+    "mix_detection",
     "revert_iebn",
     "temperature",
     "unwrap",

@@ -431,7 +431,7 @@ def test_models_of_code_are_refused_or_copied_as_plain_ones():
             return self.norm(x)
 
     with pytest.raises(
-        TypeError, match=r"got Net, whose code makes its layers: write mixlayers\.keras\.IEBN"
+        TypeError, match=r"got Net, whose own code runs its layers: write mixlayers\.keras\.IEBN"
     ):
         convert_iebn(Net())
 
@@ -440,6 +440,16 @@ def test_models_of_code_are_refused_or_copied_as_plain_ones():
             x = keras.Input((width,))
             super().__init__(x, layers.BatchNormalization()(x), name="backbone")
 
+    class Twice(Backbone):
+        def call(self, x):
+            return 2.0 * super().call(x)
+
+    for model in (
+        Twice(3),
+        keras.Sequential([keras.Input((3,)), Twice(3)]),
+    ):  # Keras would copy both as plain ones
+        with pytest.raises(TypeError, match="got Twice, whose own code runs its layers"):
+            convert_iebn(model)
     with pytest.warns(UserWarning, match="copied as plain Functional models.*: backbone, of class Backbone"):
         new = convert_iebn(Backbone(3), preserve_output=True)
     x = np.ones((2, 3), "float32")

@@ -190,7 +190,7 @@ def test_entries_that_are_no_features_are_kept():
 
     x, y = batch()
     scale = np.linspace(1.0, 2.0, 32, dtype=np.float32).reshape(8, 4)
-    with pytest.raises(ValueError, match="the input is not a true mixing point"):
+    with pytest.raises(ValueError, match="'conv' is not a true mixing point"):
         mixing.wrap(net(), ManifoldMixup(), ["input", "conv"])
     plan, plain = Mixup().plan(step=0, batch_size=8), net()
 
@@ -201,7 +201,7 @@ def test_entries_that_are_no_features_are_kept():
         return (1 - s) * one + s * other
 
     expected = stepped(plain, value)
-    model = compiled(mixing.wrap(net(), Mixup(), keep=["scale"], trust=True))
+    model = compiled(mixing.wrap(net(), Mixup(), keep=["scale"]))
     model.fit({"image": x, "scale": scale}, y, batch_size=8, shuffle=False, verbose=0)
     close(weights(model), expected)
 

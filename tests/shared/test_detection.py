@@ -141,6 +141,23 @@ def test_boxes_are_cut_to_what_is_seen_of_them(fw, method, min_visible, dtype):
     assert kept > 20 and dropped > 20
 
 
+def test_images_with_channels_last_are_cut_alike(fw):
+    images, boxes = (
+        np.random.default_rng(1).random((4, 3, 9, 11)).astype(np.float32),
+        [[[1, 2, 8, 7], [0, 0, 3, 3]]] * 4,
+    )
+    given = [fw.tensor(np.array(some, np.float32)) for some in boxes], [fw.tensor(np.arange(2))] * 4
+    last = np.ascontiguousarray(np.moveaxis(images, 1, -1))
+    first, found = fw.face.mix_detection(fw.tensor(images), *given, CutMix(lam_per="sample"), step=2)
+    other, same = fw.face.mix_detection(
+        fw.tensor(last), *given, CutMix(lam_per="sample"), step=2, channel_dim=-1
+    )
+    np.testing.assert_array_equal(fw.numpy(other), np.moveaxis(fw.numpy(first), 1, -1))
+    for ours, theirs in zip(same, found, strict=True):
+        np.testing.assert_array_equal(fw.numpy(ours.boxes), fw.numpy(theirs.boxes))
+        np.testing.assert_array_equal(fw.numpy(ours.labels), fw.numpy(theirs.labels))
+
+
 def test_boxes_of_fractions_are_cut_and_the_others_stay_to_the_last_bit(fw):
     """One image's region is the other's left half: by hand."""
     images = np.zeros((2, 1, 8, 8), np.float32)

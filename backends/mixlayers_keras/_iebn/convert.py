@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import keras
 from keras import ops
@@ -49,14 +49,16 @@ def convert_iebn(
         The new model.
 
     Raises:
-        TypeError: If the model makes its layers itself, a subclass of `keras.Model`.
+        TypeError: If the model is a subclass of `keras.Model` whose own code runs its layers.
         ValueError: If the model is wrapped, if nothing is there to convert, if `skip` matches no layer, or if the
             output of a norm without a gamma, or not yet built, is to be preserved.
     """
     layers = _layers(model)
     reached = {id(layer) for layer in layers.values()}
     within = {
-        name: norm for name, norm in layers_of(model).items() if _is_norm(norm) and id(norm) not in reached
+        name: norm
+        for name, norm in layers_of(model).items()
+        if _is_norm(norm, also) and id(norm) not in reached
     }
     every = {**layers, **within}
 
@@ -102,7 +104,7 @@ def revert_iebn(model: Model, *, preserve_output: bool = False) -> Model:
         The new model.
 
     Raises:
-        TypeError: If the model makes its layers itself, a subclass of `keras.Model`.
+        TypeError: If the model is a subclass of `keras.Model` whose own code runs its layers.
         ValueError: If the model is wrapped, or if there is no layer to revert.
     """
     chosen = norms_to_revert(model, _layers(model), IEBN, "IEBN", preserve_output, _folds)
@@ -147,25 +149,25 @@ def _folds(norm: IEBN) -> bool:
     return bool(norm.built and norm.scale and not ops.any(norm.weight_readjust.value))
 
 
+_GRAPHS: Final = keras.Sequential | keras.Function
+"""Sequential and Functional models."""
+
+
 def _is_graph(layer: object) -> bool:
-    """Whether it is a Functional or Sequential model, which can be copied with other layers."""
-    return isinstance(layer, keras.Sequential | keras.Function)
+    """Whether it is a Functional or Sequential model, and no code of its own runs it: it can be copied with others."""
+    if not isinstance(layer, _GRAPHS):
+        return False
+    runs = next(kind for kind in type(layer).__mro__ if "call" in vars(kind))
+    return runs.__module__.startswith("keras.")
 
 
 def _layers(model: keras.Layer) -> dict[str, Any]:
     """The layers of a model and of the models in it, which can be copied, by name, itself as ''.
 
     Raises:
-        TypeError: If they are made by the model itself.
+        TypeError: If a model's own code runs them.
         ValueError: If the model is wrapped.
     """
-    if not (_is_graph(model) or _is_norm(model) or _is_iebn(model)):
-        raise TypeError(
-            f"a copy with other layers can be made of Functional and Sequential models, got {type(model).__name__}, "
-            "whose code makes its layers: write mixlayers.keras.IEBN where it says BatchNormalization (the arguments "
-            "are the same), build it, and bring the weights over, layer by layer, by "
-            "IEBN.from_batchnorm(norm).get_weights()."
-        )
     found: dict[str, Any] = {"": model}
 
     def walk(inside: Any, prefix: str) -> None:
@@ -178,11 +180,24 @@ def _layers(model: keras.Layer) -> dict[str, Any]:
 
     if _is_graph(model):
         walk(model, "")
+    elif not (_is_norm(model) or _is_iebn(model)):
+        raise TypeError(_own_code(model))
+    if own := [layer for layer in found.values() if isinstance(layer, _GRAPHS) and not _is_graph(layer)]:
+        raise TypeError(_own_code(own[0]))
     if any(_mixer_of(layer) is not None for layer in found.values()):
         raise ValueError(
             "the model is wrapped, and its copy would not mix: convert first, then wrap; or unwrap it."
         )
     return found
+
+
+def _own_code(model: keras.Layer) -> str:
+    """The error text for a model that cannot be copied with other layers."""
+    return (
+        f"a copy with other layers can be made of Functional and Sequential models, got {type(model).__name__}, whose "
+        "own code runs its layers: write mixlayers.keras.IEBN where it says BatchNormalization (the arguments are the "
+        "same), build it, and bring the weights over, layer by layer, by IEBN.from_batchnorm(norm).get_weights()."
+    )
 
 
 def _copied(
@@ -213,22 +228,21 @@ def _copied(
         made.function = operation.function  # as it is written down it has lost the names that it knows
         return made
 
-    old, plain = _layers(model), []
+    old = _layers(model)
     with _as_if_not_compiled(old.values()):
         clone: Callable[..., Any] = keras.models.clone_model
         result = new[id(model)] if id(model) in new else clone(model, clone_function=copy, recursive=True)
     for key, norm in norms.items():
         fill(new[key], norm)
-    for name, layer in _layers(result).items():
+    copies = _layers(result)
+    for name, layer in copies.items():
         was = old[name]
         layer.trainable = was.trainable
-        if _is_graph(layer):
-            plain += [was] if type(layer) is not type(was) else []
-        elif id(was) not in new:
+        if not _is_graph(layer) and id(was) not in new:
             for own, theirs in zip(layer.variables, was.variables, strict=True):
                 assign(own, theirs)
     report(chosen, len(new), by, _size(result) - _size(model))
-    if plain:
+    if plain := [was for name, was in old.items() if _is_graph(was) and type(copies[name]) is not type(was)]:
         warnings.warn(
             f"copied as plain Functional models, which compute the same: {', '.join(each.name for each in plain)}, of "
             f"class {type(plain[0]).__name__}. Methods and attributes of such a class are not copied.",

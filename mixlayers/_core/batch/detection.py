@@ -9,13 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mixlayers._core.batch.mix import mix_batch
-from mixlayers._core.batch.visible import Boxes, inside, outside, region_of
+from mixlayers._core.batch.visible import Boxes, inside, outside, regions
 from mixlayers._core.framework.framework import Framework
 from mixlayers._core.framework.tree import leaves, tree_map, tree_zip
 from mixlayers._core.methods.cutmix import CutMix
 from mixlayers._core.methods.method import Method
 from mixlayers._core.methods.mixup import Mixup
-from mixlayers._core.plan.plan import Blend, MixPlan
 
 
 class MixedBoxes(NamedTuple):
@@ -44,6 +43,7 @@ def mix_boxes(
     step: int | None,
     seed: int,
     rank: int,
+    channel_dim: int,
 ) -> tuple[Any, list[MixedBoxes]]:
     """The core of every backend's `mix_detection`."""
     for leaf in method.leaves:
@@ -60,7 +60,15 @@ def mix_boxes(
     _check(images, boxes, labels)
     nothing = framework.full(len(images), 0.0, images)  # the labels are the boxes
     mixed, target = mix_batch(
-        framework, images, nothing, method, step=step, seed=seed, rank=rank, batch_dim=0, channel_dim=1
+        framework,
+        images,
+        nothing,
+        method,
+        step=step,
+        seed=seed,
+        rank=rank,
+        batch_dim=0,
+        channel_dim=channel_dim,
     )
     every = [
         MixedBoxes(some, known, framework.full(len(some), 1.0, some))
@@ -71,7 +79,7 @@ def mix_boxes(
         return mixed, every
     pairs = [(every[i], every[j]) for i, j in enumerate(plan.perm.tolist())]
     if plan.masked:
-        joined = _cut(framework, images, pairs, plan, min_visible)
+        joined = _cut(framework, pairs, regions(images.shape, plan, channel_dim), min_visible)
     else:
         lams = np.broadcast_to(plan.lam, len(images)).tolist()
         joined = [
@@ -112,24 +120,18 @@ def _join(framework: Framework, own: MixedBoxes, theirs: MixedBoxes, lam: float,
 
 def _cut(
     framework: Framework,
-    images: Any,
     pairs: Sequence[tuple[MixedBoxes, MixedBoxes]],
-    plan: MixPlan,
+    pasted: Sequence[Boxes],
     min_visible: float,
 ) -> list[MixedBoxes]:
     """What is to be seen of the boxes of both images, with a region of the one pasted over the other."""
-    how = plan.blend(tuple(images.shape))
-    if len(images.shape) != 4 or not isinstance(how, Blend) or how.mask is None:
-        raise ValueError(f"CutMix of boxes needs images (N, C, H, W), got {tuple(images.shape)}.")
-    masks = np.broadcast_to(how.mask[:, 0], (len(pairs), *how.mask.shape[2:]))
     known = {id(own): framework.to_numpy(own.boxes) for own, _ in pairs}
     _check_edges(list(known.values()))
     joined = []
-    for (own, theirs), mask in zip(pairs, masks, strict=True):
-        region = region_of(mask)
-        left, pasted = outside(known[id(own)], region), inside(known[id(theirs)], region)
-        shares = np.concatenate([left[1], pasted[1]])
-        edges = np.concatenate([left[0], pasted[0]])
+    for (own, theirs), region in zip(pairs, pasted, strict=True):
+        left, within = outside(known[id(own)], region), inside(known[id(theirs)], region)
+        shares = np.concatenate([left[1], within[1]])
+        edges = np.concatenate([left[0], within[0]])
         both = _join(framework, own, theirs, 1.0, 1.0)
         joined.append(_seen(framework, both, edges, (shares > 0.0) & (shares >= min_visible)))
     return joined

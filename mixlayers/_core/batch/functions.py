@@ -85,6 +85,7 @@ class BatchFunctions(Generic[Tensor, Scalar]):
         step: int | None = None,
         seed: int = 0,
         rank: int = 0,
+        channel_dim: int = 1,
     ) -> tuple[Tensor, list[MixedBoxes]]:
         """Mixup or CutMix of images with boxes: each image keeps its own boxes and gets its partner's.
 
@@ -96,7 +97,7 @@ class BatchFunctions(Generic[Tensor, Scalar]):
         on the host, which on a GPU waits for the boxes.
 
         Args:
-            images: (N, C, H, W), of floats.
+            images: (N, C, H, W), or (N, H, W, C), of floats.
             boxes: For each image (M, 4); an image without boxes has (0, 4). For CutMix (x1, y1, x2, y2) in pixels.
             labels: For each image (M,), or a container of tensors with M rows, which go with their boxes as they are.
             method: A Mixup or CutMix, or OneOf several.
@@ -104,6 +105,7 @@ class BatchFunctions(Generic[Tensor, Scalar]):
             step: The step's number, for exact replay and resume. None: this process's next one, from 0.
             seed: The run's seed.
             rank: The process's number; equal ranks draw equal plans.
+            channel_dim: 1 or -1, where the images have their channels; only CutMix looks at it.
 
         Returns:
             The mixed images, and for each of them `(boxes, labels, weights)`.
@@ -122,6 +124,7 @@ class BatchFunctions(Generic[Tensor, Scalar]):
             step=step,
             seed=seed,
             rank=rank,
+            channel_dim=channel_dim,
         )
 
     def accuracy(

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mixlayers._core.plan.masks import Mask
+from mixlayers._core.plan.plan import Blend, MixPlan
 
 Boxes = npt.NDArray[Any]
 """(M, 4), each its left, top, right and lower edge in pixels: x1, y1, x2, y2."""
 
 
-def region_of(mask: Mask) -> Boxes:
-    """The edges (4,) of what a mask (H, W) of one rectangle covers; all 0 if it covers nothing."""
+def regions(shape: Sequence[int], plan: MixPlan, channel_dim: int) -> list[Boxes]:
+    """The edges (4,) of what a plan of CutMix pastes over each image; all 0 where it is nothing.
+
+    Raises:
+        ValueError: If the images are none of two axes.
+    """
+    how = plan.blend(tuple(shape), channel_dim)
+    if len(shape) != 4 or not isinstance(how, Blend) or how.mask is None:
+        raise ValueError(f"CutMix of boxes needs images (N, C, H, W) or (N, H, W, C), got {tuple(shape)}.")
+    found = [_edges(mask) for mask in how.mask.squeeze(channel_dim)]
+    return found if len(found) == shape[0] else found * shape[0]
+
+
+def _edges(mask: Mask) -> Boxes:
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):
         return np.zeros(4, np.int64)
