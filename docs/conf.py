@@ -1,10 +1,13 @@
 """How Sphinx builds the documentation: `make docs`, offline, warnings being errors."""
 
+import os
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "backends"), str(Path(__file__).parent / "_extensions")]
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
 
 from gallery import FIRST_CELL, HELPERS, RUN  # noqa: E402
 from reference import MOCKED  # noqa: E402
