@@ -14,7 +14,7 @@ from keras import ops
 from keras.layers import BatchNormalization
 
 from mixlayers._core.audit.places import Layers, select_layers
-from mixlayers._core.iebn import STARTS, norms_to_convert, norms_to_revert, report, warn_of_left
+from mixlayers._core.iebn import norms_to_convert, norms_to_revert, report, warn_of_left
 from mixlayers_keras._iebn.layer import IEBN, assign, like, take
 from mixlayers_keras._layers import layers_of
 from mixlayers_keras._mixer import _mixer_of
@@ -107,7 +107,7 @@ def revert_iebn(model: Model, *, preserve_output: bool = False) -> Model:
         TypeError: If the model is a subclass of `keras.Model` whose own code runs its layers.
         ValueError: If the model is wrapped, or if there is no layer to revert.
     """
-    chosen = norms_to_revert(model, _layers(model), _is_iebn, preserve_output, _folds)
+    chosen = norms_to_revert(model, _layers(model), IEBN, "IEBN", preserve_output, _folds)
 
     def fill(new: Any, norm: Any) -> None:
         take(new, norm)
@@ -129,7 +129,7 @@ def iebn_parameters(model: keras.Layer) -> tuple[list[Any], list[Any]]:
     norms = [layer for layer in (model, *layers_of(model).values()) if _is_iebn(layer) and layer.built]
     if not norms:
         raise ValueError(f"{type(model).__name__} holds no IEBN that is built: convert_iebn(model) first.")
-    attention = {id(weight) for norm in norms for weight in (getattr(norm, name) for name in STARTS)}
+    attention = {id(weight) for norm in norms for weight in (getattr(norm, name) for name in norm.starts)}
     weights = model.trainable_weights
     return (
         [weight for weight in weights if id(weight) not in attention],

@@ -7,7 +7,7 @@ from typing import Any, cast
 import keras
 from keras import ops
 
-from mixlayers._core.iebn import STARTS
+from mixlayers._core.iebn import IEBN_STARTS
 
 
 @keras.saving.register_keras_serializable("mixlayers")
@@ -28,6 +28,7 @@ class IEBN(keras.layers.BatchNormalization):
         args, kwargs: As of `keras.layers.BatchNormalization`. Its `axis` is the channels'; the samples' is axis 0.
     """
 
+    starts = IEBN_STARTS
     weight_readjust: Any
     bias_readjust: Any
 
@@ -50,7 +51,7 @@ class IEBN(keras.layers.BatchNormalization):
                 "samples' and the channels': axis= names the channels, and the samples come first."
             )
         super().build(input_shape)
-        for name, start in STARTS.items():
+        for name, start in self.starts.items():
             weight = self.add_weight(
                 shape=(input_shape[self.axis],),
                 name=name,
