@@ -13,6 +13,8 @@ import pytest
 _XLA = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_XLA}"
 
+os.environ.setdefault("KERAS_BACKEND", "jax")  # one for each process, read when Keras is imported
+
 FRAMEWORKS = ("torch", "paddle", "chainer")
 
 FIRST = (

@@ -109,7 +109,14 @@ def interleave(
     repeat: int = 1,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
-    """Time everything in turn, round after round, so that the machine's other load falls on all alike."""
+    """Time everything in turn, round after round, so that the machine's other load falls on all alike.
+
+    Args:
+        work: What to time, by name.
+        rounds: How often.
+        repeat: How many runs make one time.
+        clock: Whose seconds; `time.process_time`, with one thread, is disturbed less by other processes.
+    """
     for each in work.values():
         each()
     names = list(work)

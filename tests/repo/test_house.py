@@ -21,6 +21,7 @@ FACES = {
     "mixlayers_jax.nnx": "nnx",
     "mixlayers_jax.linen": "linen",
     "mixlayers_jax.equinox": "equinox",
+    "mixlayers_keras": "keras",
 }
 BACKENDS = sorted(
     {path.name for path in (ROOT / "backends").glob("mixlayers_*")} - {"mixlayers_native"} | {*FACES}
