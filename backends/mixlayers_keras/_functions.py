@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
 from mixlayers import Method, MixedTarget
+from mixlayers._core.batch.detection import MixedBoxes
 from mixlayers._core.batch.functions import BatchFunctions
 from mixlayers._core.labels.outputs import classes_second
 from mixlayers_keras._collate import channel_dim as default_channel_dim
@@ -58,6 +59,35 @@ def mix(
         channel_dim=default_channel_dim() if channel_dim is None else channel_dim,
         keep=keep,
     )
+
+
+def mix_detection(
+    images: Any,
+    boxes: Sequence[Any],
+    labels: Sequence[Any],
+    method: Method,
+    *,
+    channel_dim: int | None = None,
+    **options: Any,
+) -> tuple[Any, list[MixedBoxes]]:
+    """Mixup or CutMix of images with boxes: each image keeps its own boxes and gets its partner's.
+
+    As `mixlayers.jax.mix_detection` and `mixlayers.torch.mix_detection`, which say what becomes of the boxes.
+
+    Args:
+        images: (N, H, W, C), or (N, C, H, W), of floats, NumPy's or the backend's; boxes and labels likewise.
+        boxes: For each image (M, 4); an image without boxes has (0, 4). For CutMix (x1, y1, x2, y2) in pixels.
+        labels: For each image (M,), or a container of arrays with M rows, which go with their boxes as they are.
+        method: A Mixup or CutMix, or OneOf several.
+        channel_dim: 1 or -1, where the images have their channels; None: as `keras.config.image_data_format()` says.
+        options: `min_visible`, `step`, `seed` and `rank`, as there.
+
+    Returns:
+        The mixed images, and for each of them `(boxes, labels, weights)`.
+    """
+    where = default_channel_dim() if channel_dim is None else channel_dim
+    images, boxes, labels = (ENGINE.tensors(each) for each in (images, list(boxes), list(labels)))
+    return _batch.mix_detection(images, boxes, labels, method, channel_dim=where, **options)
 
 
 def cross_entropy(
