@@ -9,11 +9,18 @@ import gc
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Final, Literal
 
 from mixlayers._core.audit.places import Layers, select_layers
 
 _LOG = logging.getLogger("mixlayers")
+
+IEBN_STARTS: Final = MappingProxyType({"weight_readjust": 0.0, "bias_readjust": -1.0})
+"""The parameters that IEBN has and BatchNorm has not, and their first values."""
+
+RBN_STARTS: Final = MappingProxyType({"weight_readjust": 0.0, "bias_readjust": 1.0, "weight_recenter": 0.0})
+"""The same for RBN."""
 
 Holder = Literal["optimizer", "parallel", "copy"]
 """What may hold a model: what trains its parameters, keeps them alike over processes, or has copies of it."""
@@ -52,24 +59,35 @@ def norms_to_convert(
     return chosen
 
 
-def warn_of_left(norms: Mapping[str, Any], stacklevel: int) -> None:
-    """Warn of norms of unknown classes, by name, if there are any.
+_CLASS_OF_ITS_OWN: Final = (
+    "since a class of its own may do more than normalise (a lazy one is BatchNorm after its first batch: convert "
+    "then)"
+)
+
+
+def warn_of_left(norms: Mapping[str, Any], stacklevel: int, why: str = _CLASS_OF_ITS_OWN) -> None:
+    """Warn of norms that are not converted, by name, if there are any.
 
     Args:
         stacklevel: As of `warnings.warn`, 1 being this function.
+        why: Why not.
     """
     if norms:
         names = list(norms)
         warnings.warn(
             f"left as they are: {', '.join(map(repr, names[:5]))}{', ...' if len(names) > 5 else ''}, of type "
-            f"{type(norms[names[0]]).__name__}, since a class of its own may do more than normalise (a lazy one is "
-            "BatchNorm after its first batch: convert then). skip= says that this is meant.",
+            f"{type(norms[names[0]]).__name__}, {why}. skip= says that this is meant.",
             stacklevel=stacklevel,
         )
 
 
 def norms_to_revert(
-    model: Any, layers: Mapping[str, Any], kind: type[Any], name: str, preserve_output: bool
+    model: Any,
+    layers: Mapping[str, Any],
+    kind: type[Any],
+    name: str,
+    preserve_output: bool,
+    folds: Callable[[Any], bool] | None = None,
 ) -> dict[str, Any]:
     """The layers to turn back, by name: all, or those whose attention folds into their weight.
 
@@ -78,15 +96,18 @@ def norms_to_revert(
         kind: Of those to turn back; `starts` holds their parameters' first values.
         name: Of their method.
         preserve_output: Whether only those that fold.
+        folds: Whether a layer has a weight, and an attention that is the same for all samples; None: as its own
+            parameters say, which are compared with those of `starts`.
 
     Raises:
         ValueError: If there is none.
     """
     zeros = [own for own, start in kind.starts.items() if start == 0.0]
 
-    def folds(norm: Any) -> bool:
+    def at_start(norm: Any) -> bool:
         return norm.weight is not None and not any(bool(getattr(norm, own).any()) for own in zeros)
 
+    folds = at_start if folds is None else folds
     every = {place: norm for place, norm in layers.items() if isinstance(norm, kind)}
     chosen = {place: norm for place, norm in every.items() if not preserve_output or folds(norm)}
     if not chosen:

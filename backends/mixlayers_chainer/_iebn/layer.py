@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import chainer
 import numpy as np
 from chainer import Parameter, Variable, initializers
 
+from mixlayers._core.iebn import IEBN_STARTS
 from mixlayers_chainer._hooks import Hooked, _hooked
 from mixlayers_chainer._iebn.choose import iebn
 from mixlayers_chainer._iebn.given import Parameters, Statistics
@@ -223,7 +223,7 @@ class IEBN(PerInstance):
         ValueError: If neither size nor axis is given, or axis is not ascending from 0.
     """
 
-    starts = MappingProxyType({"weight_readjust": 0.0, "bias_readjust": -1.0})
+    starts = IEBN_STARTS
 
     def _normalise(self, x: Variable, gamma: Any, beta: Any, statistics: Statistics) -> Variable:
         return iebn(x, Parameters(gamma, beta, self.weight_readjust, self.bias_readjust), statistics)

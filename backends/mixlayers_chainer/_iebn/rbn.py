@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from typing import Any
 
 from chainer import Parameter, Variable
 
+from mixlayers._core.iebn import RBN_STARTS
 from mixlayers_chainer._iebn.choose import rbn
 from mixlayers_chainer._iebn.given import RBNParameters, Statistics
 from mixlayers_chainer._iebn.layer import PerInstance
@@ -40,7 +40,7 @@ class RBN(PerInstance):
     """
 
     weight_recenter: Parameter
-    starts = MappingProxyType({"weight_readjust": 0.0, "bias_readjust": 1.0, "weight_recenter": 0.0})
+    starts = RBN_STARTS
 
     def _normalise(self, x: Variable, gamma: Any, beta: Any, statistics: Statistics) -> Variable:
         own = gamma, beta, self.weight_readjust, self.bias_readjust, self.weight_recenter

@@ -10,9 +10,9 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from mixlayers._core.audit.places import Layers
-from mixlayers._core.iebn import norms_to_convert, report
+from mixlayers._core.iebn import IEBN_STARTS, RBN_STARTS, norms_to_convert, report
 from mixlayers_jax._equinox_tree import layer_at, named_modules
-from mixlayers_jax._iebn.plain import IEBN_STARTS, RBN_STARTS, Bare, affine, gated, kept_output, recentred
+from mixlayers_jax._iebn.plain import Bare, affine, gated, kept_output, recentred
 
 
 class PerInstance(eqx.nn.BatchNorm):

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from flax import linen as nn
 
-from mixlayers_jax._iebn.plain import IEBN_STARTS, RBN_STARTS, Bare, affine, channel_axes, gated, recentred
+from mixlayers._core.iebn import IEBN_STARTS, RBN_STARTS
+from mixlayers_jax._iebn.plain import Bare, affine, channel_axes, gated, recentred
 
 _BATCH_NORM: Final = inspect.unwrap(nn.BatchNorm.__call__)
 """BatchNorm's call, out of sight of interceptors: a Mixer's would take it for the layer's and mix twice."""

@@ -9,10 +9,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from mixlayers._core.audit.places import Layers
-from mixlayers._core.iebn import norms_to_convert, report
+from mixlayers._core.iebn import IEBN_STARTS, RBN_STARTS, norms_to_convert, report
 from mixlayers_jax._iebn.plain import (
-    IEBN_STARTS,
-    RBN_STARTS,
     Bare,
     affine,
     channel_axes,

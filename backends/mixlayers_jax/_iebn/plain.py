@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-
-IEBN_STARTS: Final = MappingProxyType({"weight_readjust": 0.0, "bias_readjust": -1.0})
-"""The parameters that BatchNorm has not, and their first values."""
-
-RBN_STARTS: Final = MappingProxyType({"weight_readjust": 0.0, "bias_readjust": 1.0, "weight_recenter": 0.0})
-"""The same for RBN."""
 
 
 class Bare:

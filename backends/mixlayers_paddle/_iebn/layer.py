@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import paddle
 from paddle import ParamAttr, Tensor, nn
 from paddle.nn.initializer import Constant
 
+from mixlayers._core.iebn import IEBN_STARTS
 from mixlayers_paddle._iebn.choose import iebn
 from mixlayers_paddle._iebn.given import Parameters, Statistics
 
@@ -163,7 +163,7 @@ class _IEBN(PerInstance):
         ValueError: If the data format is not the host's; at the call, if the input has not the right number of axes.
     """
 
-    starts = MappingProxyType({"weight_readjust": 0.0, "bias_readjust": -1.0})
+    starts = IEBN_STARTS
 
     def _normalise(self, x: Tensor, statistics: Statistics) -> Tensor:
         return iebn(x, self._given(), statistics)

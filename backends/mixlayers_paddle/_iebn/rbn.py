@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
 from paddle import Tensor
 
+from mixlayers._core.iebn import RBN_STARTS
 from mixlayers_paddle._iebn.choose import rbn
 from mixlayers_paddle._iebn.given import RBNParameters, Statistics
 from mixlayers_paddle._iebn.layer import OneAxis, PerInstance, ThreeAxes, TwoAxes
@@ -30,7 +29,7 @@ class _RBN(PerInstance):
     """
 
     weight_recenter: Tensor
-    starts = MappingProxyType({"weight_readjust": 0.0, "bias_readjust": 1.0, "weight_recenter": 0.0})
+    starts = RBN_STARTS
 
     def _normalise(self, x: Tensor, statistics: Statistics) -> Tensor:
         own = self.weight, self.bias, self.weight_readjust, self.bias_readjust, self.weight_recenter

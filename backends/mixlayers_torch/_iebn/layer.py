@@ -12,6 +12,7 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
+from mixlayers._core.iebn import IEBN_STARTS
 from mixlayers_torch._iebn.choose import iebn
 from mixlayers_torch._iebn.given import Parameters, Statistics
 
@@ -203,7 +204,7 @@ class _IEBN(PerInstance):
         ValueError: At the call, if the input has not the right number of axes, or in training one value a channel.
     """
 
-    starts = MappingProxyType({"weight_readjust": 0.0, "bias_readjust": -1.0})
+    starts = IEBN_STARTS
 
     def _normalise(self, x: Tensor, statistics: Statistics) -> Tensor:
         parameters = Parameters(self.weight, self.bias, self.weight_readjust, self.bias_readjust)

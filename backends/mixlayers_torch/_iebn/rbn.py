@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from torch import Tensor, nn
 
+from mixlayers._core.iebn import RBN_STARTS
 from mixlayers_torch._iebn.choose import rbn
 from mixlayers_torch._iebn.given import RBNParameters, Statistics
 from mixlayers_torch._iebn.layer import IEBN1d, IEBN2d, IEBN3d, PerInstance
@@ -30,7 +31,7 @@ class _RBN(PerInstance):
     """
 
     weight_recenter: nn.Parameter
-    starts = MappingProxyType({"weight_readjust": 0.0, "bias_readjust": 1.0, "weight_recenter": 0.0})
+    starts = RBN_STARTS
     theirs = MappingProxyType(
         {"weight_readjust": "scale_weight", "bias_readjust": "scale_bias", "weight_recenter": "center_weight"}
     )
