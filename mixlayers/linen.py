@@ -22,11 +22,13 @@ from mixlayers import ResizeMix as ResizeMix
 from mixlayers import Scheduled as Scheduled
 from mixlayers import SpecMix as SpecMix
 from mixlayers_jax.linen import IEBN as IEBN
+from mixlayers_jax.linen import RBN as RBN
 from mixlayers_jax.linen import Mixer as Mixer
 from mixlayers_jax.linen import audit as audit
 
 __all__ = [
     "IEBN",
+    "RBN",
     "Mixer",
     "audit",
 ]

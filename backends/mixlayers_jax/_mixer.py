@@ -49,6 +49,28 @@ class Library(ABC):
         return audit_call(run, *call_of(example), lambda names: self.described(model, names))
 
 
+def check_method(method: Method) -> None:
+    """Raise ValueError unless a method's plans can be data of a jitted function."""
+    for leaf in method.leaves:
+        if isinstance(getattr(leaf, "method", leaf), NOT_YET):
+            raise ValueError(not_yet(leaf.name))
+        if leaf.every_place:
+            raise ValueError(
+                f"in JAX a step mixes at one place, got {leaf!r}: use every_place=False, where it has it."
+            )
+
+
+def feature_shape(plan: MixPlan, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...] | None:
+    """The shape of the feature that a plan is for, where it matters.
+
+    Args:
+        shapes: Of each place, by name, for a batch of any size.
+    """
+    if plan.place is None or plan.recipe is None:
+        return None
+    return (plan.batch_size, *shapes[plan.place][1:])
+
+
 class BaseMixer:
     """Plans the mixing of one model on the host; the model carries a plan out inside jit.
 
@@ -107,13 +129,7 @@ class BaseMixer:
         self._planner.choose(
             self._where(layers), modules, self.audit, trust, input_is_true=self._found.whole_input
         )
-        for leaf in self.method.leaves:
-            if isinstance(getattr(leaf, "method", leaf), NOT_YET):
-                raise ValueError(not_yet(leaf.name))
-            if leaf.every_place:
-                raise ValueError(
-                    f"in JAX a step mixes at one place, got {leaf!r}: use every_place=False, where it has it."
-                )
+        check_method(self.method)
         if one_compilation and not all(leaf.labels_mix for leaf in self.method.leaves):
             raise ValueError(f"one_compilation=True is for methods that mix samples, got {self.method!r}.")
 
@@ -192,10 +208,7 @@ class BaseMixer:
         return f"Mixer({self.method!r}, places={self.places}, step={self.step})"
 
     def _shape(self, plan: MixPlan) -> tuple[int, ...] | None:
-        """The shape of the feature that a plan is for."""
-        if plan.place is None or plan.recipe is None:
-            return None
-        return (plan.batch_size, *self._found.shapes[plan.place][1:])
+        return feature_shape(plan, self._found.shapes)
 
     def _for_all(self, plan: Plan) -> Plan:
         """A plan in the form that all places share."""

@@ -20,11 +20,11 @@ from mixlayers._core.plan.plan import INPUT
 from mixlayers_jax._audit import Marks
 from mixlayers_jax._equinox_tree import layer_at, named_modules
 from mixlayers_jax._framework import JAX
-from mixlayers_jax._iebn.equinox import IEBN, convert_iebn
+from mixlayers_jax._iebn.equinox import IEBN, RBN, convert_iebn, convert_rbn
 from mixlayers_jax._mixer import BaseMixer, Library
 from mixlayers_jax._plan import Placed, Plan
 
-__all__ = ["IEBN", "Mixer", "audit", "convert_iebn"]
+__all__ = ["IEBN", "RBN", "Mixer", "audit", "convert_iebn", "convert_rbn"]
 
 
 @custom_vmap

@@ -1,20 +1,49 @@
-"""IEBN for Flax NNX."""
+"""IEBN and RBN for Flax NNX."""
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
 
 import jax.numpy as jnp
 from flax import nnx
 
 from mixlayers._core.audit.places import Layers
-from mixlayers._core.iebn import norms_to_convert, report
-from mixlayers_jax._iebn.plain import STARTS, channel_axes, gated, kept_output
+from mixlayers._core.iebn import IEBN_STARTS, RBN_STARTS, norms_to_convert, report
+from mixlayers_jax._iebn.plain import (
+    Bare,
+    affine,
+    channel_axes,
+    gated,
+    kept_output,
+    recentred,
+)
 
 Model = TypeVar("Model", bound=nnx.Module)
 
 
-class IEBN(nnx.BatchNorm):
+class PerInstance(nnx.BatchNorm):
+    """A BatchNorm that reads each sample by itself: what IEBN and RBN have in common.
+
+    Args:
+        num_features, args, kwargs: As of `nnx.BatchNorm`.
+    """
+
+    starts: ClassVar[Mapping[str, float]]
+    weight_readjust: nnx.Param[Any]
+    bias_readjust: nnx.Param[Any]
+
+    def __init__(self, num_features: int, *args: Any, **kwargs: Any) -> None:
+        super().__init__(num_features, *args, **kwargs)
+        self.add_starts()
+
+    def add_starts(self) -> None:
+        """Give the layer the parameters that BatchNorm has not."""
+        for name, start in self.starts.items():
+            setattr(self, name, nnx.Param(jnp.full(self.mean.shape, start, self.param_dtype)))
+
+
+class IEBN(PerInstance):
     """Instance Enhancement Batch Normalization: BatchNorm whose scale every sample adjusts for itself.
 
         y = xhat * (scale * a) + bias,    a = sigmoid(weight_readjust * mean_over_space(x) + bias_readjust)
@@ -30,12 +59,7 @@ class IEBN(nnx.BatchNorm):
         num_features, args, kwargs: As of `nnx.BatchNorm`.
     """
 
-    weight_readjust: nnx.Param[Any]
-    bias_readjust: nnx.Param[Any]
-
-    def __init__(self, num_features: int, *args: Any, **kwargs: Any) -> None:
-        super().__init__(num_features, *args, **kwargs)
-        _add_attention(self)
+    starts = IEBN_STARTS
 
     def __call__(self, x: Any, use_running_average: bool | None = None, *, mask: Any = None) -> Any:
         """Normalise and scale.
@@ -48,6 +72,41 @@ class IEBN(nnx.BatchNorm):
         bias = None if self.bias is None else self.bias[...]
         attention = self.weight_readjust[...], self.bias_readjust[...]
         return gated(x, normed, bias, *attention, features=channel_axes(self.axis, x.ndim), mask=mask)
+
+
+class RBN(PerInstance):
+    """Representative Batch Normalization: BatchNorm that moves and scales each sample by what stands out in it.
+
+        x' = x + weight_recenter * mean_over_space(x)
+        y = xhat * (scale * a) + bias,    a = sigmoid(weight_readjust * mean_over_space(xhat) + bias_readjust)
+
+    xhat is BatchNorm's output for x', without its affine part; each mean is one number a sample and channel. Gao, Han,
+    Li, Cheng, Peng, "Representative Batch Normalization with Feature Calibration", CVPR 2021. At its start y is
+    sigmoid(1) = 0.731 times BatchNorm's output.
+
+    The statistics are `nnx.BatchNorm`'s own, of x'; what is said there of `axis_name`, `momentum` and the rest holds.
+
+    Args:
+        num_features, args, kwargs: As of `nnx.BatchNorm`.
+    """
+
+    starts = RBN_STARTS
+    weight_recenter: nnx.Param[Any]
+
+    def __call__(self, x: Any, use_running_average: bool | None = None, *, mask: Any = None) -> Any:
+        """Normalise and scale.
+
+        Args:
+            x, use_running_average, mask: As of `IEBN`.
+        """
+        features = channel_axes(self.axis, x.ndim)
+        x = recentred(x, self.weight_recenter[...], features=features, mask=mask)
+        bare: Any = Bare(self, scale=None, bias=None)
+        xhat = nnx.BatchNorm.__call__(bare, x, use_running_average, mask=mask)
+        scale, bias = (None if each is None else each[...] for each in (self.scale, self.bias))
+        normed = affine(xhat, scale, bias, features, self.dtype)
+        attention = self.weight_readjust[...], self.bias_readjust[...]
+        return gated(xhat, normed, bias, *attention, features=features, mask=mask)
 
 
 def convert_iebn(model: Model, *, skip: Layers = (), preserve_output: bool = False) -> Model:
@@ -71,24 +130,41 @@ def convert_iebn(model: Model, *, skip: Layers = (), preserve_output: bool = Fal
         ValueError: If nothing is there to convert, if `skip` matches no layer, or if the output of a norm without a
             scale is to be preserved.
     """
+    return _convert(model, IEBN, skip, preserve_output)
+
+
+def convert_rbn(model: Model, *, skip: Layers = (), preserve_output: bool = False) -> Model:
+    """Make a model's `nnx.BatchNorm` layers RBN, in place: all that `convert_iebn` says holds.
+
+    Args:
+        model, skip: As of `convert_iebn`.
+        preserve_output: Divide each scale by sigmoid(bias_readjust), 0.73 at first, so that the model computes the same
+            function before its first step. Meant for pretrained models.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: As `convert_iebn`.
+    """
+    return _convert(model, RBN, skip, preserve_output)
+
+
+def _convert(model: Model, kind: type[PerInstance], skip: Layers, preserve_output: bool) -> Model:
     chosen = norms_to_convert(
         model,
         {".".join(map(str, path)): module for path, module in nnx.iter_modules(model)},
         skip,
-        is_norm=lambda module: isinstance(module, nnx.BatchNorm) and not isinstance(module, IEBN),
+        is_norm=lambda module: isinstance(module, nnx.BatchNorm) and not isinstance(module, PerInstance),
         is_known=lambda norm: type(norm) is nnx.BatchNorm,
         bare=lambda norm: "use_scale=False" if preserve_output and norm.scale is None else None,
     )
     if preserve_output:
         for scale in {id(norm.scale): norm.scale for norm in chosen.values()}.values():  # norms may share one
-            scale[...] = kept_output(scale[...])
+            scale[...] = kept_output(scale[...], kind.starts)
     for norm in chosen.values():
-        object.__setattr__(norm, "__class__", IEBN)
-        _add_attention(norm)
-    report(chosen, len(chosen), "IEBN", sum(len(STARTS) * norm.mean.size for norm in chosen.values()))
+        object.__setattr__(norm, "__class__", kind)
+        norm.add_starts()
+    added = sum(len(kind.starts) * norm.mean.size for norm in chosen.values())
+    report(chosen, len(chosen), kind.__name__, added)
     return model
-
-
-def _add_attention(norm: Any) -> None:
-    for name, start in STARTS.items():
-        setattr(norm, name, nnx.Param(jnp.full(norm.mean.shape, start, norm.param_dtype)))
