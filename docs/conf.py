@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "backends"), str(Path(__file__).parent / "_extensions")]
 
-from gallery import HELPERS, RUN  # noqa: E402
+from gallery import FIRST_CELL, HELPERS, RUN  # noqa: E402
 
 import mixlayers.chainer  # noqa: E402  # before chainer, which it helps to be imported
 
@@ -26,7 +26,8 @@ extensions = [
     "mathml",
 ]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
-exclude_patterns = ["_extensions", "gallery/index.rst"]  # examples.md is the gallery's entry
+# tutorials.md and examples.md are the gallery's entries
+exclude_patterns = ["_extensions", "gallery/index.rst"]
 nitpicky = False
 
 myst_enable_extensions = ["colon_fence", "dollarmath", "deflist"]
@@ -61,7 +62,8 @@ sphinx_gallery_conf = {
     "image_scrapers": ("matplotlib", "gallery.figures"),
     "default_thumb_file": str(ROOT / "docs" / "pictures" / "example.svg"),
     "remove_config_comments": True,
-    "notebook_extensions": set(),
+    "first_notebook_cell": FIRST_CELL,
+    "capture_repr": (),
     "download_all_examples": False,
     "write_computation_times": False,
     "min_reported_time": 3600,

@@ -88,6 +88,18 @@ def test_every_python_block_is_found_and_few_are_not_run() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_no_line_is_dropped(page: Path) -> None:
+    """MyST takes a line that begins with a percent sign for a comment: the site would lose it without a word."""
+    prose = re.sub(
+        r"^ *(`{3,})\w.*?^ *\1$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+    )
+    dropped = [line for line in prose.splitlines() if line.lstrip().startswith("%")]
+    assert not dropped, (
+        f"{relative(page)} loses {dropped}: move the percent sign away from the line's beginning"
+    )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
 def test_page_links_to_what_is_there(page: Path) -> None:
     for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         if "://" not in link:

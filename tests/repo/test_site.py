@@ -1,6 +1,8 @@
 """The documentation's site: it builds without a warning, offline, and leaves no public name undocumented."""
 
+import ast
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -13,8 +15,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 HELPERS = {"recipe_common"}
+GALLERY = {name: ROOT / "docs" / f"{name}.md" for name in ("tutorials", "examples")}
 EXAMPLES = sorted({path.stem for path in (ROOT / "examples").glob("*.py")} - HELPERS)
-PICTURES = {"audit": 0, "plot_two_losses": 1, "seeing": 4}
+TUTORIALS = re.findall(r"\(\.\./examples/(\w+)\.py\)", GALLERY["tutorials"].read_text(encoding="utf-8"))
+PICTURES = {
+    **dict.fromkeys(TUTORIALS, 1), "first_steps": 2, "segmentation": 2, "domain_shift": 2, "writing_a_method": 2,
+    "plot_two_losses": 1, "seeing": 4,
+}  # fmt: skip
 """The examples that the build runs, and how many pictures each draws."""
 PUBLIC = [
     "mixlayers",
@@ -64,14 +71,15 @@ def test_every_public_name_is_documented(module: str) -> None:
 
 
 def test_every_example_is_shown() -> None:
-    page = (ROOT / "docs" / "examples.md").read_text(encoding="utf-8")
-    missing = [path.name for path in (ROOT / "examples").glob("*.py") if path.name not in page]
-    assert not missing, f"docs/examples.md does not show {missing}"
+    pages = "".join(page.read_text(encoding="utf-8") for page in GALLERY.values())
+    missing = [path.name for path in (ROOT / "examples").glob("*.py") if path.name not in pages]
+    assert not missing, f"neither docs/tutorials.md nor docs/examples.md shows {missing}"
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_example_has_a_card_and_a_page(site: Path, name: str) -> None:
-    gallery = (site / "examples.html").read_text(encoding="utf-8")
+    entry = "tutorials.html" if name in TUTORIALS else "examples.html"
+    gallery = (site / entry).read_text(encoding="utf-8")
     assert f'src="_images/sphx_glr_{name}_thumb.' in gallery
     assert f'href="gallery/{name}.html"' in gallery.partition('<div class="sphx-glr-thumbnails">')[2]
     page = (site / "gallery" / f"{name}.html").read_text(encoding="utf-8")
@@ -79,6 +87,18 @@ def test_example_has_a_card_and_a_page(site: Path, name: str) -> None:
     assert ("sphx-glr-script-out" in page) == (name in PICTURES), "run by the build, or not"
     drawn = set(re.findall(rf"_images/sphx_glr_{name}_\d+\.png", page))
     assert len(drawn) == PICTURES.get(name, 0)
+    assert (f"/{name}.ipynb" in page) == (name in TUTORIALS)
+
+
+@pytest.mark.parametrize("name", TUTORIALS)
+def test_notebook_has_the_tutorials_code(site: Path, name: str) -> None:
+    page = (site / "gallery" / f"{name}.html").read_text(encoding="utf-8")
+    (link,) = set(re.findall(rf'href="\.\./(_downloads/\w+/{name}\.ipynb)"', page))
+    _, *cells = json.loads((site / link).read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    script = ast.parse((ROOT / "examples" / f"{name}.py").read_text(encoding="utf-8"))
+    _docstring, *script.body = script.body
+    assert ast.dump(ast.parse(code)) == ast.dump(script)
 
 
 def test_link_to_an_example_leads_to_its_page(site: Path) -> None:
