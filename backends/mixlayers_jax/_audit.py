@@ -156,6 +156,7 @@ def audit_call(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     layers: Callable[[Collection[str]], Mapping[str, Layer]],
+    masks: Collection[str] = (),
 ) -> Found:
     """Trace one call of a model and judge its layers.
 
@@ -163,6 +164,7 @@ def audit_call(
         run: Calls the model with marks: `run(*args, **kwargs)`.
         args, kwargs: The call; its arrays with as many rows as the first one hold samples.
         layers: Of the names that were marked, the model's layers by name.
+        masks: Names of arguments that tell padding: what they do to a sample does not go round its features.
 
     Raises:
         ValueError: If the output does not depend on the samples.
@@ -176,7 +178,7 @@ def audit_call(
         samples.append(leaf)
         return _Hole(len(samples) - 1)
 
-    holed = tree_map(hole, (args, kwargs))
+    holed = tree_map(hole, (args, kwargs), keep=masks)
 
     def call(values: Sequence[Any]) -> Any:
         own_args, own_kwargs = tree_map(

@@ -21,6 +21,7 @@ def grouped(
     planner: Planner,
     size: int,
     labels: Any,
+    lengths: Any,
     groups: int,
     shape_of: Callable[[MixPlan], tuple[int, ...] | None],
     channel_dim: int,
@@ -30,7 +31,7 @@ def grouped(
     Args:
         planner: Draws it.
         size: N, a multiple of groups.
-        labels: The batch's, for pairs by class or label.
+        labels, lengths: The batch's, for pairs by class, label or length.
         groups: How many.
         shape_of: The shape of a plan's feature.
         channel_dim: As of `MixPlan.blend`.
@@ -47,8 +48,11 @@ def grouped(
     if size % groups:
         raise ValueError(f"a batch in {groups} groups must be a multiple of {groups}, got {size} samples.")
     own = size // groups
-    parts = [None] * groups if labels is None else [labels[at * own : (at + 1) * own] for at in range(groups)]
-    first = planner.draw(own, parts[0])
+
+    def part(values: Any, at: int) -> Any:
+        return None if values is None else values[at * own : (at + 1) * own]
+
+    first = planner.draw(own, part(labels, 0), part(lengths, 0))
     whole = Plan.of(first, shape_of(first), channel_dim)
     leaf = next((each for each in planner.method.leaves if each.name == first.method), None)
     plans = [whole]
@@ -56,7 +60,7 @@ def grouped(
         if leaf is None or first.place is None:
             drawn = first
         else:
-            classes, near = planner.host_labels(parts[at])
+            classes, near = planner.host_labels(part(labels, at), part(lengths, at))
             drawn = replace(leaf, prob=1.0).plan(
                 step=first.step,
                 batch_size=own,

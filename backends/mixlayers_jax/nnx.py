@@ -16,11 +16,23 @@ from mixlayers._core.audit.verdicts import Layer
 from mixlayers._core.model.mixer import check_signature, check_unwrapped
 from mixlayers._core.model.wrapping import Wrapping
 from mixlayers_jax._audit import Marks
-from mixlayers_jax._iebn.nnx import IEBN, convert_iebn
+from mixlayers_jax._iebn.nnx import IEBN, convert_iebn, revert_iebn, update_bn
+from mixlayers_jax._iebn.plain import iebn_decay_mask
 from mixlayers_jax._mixer import BaseMixer, Library
 from mixlayers_jax._plan import Placed, Plan
 
-__all__ = ["IEBN", "Mixer", "audit", "convert_iebn", "get_mixer", "unwrap", "wrap"]
+__all__ = [
+    "IEBN",
+    "Mixer",
+    "audit",
+    "convert_iebn",
+    "get_mixer",
+    "iebn_decay_mask",
+    "revert_iebn",
+    "unwrap",
+    "update_bn",
+    "wrap",
+]
 
 _PLACED: Final = "_mixlayers_placed"
 _MADE: dict[type, type] = {}

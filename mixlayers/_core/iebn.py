@@ -69,9 +69,16 @@ def warn_of_left(norms: Mapping[str, Any], stacklevel: int) -> None:
 
 
 def norms_to_revert(
-    model: Any, layers: Mapping[str, Any], is_iebn: Callable[[Any], bool], preserve_output: bool
+    model: Any,
+    layers: Mapping[str, Any],
+    is_iebn: Callable[[Any], bool],
+    preserve_output: bool,
+    weight: str = "weight",
 ) -> dict[str, Any]:
     """The IEBN layers to turn back, by name: all, or those whose attention folds into their weight.
+
+    Args:
+        weight: Which attribute of theirs that is.
 
     Raises:
         ValueError: If there is none.
@@ -80,10 +87,10 @@ def norms_to_revert(
     chosen = {
         name: norm
         for name, norm in every.items()
-        if not preserve_output or (norm.weight is not None and not bool(norm.weight_readjust.any()))
+        if not preserve_output or (getattr(norm, weight) is not None and not bool(norm.weight_readjust.any()))
     }
     if not chosen:
-        reason = "no IEBN whose weight_readjust is 0 and that has a weight" if every else "no IEBN layer"
+        reason = f"no IEBN whose weight_readjust is 0 and that has a {weight}" if every else "no IEBN layer"
         raise ValueError(f"{type(model).__name__} holds {reason}: nothing to revert.")
     if left := [name for name in every if name not in chosen]:
         _LOG.info("left as IEBN, since their attention does not fold: %s", ", ".join(left))

@@ -9,7 +9,6 @@ import mixlayers.jax
 import mixlayers.nnx
 from mixlayers._core.labels.temperature import fit_temperature
 from mixlayers.jax import cross_entropy
-from mixlayers_jax._plan import NOT_YET
 from tests.conftest import made
 from tests.shared.test_equality import METHODS, TOLERANCES, watched
 
@@ -57,7 +56,7 @@ def step(net, x, y, plan):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("method", [each for each in METHODS if not isinstance(each, NOT_YET)], ids=repr)
+@pytest.mark.parametrize("method", METHODS, ids=repr)
 def test_the_same_steps(method, dtype):
     rng, torch = np.random.default_rng(3), made("torch")
     x, y = rng.standard_normal((6, 3, 8, 8)), rng.integers(4, size=6)

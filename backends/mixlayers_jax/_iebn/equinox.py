@@ -9,9 +9,9 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from mixlayers._core.audit.places import Layers
-from mixlayers._core.iebn import norms_to_convert, report
+from mixlayers._core.iebn import norms_to_convert, norms_to_revert, report
 from mixlayers_jax._equinox_tree import layer_at, named_modules
-from mixlayers_jax._iebn.plain import STARTS, gated, kept_output
+from mixlayers_jax._iebn.plain import STARTS, folded, gated, kept_output
 
 
 class IEBN(eqx.nn.BatchNorm):
@@ -79,22 +79,55 @@ def convert_iebn(model: Any, *, skip: Layers = (), preserve_output: bool = False
         is_known=lambda norm: type(norm) is eqx.nn.BatchNorm,
         bare=lambda norm: "channelwise_affine=False" if preserve_output and norm.weight is None else None,
     )
-    added = 0
-    for name, norm in chosen.items():
-        new = _in_place_of(norm, preserve_output)
-        added += new.weight_readjust.size + new.bias_readjust.size
-        model = eqx.tree_at(partial(layer_at, name), model, new) if name else new
-    report(chosen, len(chosen), "IEBN", added)
+    model = _replaced(model, {name: _iebn_of(norm, preserve_output) for name, norm in chosen.items()})
+    report(chosen, len(chosen), "IEBN", sum(len(STARTS) * norm.input_size for norm in chosen.values()))
     return model
 
 
-def _in_place_of(norm: Any, preserve_output: bool) -> IEBN:
+def revert_iebn(model: Any, *, preserve_output: bool = False) -> Any:
+    """A model whose IEBN layers are `equinox.nn.BatchNorm`: what `convert_iebn` did, undone.
+
+    Args:
+        model: Any module; one that is an IEBN itself is reverted. It is left as it is.
+        preserve_output: Fold the attention in: multiply each weight by sigmoid(bias_readjust). Exact where
+            weight_readjust is 0; other layers stay IEBN, and the log names them.
+
+    Returns:
+        The new model, for the state that there was.
+
+    Raises:
+        ValueError: If there is no layer to revert.
+    """
+    layers = {"": model, **named_modules(model)}
+    chosen = norms_to_revert(model, layers, lambda module: isinstance(module, IEBN), preserve_output)
+
+    def reverted(norm: Any) -> Any:
+        weight = folded(norm.weight, norm.bias_readjust) if preserve_output else norm.weight
+        return _made(eqx.nn.BatchNorm, norm, weight=weight)
+
+    model = _replaced(model, {name: reverted(norm) for name, norm in chosen.items()})
+    report(chosen, len(chosen), "BatchNorm", -sum(len(STARTS) * norm.input_size for norm in chosen.values()))
+    return model
+
+
+def _replaced(model: Any, new: dict[str, Any]) -> Any:
+    """The model with other layers of these names."""
+    for name, layer in new.items():
+        model = eqx.tree_at(partial(layer_at, name), model, layer) if name else layer
+    return model
+
+
+def _iebn_of(norm: Any, preserve_output: bool) -> Any:
     """An IEBN with everything that a BatchNorm has."""
-    new = object.__new__(IEBN)
+    weight = kept_output(norm.weight) if preserve_output else norm.weight
+    return _made(IEBN, norm, weight=weight, **dict(zip(STARTS, _attention(norm), strict=True)))
+
+
+def _made(kind: type, norm: Any, **changed: Any) -> Any:
+    """A norm of another kind, with what a BatchNorm has and what is changed."""
+    new: Any = object.__new__(kind)
     fields = {name: getattr(norm, name) for name in eqx.nn.BatchNorm.__dataclass_fields__}
-    if preserve_output:
-        fields["weight"] = kept_output(norm.weight)
-    for name, value in (fields | dict(zip(STARTS, _attention(norm), strict=True))).items():
+    for name, value in (fields | changed).items():
         object.__setattr__(new, name, value)
     return new
 

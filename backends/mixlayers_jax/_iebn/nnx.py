@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import Any, Final, TypeVar
 
 import jax.numpy as jnp
 from flax import nnx
 
 from mixlayers._core.audit.places import Layers
-from mixlayers._core.iebn import norms_to_convert, report
-from mixlayers_jax._iebn.plain import STARTS, channel_axes, gated, kept_output
+from mixlayers._core.iebn import average_statistics, norms_to_convert, norms_to_revert, report
+from mixlayers_jax._iebn.plain import STARTS, channel_axes, folded, gated, kept_output
 
 Model = TypeVar("Model", bound=nnx.Module)
+
+_MODES: Final = ("use_running_average", "deterministic")
+"""What `model.train()` sets."""
 
 
 class IEBN(nnx.BatchNorm):
@@ -73,7 +77,7 @@ def convert_iebn(model: Model, *, skip: Layers = (), preserve_output: bool = Fal
     """
     chosen = norms_to_convert(
         model,
-        {".".join(map(str, path)): module for path, module in nnx.iter_modules(model)},
+        _modules(model),
         skip,
         is_norm=lambda module: isinstance(module, nnx.BatchNorm) and not isinstance(module, IEBN),
         is_known=lambda norm: type(norm) is nnx.BatchNorm,
@@ -87,6 +91,61 @@ def convert_iebn(model: Model, *, skip: Layers = (), preserve_output: bool = Fal
         _add_attention(norm)
     report(chosen, len(chosen), "IEBN", sum(len(STARTS) * norm.mean.size for norm in chosen.values()))
     return model
+
+
+def revert_iebn(model: Model, *, preserve_output: bool = False) -> Model:
+    """Make a model's IEBN layers `nnx.BatchNorm`, in place: what `convert_iebn` did, undone.
+
+    Args:
+        model: Any module; one that is an IEBN itself is reverted.
+        preserve_output: Fold the attention in: multiply each scale by sigmoid(bias_readjust). Exact where
+            weight_readjust is 0; other layers stay IEBN, and the log names them.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: If there is no layer to revert.
+    """
+    chosen = norms_to_revert(
+        model, _modules(model), lambda module: isinstance(module, IEBN), preserve_output, "scale"
+    )
+    if preserve_output:
+        for norm in {id(norm.scale): norm for norm in chosen.values()}.values():
+            norm.scale[...] = folded(norm.scale[...], norm.bias_readjust[...])
+    for norm in chosen.values():
+        for name in STARTS:
+            delattr(norm, name)
+        object.__setattr__(norm, "__class__", nnx.BatchNorm)
+    report(chosen, len(chosen), "BatchNorm", -sum(len(STARTS) * norm.mean.size for norm in chosen.values()))
+    return model
+
+
+def update_bn(batches: Iterable[Any], model: nnx.Module) -> None:
+    """One pass over the data sets the running statistics of a model's IEBN and BatchNorm layers.
+
+    For models whose weights were averaged (EMA). Call it outside of jit: the average is taken batch by batch.
+
+    Args:
+        batches: Batches; of a tuple or list the first item is what the model takes.
+        model: Its norms get new statistics, the average of all batches'; its modes stay.
+    """
+    every = list(_modules(model).values())
+    norms = [module for module in every if isinstance(module, nnx.BatchNorm)]
+    modes = [
+        (module, name, getattr(module, name)) for module in every for name in _MODES if hasattr(module, name)
+    ]
+    try:
+        model.train()
+        average_statistics(norms, "momentum", model, batches if norms else (), old=True)
+    finally:
+        for module, name, mode in modes:
+            setattr(module, name, mode)
+
+
+def _modules(model: nnx.Module) -> dict[str, Any]:
+    """All layers by name, the model itself as ''."""
+    return {".".join(map(str, path)): module for path, module in nnx.iter_modules(model)}
 
 
 def _add_attention(norm: Any) -> None:

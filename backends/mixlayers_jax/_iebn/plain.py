@@ -67,3 +67,34 @@ def channel_axes(axis: Any, ndim: int) -> tuple[int, ...]:
 def kept_output(weight: Any) -> Any:
     """A weight with which a new IEBN computes what BatchNorm did."""
     return weight / jax.nn.sigmoid(jnp.asarray(STARTS["bias_readjust"], weight.dtype))
+
+
+def folded(weight: Any, bias_readjust: Any) -> Any:
+    """A weight with which BatchNorm computes what an IEBN does whose weight_readjust is 0."""
+    return weight * jax.nn.sigmoid(bias_readjust)
+
+
+def iebn_decay_mask(params: Any) -> Any:
+    """Which parameters decay, for optax: all but IEBN's attention, `optax.adamw(1e-3, mask=iebn_decay_mask)`.
+
+    Decay pulls bias_readjust from -1 to 0, which lets every sample through at half scale.
+
+    Args:
+        params: Parameters in any tree that names them: Linen's dict, an NNX state, an Equinox model.
+
+    Returns:
+        True or False for each.
+
+    Raises:
+        ValueError: If none is IEBN's.
+    """
+
+    def decays(path: tuple[Any, ...], _: Any) -> bool:
+        return STARTS.keys().isdisjoint(getattr(key, "key", getattr(key, "name", None)) for key in path)
+
+    mask = jax.tree_util.tree_map_with_path(decays, params)
+    if all(jax.tree.leaves(mask)):
+        raise ValueError(
+            "the parameters hold no IEBN's: convert the model first, or put IEBN where BatchNorm stood."
+        )
+    return mask
