@@ -112,6 +112,7 @@ class BaseMixer:
         self._use: Use | None = None
         self._found = self._library.audit(model, example, masks)
         modules = self._library.modules(model)
+        modules = {point.name: modules[point.name] for point in self.audit if point.name in modules}
         self._kinds = {name: type(module) for name, module in modules.items()}
         self._planner.choose(
             self._where(layers), modules, self.audit, trust, input_is_true=self._found.whole_input
