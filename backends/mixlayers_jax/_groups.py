@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mixlayers import CutMix, FMix, Halves, MixPlan, Mixup, PatchUp, SpecMix
+from mixlayers import CutMix, FMix, Halves, MixPlan, Mixup, NoisyFeatureMixup, PatchUp, SpecMix
 from mixlayers._core.model.planner import Planner
 from mixlayers_jax._plan import Plan
 
@@ -44,6 +44,11 @@ def grouped(
             raise ValueError(
                 f"plans in groups are for methods that draw one lam and mask for all, or one for each sample, got "
                 f"{method!r}: plan the whole batch, groups=1."
+            )
+        if isinstance(method, NoisyFeatureMixup):
+            raise ValueError(
+                "plans in groups would have the same noise on each device: give each device a plan of its own, of its "
+                "own rank, or plan the whole batch, groups=1."
             )
     if size % groups:
         raise ValueError(f"a batch in {groups} groups must be a multiple of {groups}, got {size} samples.")

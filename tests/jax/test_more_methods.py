@@ -1,5 +1,6 @@
 """What does more than blend, in compiled steps: other statistics, aligned maps, noise, several places at once."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -148,6 +149,17 @@ def test_noise_is_its_seeds_wherever_it_is_made():
     same(again, plain)
 
 
+@pytest.mark.parametrize("method", [NoisyFeatureMixup(), AlignMixup(rounds=2), MixStyle(prob=1.0)], ids=repr)
+def test_half_precision_stays(method):
+    plan = Function().mixer(Function().model(), method, ["layer1"]).plan(6)
+    x = np.random.default_rng(0).normal(size=(6, 6, 6, 4)).astype(np.float32)
+    mix = jax.jit(mixlayers.jax.blend, static_argnums=2)
+    half, whole = mix(x.astype("bfloat16"), plan, "layer1"), mix(x, plan, "layer1")
+    assert half.dtype == "bfloat16"
+    if not isinstance(method, NoisyFeatureMixup):  # whose noise each dtype draws for itself
+        np.testing.assert_allclose(half.astype("float32"), whole, atol=0.1)
+
+
 def test_a_scan_over_steps_that_act_at_every_place():
     lib, (x, _) = Function(), batch()
     model = lib.model()
@@ -166,6 +178,17 @@ def test_each_device_has_its_own_under_pmap():
     outputs = jax.pmap(lambda x, plan: lib.net(model, x, plan))(x.reshape(4, 4, 6, 6, 3), stacked(plans))
     for at, plan in enumerate(plans):
         same(outputs[at], lib.net(model, x[4 * at : 4 * at + 4], plan))
+
+
+def test_aligned_maps_within_groups():
+    lib, (x, _) = Function(), batch(8)
+    model = lib.model()
+    mixer = lib.mixer(model, AlignMixup(eps=1.0, rounds=5), ["stem"], example=x)
+    plan, hidden = mixer.plan(8, groups=2), np.asarray(x @ model["stem"])
+    whole = (np.arange(2)[:, None] * 4 + plan.perm).reshape(-1)
+    how = replace(mixer.last.blend((4, *hidden.shape[1:]), -1), perm=whole)
+    expected = carry_out(NUMPY, hidden, how, NUMPY.partners(whole))
+    same(jax.jit(mixlayers.jax.blend, static_argnums=2)(hidden, plan, "stem"), expected, 1e-5)
 
 
 def test_what_is_refused():
@@ -187,4 +210,7 @@ def test_what_is_refused():
         lib.mixer(model, OneOf([MixStyle(), ManifoldMixup()]), ["layer1"], one_compilation=True)
     mixer = lib.mixer(model, MixStyle(), ["layer1"], example=batch(8)[0])
     with pytest.raises(ValueError, match="plans in groups are for methods that draw one lam"):
+        mixer.plan(8, groups=2)
+    mixer = lib.mixer(model, NoisyFeatureMixup(), ["layer1"], example=batch(8)[0])
+    with pytest.raises(ValueError, match="the same noise on each device"):
         mixer.plan(8, groups=2)

@@ -140,9 +140,9 @@ def _is_zero(value: Any) -> bool:
     return isinstance(value, float | int) and value == 0.0
 
 
-def _number(framework: Framework, value: Any, beside: Any) -> Any:
+def _number(framework: Framework, value: Any, like: Any) -> Any:
     """A number, or one for each sample, that multiplies a tensor: a float, or an array of its dtype and axes."""
     if isinstance(value, float):
         return value
-    value = value.reshape(-1, *(1,) * (len(beside.shape) - 1))
-    return framework.like(framework.share(value, beside), beside)
+    value = value.reshape(-1, *(1,) * (len(like.shape) - 1))
+    return framework.like(framework.share(value, like), like)
