@@ -206,7 +206,7 @@ def _kept(norm: nn.Module, shape: tuple[int, ...]) -> int:
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         y = norm(torch.randn(shape, requires_grad=True))
     own = getattr(y.grad_fn, "found", None)  # what our passes keep is no tensor
-    return sum(storages.values()) + (0 if own is None else own.kept.nbytes)
+    return sum(storages.values()) + (0 if own is None else own.found.kept.nbytes)
 
 
 def step_rows(scale: Scale) -> Iterator[Row]:

@@ -36,7 +36,7 @@ class Autograd(NumPy):
         return x + weight * (x[how.perm] - x)
 
     def replace(self, x, how):
-        return anp.where(how.mask, how.partner, how.scale * x)
+        return anp.where(how.mask, how.fill, how.scale * x)
 
 
 # %%

@@ -74,7 +74,7 @@ def blend(x: Variable | Array, how: Blend, partners: Partners) -> Variable | Arr
 
 
 def replace(x: Variable | Array, how: Replace) -> Variable | Array:
-    """The partner under the mask, `scale * x` elsewhere, out of place, in x's dtype and on its device.
+    """The fill under the mask, `scale * x` elsewhere, out of place, in x's dtype and on its device.
 
     Args:
         x: Feature, batch axis first, floating point or complex; an array gives an array.
@@ -82,9 +82,9 @@ def replace(x: Variable | Array, how: Replace) -> Variable | Array:
     """
     device = device_of(x)
     with chainer.using_device(device):
-        partner = device.send(how.partner.astype(x.dtype))
+        fill = device.send(how.fill.astype(x.dtype))
         kept = x if how.scale == 1.0 else x * how.scale
-        replaced = F.where(device.send(how.mask), partner, kept)
+        replaced = F.where(device.send(how.mask), fill, kept)
     return replaced if isinstance(x, Variable) else replaced.array
 
 

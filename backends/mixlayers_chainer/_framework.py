@@ -53,8 +53,8 @@ class Chainer(Framework):
             return F.concat(list(parts), axis=0)
         return backend.get_array_module(parts[0]).concatenate(list(parts))
 
-    def full(self, size: int, value: float, beside: Variable | Array) -> Array:
-        return device_of(beside).send(np.full(size, value, np.float32))
+    def full(self, size: int, value: float, like: Variable | Array) -> Array:
+        return device_of(like).send(np.full(size, value, np.float32))
 
     def to_numpy(self, x: Variable | Array) -> np.ndarray[Any, Any]:
         return backend.CpuDevice().send(chainer.as_array(x))
@@ -125,8 +125,8 @@ class Chainer(Framework):
     ) -> Variable | Array:
         return _as_given(F.where(device_of(x).send(mask), x, y), y)
 
-    def share(self, s: Lam, beside: Variable | Array, partners: Any = None) -> float | Array:
-        return share_on(s, device_of(beside))
+    def share(self, s: Lam, like: Variable | Array, partners: Any = None) -> float | Array:
+        return share_on(s, device_of(like))
 
     def worker(self) -> tuple[int, ...] | None:
         """Of a MultiprocessIterator: its processes stay for all epochs, and so go on counting."""

@@ -124,7 +124,7 @@ def spread(per_sample: Array, x: Array) -> Array:
 
 
 def replace(x: Any, how: Replace) -> Array:
-    """The partner under the mask, `scale * x` elsewhere, in x's dtype.
+    """The fill under the mask, `scale * x` elsewhere, in x's dtype.
 
     Args:
         x: Feature, batch axis first, floating point or complex.
@@ -132,4 +132,4 @@ def replace(x: Any, how: Replace) -> Array:
     """
     x = jnp.asarray(x)
     scaled = (x * how.scale).astype(x.dtype)
-    return jnp.where(how.mask, jnp.asarray(how.partner).astype(x.dtype), scaled)
+    return jnp.where(how.mask, jnp.asarray(how.fill).astype(x.dtype), scaled)

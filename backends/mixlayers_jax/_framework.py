@@ -44,7 +44,7 @@ class Jax(Framework):
     def concatenate(self, parts: Sequence[Any]) -> Array:
         return jnp.concatenate(parts)
 
-    def full(self, size: int, value: float, beside: Any) -> Array:
+    def full(self, size: int, value: float, like: Any) -> Array:
         return jnp.full(size, value, jnp.float32)
 
     def to_numpy(self, x: Any) -> np.ndarray[Any, Any]:
@@ -114,7 +114,7 @@ class Jax(Framework):
     def repeated(self, step: Callable[[Any], Any], start: Any, times: int) -> Any:
         return jax.lax.fori_loop(1, times, lambda _, state: step(state), step(start))  # compiled once
 
-    def share(self, s: Lam, beside: Any, partners: Any = None) -> Any:
+    def share(self, s: Lam, like: Any, partners: Any = None) -> Any:
         return jnp.asarray(s) if isinstance(s, np.ndarray) else s
 
     def rank(self) -> int:

@@ -96,7 +96,7 @@ def _mixed(values: Array, plan: MixPlan | None, shown: int) -> tuple[Array, ...]
     if isinstance(how, Replace):
         return (
             own,
-            np.broadcast_to(how.partner, values.shape)[:shown],
+            np.broadcast_to(how.fill, values.shape)[:shown],
             mixed,
             np.arange(shown),
             np.zeros(shown),

@@ -21,8 +21,8 @@
 /* Passes over fewer elements are not worth a second thread. */
 #define SMALL 16384
 
-/* So many elements are worked on at a time where a second pass should find them in the cache. */
-#define CACHED 16384
+/* So many elements are worked on at a time where a second pass should find them in the nearest cache: 16 KB of floats. */
+#define CACHED 4096
 
 /* One library for processors with and without wide vectors; the build turns it off where it is not known. */
 #ifdef CLONES

@@ -20,7 +20,8 @@ static inline __attribute__((always_inline)) void OF_TYPE(multiply)(
     for (long i = 0; i < l; i++) {
         REAL d = LOAD(x[i]) - centre, e = of == PRODUCTS ? LOAD(g[i]) : d;
         u[i] = e;
-        v[i] = of == MEANS ? 0 : e * d;
+        if (of != MEANS)
+            v[i] = e * d;
     }
 }
 

@@ -64,15 +64,15 @@ def blend(x: Tensor, how: Blend, partners: Partners) -> Tensor:
 
 
 def replace(x: Tensor, how: Replace) -> Tensor:
-    """The partner under the mask, `scale * x` elsewhere, out of place, in x's dtype and place.
+    """The fill under the mask, `scale * x` elsewhere, out of place, in x's dtype and place.
 
     Args:
         x: Feature, batch axis first, floating point or complex.
         how: The plan, brought to x's shape.
     """
     mask = paddle.to_tensor(how.mask, place=x.place)
-    partner = paddle.to_tensor(how.partner, place=x.place).astype(x.dtype)
-    return paddle.where(mask, partner, x if how.scale == 1.0 else x * how.scale)
+    fill = paddle.to_tensor(how.fill, place=x.place).astype(x.dtype)
+    return paddle.where(mask, fill, x if how.scale == 1.0 else x * how.scale)
 
 
 @dataclass(frozen=True)

@@ -45,8 +45,8 @@ class Paddle(Framework):
     def concatenate(self, parts: Sequence[Tensor]) -> Tensor:
         return paddle.concat(list(parts))
 
-    def full(self, size: int, value: float, beside: Tensor) -> Tensor:
-        return paddle.full([size], value, "float32")._to(beside.place)
+    def full(self, size: int, value: float, like: Tensor) -> Tensor:
+        return paddle.full([size], value, "float32")._to(like.place)
 
     def to_numpy(self, x: Tensor) -> np.ndarray[Any, Any]:
         return x.detach().numpy()
@@ -114,8 +114,8 @@ class Paddle(Framework):
     def where(self, mask: npt.NDArray[np.bool_], x: Tensor, y: Tensor) -> Tensor:
         return paddle.where(paddle.to_tensor(mask, place=x.place), x, y)
 
-    def share(self, s: Lam, beside: Tensor, partners: Any = None) -> float | Tensor:
-        return share_on(s, beside.place)
+    def share(self, s: Lam, like: Tensor, partners: Any = None) -> float | Tensor:
+        return share_on(s, like.place)
 
     def rank(self) -> int:
         return paddle.distributed.get_rank()

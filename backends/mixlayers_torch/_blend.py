@@ -95,14 +95,14 @@ def _paste(x: Tensor, perm: list[int], boxes: list[Span]) -> Tensor:
 
 
 def replace(x: Tensor, how: Replace) -> Tensor:
-    """The partner under the mask, `scale * x` elsewhere, out of place, in x's dtype, device and layout.
+    """The fill under the mask, `scale * x` elsewhere, out of place, in x's dtype, device and layout.
 
     Args:
         x: Feature, batch axis first, floating point or complex.
         how: The plan, brought to x's shape.
     """
-    mask, partner = send([how.mask, how.partner], x.device)
-    return choose(mask, partner.to(x.dtype), x if how.scale == 1.0 else x * how.scale)
+    mask, fill = send([how.mask, how.fill], x.device)
+    return choose(mask, fill.to(x.dtype), x if how.scale == 1.0 else x * how.scale)
 
 
 def choose(mask: Tensor, other: Tensor, x: Tensor) -> Tensor:

@@ -53,8 +53,8 @@ class Torch(Framework):
     def concatenate(self, parts: Sequence[Tensor]) -> Tensor:
         return torch.cat(list(parts))
 
-    def full(self, size: int, value: float, beside: Tensor) -> Tensor:
-        return beside.new_full((size,), value, dtype=torch.float32)
+    def full(self, size: int, value: float, like: Tensor) -> Tensor:
+        return like.new_full((size,), value, dtype=torch.float32)
 
     def to_numpy(self, x: Tensor) -> np.ndarray[Any, Any]:
         return x.detach().cpu().numpy()
@@ -119,10 +119,10 @@ class Torch(Framework):
     def where(self, mask: npt.NDArray[np.bool_], x: Tensor, y: Tensor) -> Tensor:
         return choose(send([mask], x.device)[0], x, y)
 
-    def share(self, s: Lam, beside: Tensor, partners: Partners | None = None) -> float | Tensor:
+    def share(self, s: Lam, like: Tensor, partners: Partners | None = None) -> float | Tensor:
         if not isinstance(s, np.ndarray):
             return s
-        return send([s], beside.device)[0] if partners is None else partners.share(s, beside.device)
+        return send([s], like.device)[0] if partners is None else partners.share(s, like.device)
 
     def rank(self) -> int:
         ready = torch.distributed.is_available() and torch.distributed.is_initialized()

@@ -41,7 +41,7 @@ def test_dropped_blocks_fit_and_have_the_papers_rate(size, channels, spatial, bl
     corners.ravel()[bernoulli(stream(0, 0, step, MASK), rate, corners.size)] = True
     expected = reference.drop_block(corners, sizes).reshape(size, planes, *spatial)
     assert np.array_equal(how.mask, expected)
-    assert not how.partner.any()
+    assert not how.fill.any()
     assert how.scale == expected.size / max((~expected).sum(), 1)
 
 
@@ -78,7 +78,7 @@ def test_one_by_one_maps_and_plain_features_are_dropped_out():
 )
 def test_channels_last_is_the_same_step(method):
     first, last = planned(method, (3, 2, 9, 8)), planned(method, (3, 9, 8, 2), channel_dim=-1)
-    for name in ("mask", "partner"):
+    for name in ("mask", "fill"):
         assert np.array_equal(np.moveaxis(getattr(last, name), -1, 1), getattr(first, name))
 
 
@@ -94,10 +94,10 @@ def test_erased_areas_are_those_of_the_policy():
 
 def test_each_image_has_its_own_boxes_and_what_fills_them():
     noise = planned(Erasing(1.0, value="pixel", count=(2, 2)), (400, 3, 16, 16))
-    inside = noise.partner[np.broadcast_to(noise.mask, noise.partner.shape)]
+    inside = noise.fill[np.broadcast_to(noise.mask, noise.fill.shape)]
     assert abs(inside.mean()) < 0.02 and abs(inside.std() - 1.0) < 0.02
     assert len({one.tobytes() for one in noise.mask}) > 390
-    assert planned(Erasing(value=(1.0, 2.0, 3.0)), (2, 3, 8, 8)).partner.ravel().tolist() == [1.0, 2.0, 3.0]
+    assert planned(Erasing(value=(1.0, 2.0, 3.0)), (2, 3, 8, 8)).fill.ravel().tolist() == [1.0, 2.0, 3.0]
     squares = planned(Erasing(1.0, size=4), (300, 1, 20, 20)).mask
     assert set(squares.sum((1, 2, 3))) <= {4, 6, 8, 9, 12, 16} and squares[:, 0, 9, 9].any()
     assert squares.any(0).all()  # every border is reached
@@ -105,7 +105,7 @@ def test_each_image_has_its_own_boxes_and_what_fills_them():
 
 def test_noise_is_standard_normal():
     noise = planned(Erasing(1.0, value="random", scale=(0.3, 0.3)), (20, 3, 64, 64))
-    inside = noise.partner[np.broadcast_to(noise.mask, noise.partner.shape)]
+    inside = noise.fill[np.broadcast_to(noise.mask, noise.fill.shape)]
     assert len(inside) > 60000
     assert kstest(inside, "norm").pvalue > 1e-3
     assert np.abs(np.corrcoef(inside[1:], inside[:-1])[0, 1]) < 0.02
@@ -116,7 +116,7 @@ def test_a_plan_from_before_the_table_of_quantiles_erases_by_the_noise_that_it_h
     told = Erasing(1.0, value="pixel").plan(step=5, batch_size=4, seed=2, rank=1).to_dict()
     del told["recipe"]["quantiles"]
     how = MixPlan.from_dict(json.loads(json.dumps(told))).blend((4, 3, 9, 9))
-    assert how.partner[np.broadcast_to(how.mask, how.partner.shape)][:3].tolist() == [
+    assert how.fill[np.broadcast_to(how.mask, how.fill.shape)][:3].tolist() == [
         -0.4164333939552307,
         0.8677898049354553,
         -1.3739696741104126,
@@ -132,7 +132,7 @@ def test_a_plan_is_replayed_from_json_and_mixes_nobody(method):
     again = MixPlan.from_dict(json.loads(json.dumps(plan.to_dict())))
     assert again.recipe == plan.recipe and again.place == plan.place and not again.mixes
     one, other = plan.blend((4, 3, 9, 9)), again.blend((4, 3, 9, 9))
-    assert np.array_equal(one.mask, other.mask) and np.array_equal(one.partner, other.partner)
+    assert np.array_equal(one.mask, other.mask) and np.array_equal(one.fill, other.fill)
     assert plan.perm.tolist() == [0, 1, 2, 3] and one.s == 0.0
 
 

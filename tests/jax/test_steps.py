@@ -40,7 +40,7 @@ def step_of(lib, mixer):
 def test_a_step_equals_mixing_by_hand(lib, method):
     x, y = batch()
     x, model = lib.images(x), lib.model()
-    layers = (PLACES if method == METHODS[0] else ["layer2"]) if method.hidden else "auto"
+    layers = (["input", "layer2"] if method == METHODS[0] else ["layer2"]) if method.hidden else "auto"
     mixer = lib.mixer(model, method, layers, seed=4)
     step, seen = step_of(lib, mixer), set()
     for _ in range(20):
@@ -129,7 +129,7 @@ def test_dropblock_keeps_the_labels(lib, method):
     how = mixer.last.blend(mixer.audit["layer2"].shape, lib.channel_dim)
     for name, stage in lib.stages(model):
         x = stage(x)
-        x = np.where(how.mask, how.partner, how.scale * x) if name == "layer2" else x
+        x = np.where(how.mask, how.fill, how.scale * x) if name == "layer2" else x
     np.testing.assert_allclose(logits, x, atol=1e-5)
     assert target.blend(lambda labels: labels) is y and not target.mixed
 

@@ -28,7 +28,7 @@ def test_a_hidden_layer_equals_the_reference(fw, method, shape, dtype):
 
     tensor = fw.tensor(x, dtype)
     replaced, target = fw.mix_hidden(tensor, fw.tensor(y), method, step=3, seed=5)
-    expected = reference.replace(fw.numpy(tensor), how.mask, how.partner, how.scale)
+    expected = reference.replace(fw.numpy(tensor), how.mask, how.fill, how.scale)
     np.testing.assert_allclose(fw.numpy(replaced), expected, rtol=tolerance, atol=tolerance)
     assert fw.dtype(replaced) == dtype
 
@@ -47,7 +47,7 @@ def test_a_batch_equals_the_reference_and_keeps_its_labels(fw, method):
     x, y = fw.batch()
     how = method.plan(step=2, batch_size=6, seed=1).blend((6, 3, 8, 8))
     replaced, target = fw.face.mix(x, y, method, step=2, seed=1)
-    expected = reference.replace(fw.numpy(x), how.mask, how.partner, how.scale)
+    expected = reference.replace(fw.numpy(x), how.mask, how.fill, how.scale)
     np.testing.assert_allclose(fw.numpy(replaced), expected, rtol=1e-6, atol=1e-6)
     calls = []
     assert target.blend(lambda labels: calls.append(labels) or 7) == 7
@@ -147,7 +147,7 @@ def test_pictures_show_what_was_put_in():
     plan = Erasing(1.0, value=0.5).plan(step=0, batch_size=4)
     how = plan.blend(images.shape)
     shown = [axes.images[0].get_array() for axes in view.batch(images, plan, samples=4).axes]
-    expected = reference.replace(images, how.mask, how.partner, how.scale)
+    expected = reference.replace(images, how.mask, how.fill, how.scale)
     for at in range(4):
         np.testing.assert_allclose(np.squeeze(shown[8 + at]), expected[at, 0], atol=1e-6)
     assert len(view.masks(DropBlock(0.3, 3), {"a": (4, 2, 9, 9)}).axes) >= 2

@@ -61,8 +61,8 @@ class Framework(ABC):
         """Tensors one after the other, along their first axis."""
 
     @abstractmethod
-    def full(self, size: int, value: float, beside: Any) -> Any:
-        """float32 (size,), all of one value, on the device of the tensor beside it."""
+    def full(self, size: int, value: float, like: Any) -> Any:
+        """A float32 vector (size,) filled with `value`, on the device of `like`."""
 
     @abstractmethod
     def to_numpy(self, x: Any) -> npt.NDArray[Any]:
@@ -160,8 +160,8 @@ class Framework(ABC):
         return start
 
     @abstractmethod
-    def share(self, s: Lam, beside: Any, partners: Any = None) -> Any:
-        """A share as a MixedTarget takes it: a float, or float32 (N,) on the device of the tensor beside it.
+    def share(self, s: Lam, like: Any, partners: Any = None) -> Any:
+        """A share as a MixedTarget takes it: a float, or float32 (N,) on the device of `like`.
 
         Partners may have moved it there already.
         """

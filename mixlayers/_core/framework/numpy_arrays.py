@@ -51,7 +51,7 @@ class NumPy(Framework):
     def concatenate(self, parts: Sequence[Array]) -> Array:
         return np.concatenate(parts)
 
-    def full(self, size: int, value: float, beside: Array) -> Array:
+    def full(self, size: int, value: float, like: Array) -> Array:
         return np.full(size, value, np.float32)
 
     def to_numpy(self, x: Array) -> Array:
@@ -73,13 +73,13 @@ class NumPy(Framework):
         return blend(x, how)
 
     def replace(self, x: Array, how: Replace) -> Array:
-        if x.dtype == np.uint8 and (how.scale != 1.0 or (how.partner != how.partner.astype(np.uint8)).any()):
+        if x.dtype == np.uint8 and (how.scale != 1.0 or (how.fill != how.fill.astype(np.uint8)).any()):
             raise ValueError(
                 "8-bit images can be erased by whole numbers from 0 to 255 alone: convert them to float first, or "
                 "use mixlayers.augment.RandomErasing, which draws 8-bit noise."
             )
         return np.where(
-            how.mask, how.partner.astype(x.dtype), x if how.scale == 1.0 else x * x.dtype.type(how.scale)
+            how.mask, how.fill.astype(x.dtype), x if how.scale == 1.0 else x * x.dtype.type(how.scale)
         )
 
     def precise(self, x: Array) -> Array:
@@ -113,7 +113,7 @@ class NumPy(Framework):
     def where(self, mask: npt.NDArray[np.bool_], x: Array, y: Array) -> Array:
         return np.where(mask, x, y)
 
-    def share(self, s: Lam, beside: Array, partners: Any = None) -> Lam:
+    def share(self, s: Lam, like: Array, partners: Any = None) -> Lam:
         return s
 
     def rank(self) -> int:

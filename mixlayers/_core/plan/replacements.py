@@ -25,18 +25,18 @@ Whole = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Replace:
-    """A plan brought to one feature's shape: the partner under the mask, `scale * x` elsewhere.
+    """A plan brought to one feature's shape: the fill under the mask, `scale * x` elsewhere.
 
     Attributes:
         mask: bool, broadcastable to the feature with its batch axis first.
-        partner: float32, the same.
+        fill: float32, the same.
         scale: Factor of what is kept.
     """
 
     s: ClassVar[float] = 0.0  # the label's share of anything else
 
     mask: Mask
-    partner: npt.NDArray[np.float32]
+    fill: npt.NDArray[np.float32]
     scale: float = 1.0
 
     def __eq__(self, other: object) -> bool:
@@ -47,7 +47,7 @@ class Replace:
     def channels_last(self) -> Replace:
         """The same replacement for a feature `(N, *spatial, C)`."""
         mask = np.ascontiguousarray(np.moveaxis(self.mask, 1, -1))
-        return Replace(mask, np.moveaxis(self.partner, 1, -1), self.scale)
+        return Replace(mask, np.moveaxis(self.fill, 1, -1), self.scale)
 
 
 @dataclass(frozen=True)
@@ -126,10 +126,10 @@ class ErasedBoxes:
             mask[at] = True
         if not isinstance(self.value, str):
             return Replace(mask, constant_fill(self.value, channels)[None, :, None, None].astype(np.float32))
-        partner = np.zeros((size, channels, *spatial), dtype=np.float32)
+        fill = np.zeros((size, channels, *spatial), dtype=np.float32)
         for at, noise in zip(boxes, self._noises(rng, channels, *box[2:]), strict=True):
-            partner[at] = noise
-        return Replace(mask, partner)
+            fill[at] = noise
+        return Replace(mask, fill)
 
     def _noises(
         self, rng: np.random.Generator, channels: int, height: Whole, width: Whole
