@@ -20,9 +20,9 @@ setup: $(READY)    ## make .venv with every pinned package; the other targets do
 demo: $(READY)    ## train on data that ships with the packages and compare the methods
 	@$(RUN) -m mixlayers demo
 
-# Files side by side, a thread each: JOBS=1 for one after another.
+# Files side by side, a thread each, the long ones first (tests/conftest.py): JOBS=1 for one after another.
 JOBS := 2
-SIDE_BY_SIDE := OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n $(JOBS) --dist loadfile
+SIDE_BY_SIDE := OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 check: lint    ## run the linters, the core's tests and PyTorch's shared ones: the fast lane
 	$(SIDE_BY_SIDE) tests/core tests/shared -k "core or torch"
@@ -34,14 +34,14 @@ test: lint    ## run the linters, then the tests
 test-slow: $(READY)    ## run the tests one after another and list the slowest 30
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -q --durations 30
 
-# Near SSE4: PyTorch's, oneDNN's, MKL's (Paddle's too) and OpenBLAS's own names for it.
+# Near SSE4: PyTorch's, oneDNN's, MKL's (Paddle's too) and OpenBLAS's own names for it. None is JAX's.
 CAPPED := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 OPENBLAS_CORETYPE=Nehalem \
 	MKL_ENABLE_INSTRUCTIONS=SSE4_2 MKL_CBWR=COMPATIBLE
 NUMERIC := $(addprefix tests/shared/,test_iebn.py test_parity.py test_equality.py test_losses.py test_dropblock.py) \
 	$(foreach name,torch paddle chainer,tests/$(name)/test_iebn.py tests/$(name)/test_blend.py) tests/paddle/test_models.py
 
 test-capped: $(READY)    ## run the numeric tests as an old processor would, which adds up in another order
-	$(CAPPED) $(SIDE_BY_SIDE) $(NUMERIC) -k "not googlenet"
+	$(CAPPED) $(SIDE_BY_SIDE) $(NUMERIC) -k "not googlenet and not jax"
 
 test-vision: $(VISION)/.ready    ## run the tests beside torchvision, timm and fastai, in .venv-vision (6 GB)
 	OMP_NUM_THREADS=2 $(VISION)/bin/python -m pytest tests/vision

@@ -81,7 +81,7 @@ __version__ = "0.1.0"
 
 _OF_A_FRAMEWORK = (
     "Mixer", "MixCollate", "accuracy", "audit", "binary_cross_entropy", "calibration_error", "convert_iebn",
-    "cross_entropy", "get_mixer", "mix", "mix_detection", "temperature", "unwrap", "wrap",
+    "convert_rbn", "cross_entropy", "get_mixer", "mix", "mix_detection", "temperature", "unwrap", "wrap",
 )  # fmt: skip
 
 

@@ -35,6 +35,7 @@ from mixlayers import ResizeMix as ResizeMix
 from mixlayers import Scheduled as Scheduled
 from mixlayers import SpecMix as SpecMix
 from mixlayers_chainer import IEBN as IEBN
+from mixlayers_chainer import RBN as RBN
 from mixlayers_chainer import BPTTUpdater as BPTTUpdater
 from mixlayers_chainer import Classifier as Classifier
 from mixlayers_chainer import ManifoldMixupClassifier as ManifoldMixupClassifier
@@ -47,12 +48,14 @@ from mixlayers_chainer import audit as audit
 from mixlayers_chainer import binary_cross_entropy as binary_cross_entropy
 from mixlayers_chainer import calibration_error as calibration_error
 from mixlayers_chainer import convert_iebn as convert_iebn
+from mixlayers_chainer import convert_rbn as convert_rbn
 from mixlayers_chainer import cross_entropy as cross_entropy
 from mixlayers_chainer import get_mixer as get_mixer
 from mixlayers_chainer import iebn_parameters as iebn_parameters
 from mixlayers_chainer import mix as mix
 from mixlayers_chainer import mix_detection as mix_detection
 from mixlayers_chainer import revert_iebn as revert_iebn
+from mixlayers_chainer import revert_rbn as revert_rbn
 from mixlayers_chainer import temperature as temperature
 from mixlayers_chainer import unwrap as unwrap
 from mixlayers_chainer import update_bn as update_bn
@@ -66,18 +69,21 @@ __all__ = [
     "MixCollate",
     "Mixer",
     "MultiNodeIEBN",
+    "RBN",
     "RepeatedAugmentationSampler",
     "accuracy",
     "audit",
     "binary_cross_entropy",
     "calibration_error",
     "convert_iebn",
+    "convert_rbn",
     "cross_entropy",
     "get_mixer",
     "iebn_parameters",
     "mix",
     "mix_detection",
     "revert_iebn",
+    "revert_rbn",
     "temperature",
     "unwrap",
     "update_bn",

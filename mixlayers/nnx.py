@@ -28,24 +28,30 @@ from mixlayers import ResizeMix as ResizeMix
 from mixlayers import Scheduled as Scheduled
 from mixlayers import SpecMix as SpecMix
 from mixlayers_jax.nnx import IEBN as IEBN
+from mixlayers_jax.nnx import RBN as RBN
 from mixlayers_jax.nnx import Mixer as Mixer
 from mixlayers_jax.nnx import audit as audit
 from mixlayers_jax.nnx import convert_iebn as convert_iebn
+from mixlayers_jax.nnx import convert_rbn as convert_rbn
 from mixlayers_jax.nnx import get_mixer as get_mixer
 from mixlayers_jax.nnx import iebn_decay_mask as iebn_decay_mask
 from mixlayers_jax.nnx import revert_iebn as revert_iebn
+from mixlayers_jax.nnx import revert_rbn as revert_rbn
 from mixlayers_jax.nnx import unwrap as unwrap
 from mixlayers_jax.nnx import update_bn as update_bn
 from mixlayers_jax.nnx import wrap as wrap
 
 __all__ = [
     "IEBN",
+    "RBN",
     "Mixer",
     "audit",
     "convert_iebn",
+    "convert_rbn",
     "get_mixer",
     "iebn_decay_mask",
     "revert_iebn",
+    "revert_rbn",
     "unwrap",
     "update_bn",
     "wrap",

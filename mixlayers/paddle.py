@@ -31,6 +31,9 @@ from mixlayers_paddle import IEBN as IEBN
 from mixlayers_paddle import IEBN1D as IEBN1D
 from mixlayers_paddle import IEBN2D as IEBN2D
 from mixlayers_paddle import IEBN3D as IEBN3D
+from mixlayers_paddle import RBN1D as RBN1D
+from mixlayers_paddle import RBN2D as RBN2D
+from mixlayers_paddle import RBN3D as RBN3D
 from mixlayers_paddle import MixCollate as MixCollate
 from mixlayers_paddle import Mixer as Mixer
 from mixlayers_paddle import RepeatedAugmentationSampler as RepeatedAugmentationSampler
@@ -40,6 +43,7 @@ from mixlayers_paddle import audit as audit
 from mixlayers_paddle import binary_cross_entropy as binary_cross_entropy
 from mixlayers_paddle import calibration_error as calibration_error
 from mixlayers_paddle import convert_iebn as convert_iebn
+from mixlayers_paddle import convert_rbn as convert_rbn
 from mixlayers_paddle import cross_entropy as cross_entropy
 from mixlayers_paddle import from_official_state_dict as from_official_state_dict
 from mixlayers_paddle import get_mixer as get_mixer
@@ -47,6 +51,7 @@ from mixlayers_paddle import iebn_parameters as iebn_parameters
 from mixlayers_paddle import mix as mix
 from mixlayers_paddle import mix_detection as mix_detection
 from mixlayers_paddle import revert_iebn as revert_iebn
+from mixlayers_paddle import revert_rbn as revert_rbn
 from mixlayers_paddle import temperature as temperature
 from mixlayers_paddle import to_official_state_dict as to_official_state_dict
 from mixlayers_paddle import unwrap as unwrap
@@ -60,6 +65,9 @@ __all__ = [
     "IEBN3D",
     "MixCollate",
     "Mixer",
+    "RBN1D",
+    "RBN2D",
+    "RBN3D",
     "RepeatedAugmentationSampler",
     "SyncIEBN",
     "accuracy",
@@ -67,6 +75,7 @@ __all__ = [
     "binary_cross_entropy",
     "calibration_error",
     "convert_iebn",
+    "convert_rbn",
     "cross_entropy",
     "from_official_state_dict",
     "get_mixer",
@@ -74,6 +83,7 @@ __all__ = [
     "mix",
     "mix_detection",
     "revert_iebn",
+    "revert_rbn",
     "temperature",
     "to_official_state_dict",
     "unwrap",

@@ -32,19 +32,25 @@ from mixlayers_torch import IEBN2d as IEBN2d
 from mixlayers_torch import IEBN3d as IEBN3d
 from mixlayers_torch import MixCollate as MixCollate
 from mixlayers_torch import Mixer as Mixer
+from mixlayers_torch import RBN1d as RBN1d
+from mixlayers_torch import RBN2d as RBN2d
+from mixlayers_torch import RBN3d as RBN3d
 from mixlayers_torch import RepeatedAugmentationSampler as RepeatedAugmentationSampler
 from mixlayers_torch import SyncIEBN as SyncIEBN
+from mixlayers_torch import SyncRBN as SyncRBN
 from mixlayers_torch import accuracy as accuracy
 from mixlayers_torch import audit as audit
 from mixlayers_torch import binary_cross_entropy as binary_cross_entropy
 from mixlayers_torch import calibration_error as calibration_error
 from mixlayers_torch import convert_iebn as convert_iebn
+from mixlayers_torch import convert_rbn as convert_rbn
 from mixlayers_torch import cross_entropy as cross_entropy
 from mixlayers_torch import get_mixer as get_mixer
 from mixlayers_torch import iebn_parameters as iebn_parameters
 from mixlayers_torch import mix as mix
 from mixlayers_torch import mix_detection as mix_detection
 from mixlayers_torch import revert_iebn as revert_iebn
+from mixlayers_torch import revert_rbn as revert_rbn
 from mixlayers_torch import temperature as temperature
 from mixlayers_torch import to_official_state_dict as to_official_state_dict
 from mixlayers_torch import unwrap as unwrap
@@ -57,19 +63,25 @@ __all__ = [
     "IEBN3d",
     "MixCollate",
     "Mixer",
+    "RBN1d",
+    "RBN2d",
+    "RBN3d",
     "RepeatedAugmentationSampler",
     "SyncIEBN",
+    "SyncRBN",
     "accuracy",
     "audit",
     "binary_cross_entropy",
     "calibration_error",
     "convert_iebn",
+    "convert_rbn",
     "cross_entropy",
     "get_mixer",
     "iebn_parameters",
     "mix",
     "mix_detection",
     "revert_iebn",
+    "revert_rbn",
     "temperature",
     "to_official_state_dict",
     "unwrap",

@@ -1,8 +1,10 @@
 """One fixture for every framework: `fw`, with which the shared test bodies build networks and train them."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,34 @@ import pytest
 _XLA = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_XLA}"
 
+os.environ.setdefault("KERAS_BACKEND", "jax")  # one for each process, read when Keras is imported
+
 FRAMEWORKS = ("torch", "paddle", "chainer")
+
+FIRST = (
+    "repo/test_docs.py",
+    "repo/test_site.py",
+    "programs/test_programs.py",
+    "repo/test_benchmarks.py",
+    "repo/test_gpu.py",
+    "cli/test_demo.py",
+    "cli/test_cifar10.py",
+    "torch/test_distributed.py",
+)
+"""Files that take long. `make test` hands out files whole: at the end no process shall wait for one of these."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order: the long files, then by their number of tests."""
+    folder = Path(__file__).parent
+    files = {item: item.path.relative_to(folder).as_posix() for item in items if folder in item.path.parents}
+    tests = Counter(files.values())
+
+    def place(item: pytest.Item) -> tuple[int, int]:
+        file = files.get(item, "")
+        return FIRST.index(file) if file in FIRST else len(FIRST), -tests[file]
+
+    items.sort(key=place)
 
 
 def made(name: str) -> Any:

@@ -14,6 +14,9 @@ from mixlayers_chainer._iebn.convert import iebn_parameters as iebn_parameters
 from mixlayers_chainer._iebn.convert import revert_iebn as revert_iebn
 from mixlayers_chainer._iebn.sync import MultiNodeIEBN as MultiNodeIEBN
 from mixlayers_chainer._iebn.update_bn import update_bn as update_bn
+from mixlayers_chainer._iebn.rbn import RBN as RBN
+from mixlayers_chainer._iebn.convert import convert_rbn as convert_rbn
+from mixlayers_chainer._iebn.convert import revert_rbn as revert_rbn
 from mixlayers_chainer._loss import binary_cross_entropy as binary_cross_entropy
 from mixlayers_chainer._loss import cross_entropy as cross_entropy
 from mixlayers_chainer._functions import accuracy as accuracy
@@ -34,18 +37,21 @@ __all__ = [
     "MixCollate",
     "Mixer",
     "MultiNodeIEBN",
+    "RBN",
     "RepeatedAugmentationSampler",
     "accuracy",
     "audit",
     "binary_cross_entropy",
     "calibration_error",
     "convert_iebn",
+    "convert_rbn",
     "cross_entropy",
     "get_mixer",
     "iebn_parameters",
     "mix",
     "mix_detection",
     "revert_iebn",
+    "revert_rbn",
     "temperature",
     "unwrap",
     "update_bn",

@@ -200,7 +200,7 @@ def audit_call(
     found = report(SHAPES, known, calls, graph, {*sources}, set(), samples, size, 0, beside=beside)
     features = {node for node, x in zip(sources, samples, strict=True) if can_mix(SHAPES, x, size, 0)}
     whole = bool(features) and separates(traced.below, features, ROOT, {*sources})
-    points = tuple(_judged(traced, point) for point in found)
+    points = tuple(_judged(traced, point) for point in _in_order([*found], traced.inside))
     found = replace(found, points=points, float_input=whole, chosen=())
     found = replace(found, chosen=auto_layers(found)) if stage_ends(points) else found
     first = next((tuple(x.shape) for x in samples if can_mix(SHAPES, x, size, 0)), None)
@@ -229,6 +229,19 @@ class _Hole:
 
     def __init__(self, at: int) -> None:
         self.at = at
+
+
+def _in_order(points: Sequence[Point], inside: Collection[str]) -> list[Point]:
+    """The layers in the order in which they finish: those in loops come before the layer that holds the loop."""
+    at = {point.name: number for number, point in enumerate(points)}
+
+    def finished(point: Point) -> tuple[int, bool]:
+        name = point.name
+        while name in inside and "." in name:
+            name = name.rpartition(".")[0]
+        return at.get(name, at[point.name]), point.name not in inside
+
+    return sorted(points, key=finished)
 
 
 def _judged(traced: Traced, point: Point) -> Point:

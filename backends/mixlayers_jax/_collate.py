@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from multiprocessing import current_process
-from typing import Any
-
-import numpy as np
-
-from mixlayers._core.batch.collate import BaseCollate
+from mixlayers._core.batch.collate import ArrayCollate
 from mixlayers_jax._framework import JAX
 
 
-class MixCollate(BaseCollate):
+class MixCollate(ArrayCollate):
     """Puts samples of NumPy arrays together and mixes them: `MixCollate(CutMix(), num_classes=10)(samples)`.
 
     For loaders that take a function of a list of samples, such as Grain's `batch(batch_fn=...)` or PyTorch's
@@ -37,18 +32,3 @@ class MixCollate(BaseCollate):
 
     framework = JAX
     channel_dim = -1
-
-    def _collate(self, samples: list[Any]) -> Any:
-        return _stacked(samples)
-
-    def _worker(self) -> tuple[int, ...] | None:
-        return current_process()._identity or None
-
-
-def _stacked(samples: list[Any]) -> Any:
-    first = samples[0]
-    if isinstance(first, dict):
-        return {key: _stacked([sample[key] for sample in samples]) for key in first}
-    if isinstance(first, tuple | list):
-        return tuple(_stacked([sample[at] for sample in samples]) for at in range(len(first)))
-    return np.stack([np.asarray(sample) for sample in samples])

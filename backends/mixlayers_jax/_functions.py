@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax.numpy as jnp
 from jax import Array
 
 from mixlayers import MixedTarget
 from mixlayers._core.batch.functions import BatchFunctions
 from mixlayers._core.labels.metrics import mixed_accuracy
+from mixlayers._core.labels.outputs import classes_second
 from mixlayers_jax._framework import IGNORED, JAX
-from mixlayers_jax._loss import classes_second
 
 _batch = BatchFunctions[Any, Array](JAX, IGNORED, channel_dim=-1)
 mix, mix_detection, calibration_error = _batch.mix, _batch.mix_detection, _batch.calibration_error
@@ -38,6 +39,6 @@ def accuracy(
     Raises:
         ValueError: If topk is out of its range; if the labels fit no such output, or hold a class that there is not.
     """
-    output, target = classes_second(output, target, axis)
+    output, target = classes_second(JAX, jnp.asarray(output), target, axis)
     hits: Array = mixed_accuracy(JAX, output, target, topk, ignore_index)
     return hits

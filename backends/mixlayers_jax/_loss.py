@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any, Literal
 
 import jax
@@ -11,7 +10,7 @@ from jax import Array
 
 from mixlayers import MixedTarget
 from mixlayers._core.labels.binary import binary_points
-from mixlayers._core.labels.outputs import check_soft, class_labels
+from mixlayers._core.labels.outputs import check_soft, class_labels, classes_second
 from mixlayers._core.labels.reduce import blended, check_reduction, check_smoothing, counted, scale_of
 from mixlayers_jax._framework import IGNORED, JAX
 
@@ -49,8 +48,9 @@ def cross_entropy(
     """
     check_reduction(reduction)
     check_smoothing(label_smoothing)
-    kind = jnp.asarray(output).dtype
-    output, target = classes_second(output, target, axis)
+    output = jnp.asarray(output)
+    kind = output.dtype
+    output, target = classes_second(JAX, output, target, axis)
     logs = jax.nn.log_softmax(_whole(output), 1)
     shape, classes = logs.shape, logs.shape[1]
     weight = None if weight is None else jnp.asarray(weight, logs.dtype)
@@ -113,8 +113,9 @@ def binary_cross_entropy(
             there is not (outside of jit).
     """
     check_reduction(reduction)
-    kind = jnp.asarray(output).dtype
-    output, target = classes_second(output, target, axis)
+    output = jnp.asarray(output)
+    kind = output.dtype
+    output, target = classes_second(JAX, output, target, axis)
     labels, share, scale = binary_points(
         JAX, target, output.shape, label_smoothing, target_threshold, ignore_index
     )
@@ -127,24 +128,6 @@ def binary_cross_entropy(
     elif loss.ndim > 2:
         loss = jnp.moveaxis(loss, 1, axis)
     return (loss * scale).astype(kind)
-
-
-def classes_second(output: Any, target: Any, axis: int) -> tuple[Array, Any]:
-    """A model's output, and labels of its shape, with the classes as the second axis, where the core has them."""
-    output = jnp.asarray(output)
-    if output.ndim < 3 or axis == 1:
-        return output, target
-    shape = output.shape
-
-    def moved(y: Any) -> Any:
-        return jnp.moveaxis(y, axis, 1) if JAX.is_tensor(y) and y.shape == shape else y
-
-    if isinstance(target, MixedTarget):
-        target = copy.copy(target)
-        target._y, target._partner = moved(target._y), moved(target._partner)
-    else:
-        target = moved(target)
-    return jnp.moveaxis(output, axis, 1), target
 
 
 def _whole(output: Array) -> Array:

@@ -51,6 +51,17 @@ class Library(ABC):
         return audit_call(run, *call_of(example), lambda names: self.described(model, names), masks)
 
 
+def feature_shape(plan: MixPlan, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...] | None:
+    """The shape of the feature that a plan is for, where it matters.
+
+    Args:
+        shapes: Of each place, by name, for a batch of any size.
+    """
+    if plan.place is None or plan.recipe is None:
+        return None
+    return (plan.batch_size, *shapes[plan.place][1:])
+
+
 class BaseMixer:
     """Plans the mixing of one model on the host; the model carries a plan out inside jit.
 
@@ -207,10 +218,7 @@ class BaseMixer:
         return f"Mixer({self.method!r}, places={self.places}, step={self.step})"
 
     def _shape(self, plan: MixPlan) -> tuple[int, ...] | None:
-        """The shape of the feature that a plan is for."""
-        if plan.place is None or plan.recipe is None:
-            return None
-        return (plan.batch_size, *self._found.shapes[plan.place][1:])
+        return feature_shape(plan, self._found.shapes)
 
     def _brought(self, core: MixPlan) -> Plan:
         """A plan brought to the shapes of where it acts."""

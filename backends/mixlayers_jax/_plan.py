@@ -10,9 +10,9 @@ import jax
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from mixlayers._core.batch.mix import can_mix, mix_tree, warn_of_full_mask
+from mixlayers._core.batch.mix import can_mix, mix_tree, refuse_unmixable, warn_of_full_mask
 from mixlayers._core.errors import refuse
-from mixlayers._core.framework.tree import leaves, tree_map
+from mixlayers._core.framework.tree import tree_map
 from mixlayers._core.plan.masks import Blocks
 from mixlayers._core.plan.plan import Act, MixPlan, share_map
 from mixlayers._core.plan.replacements import Replace
@@ -175,12 +175,10 @@ class Plan:
         return mixed
 
     def _nothing(self, x: Any) -> NoReturn:
-        shapes = ", ".join(str(tuple(each.shape)) for each in leaves(x) if JAX.is_tensor(each))
-        refuse(
-            f"the plan is for a batch of {self.batch_size}, and its place {self.place!r} has no floating-point array "
-            f"of so many rows, but {shapes or 'no array'}",
-            "draw the plan for this batch's size, mixer.plan(len(y)), and let the batch axis be the first",
+        way_out = (
+            "draw the plan for this batch's size, mixer.plan(len(y)), and let the batch axis be the first"
         )
+        refuse_unmixable(JAX, self.batch_size, self.place, x, way_out)
 
     def blend(self, shape: Sequence[int], channel_dim: int = -1) -> Act:
         """What is done to a feature of a shape: see `MixPlan.blend`."""

@@ -20,12 +20,22 @@ from mixlayers._core.plan.plan import INPUT
 from mixlayers_jax._audit import Marks
 from mixlayers_jax._equinox_tree import layer_at, named_modules
 from mixlayers_jax._framework import JAX
-from mixlayers_jax._iebn.equinox import IEBN, convert_iebn, revert_iebn
+from mixlayers_jax._iebn.equinox import IEBN, RBN, convert_iebn, convert_rbn, revert_iebn, revert_rbn
 from mixlayers_jax._iebn.plain import iebn_decay_mask
 from mixlayers_jax._mixer import BaseMixer, Library
 from mixlayers_jax._plan import Placed, Plan
 
-__all__ = ["IEBN", "Mixer", "audit", "convert_iebn", "iebn_decay_mask", "revert_iebn"]
+__all__ = [
+    "IEBN",
+    "RBN",
+    "Mixer",
+    "audit",
+    "convert_iebn",
+    "convert_rbn",
+    "iebn_decay_mask",
+    "revert_iebn",
+    "revert_rbn",
+]
 
 
 @custom_vmap

@@ -72,7 +72,8 @@ class Forward:
     Args:
         layout: Of x.
         x, y: Addresses: of the input, and of the output to be written.
-        parameters: Addresses of weight, bias (0: none), weight_readjust and bias_readjust, (C,) each.
+        parameters: Addresses of weight, bias (0: none), weight_readjust and bias_readjust, (C,) each; of those that a
+            subclass has beside them.
         running: Addresses of the running mean and variance (C,), updated where `batch`; 0: there are none.
         batch: Whether the batch's own statistics normalise, or the running ones.
         factor: Share of the new batch in the running statistics.
@@ -101,15 +102,26 @@ class Forward:
         self.kept = np.empty(n * channels + 3 * channels, layout.real)
         sums, room = layout.room()
         call = _Call(
-            *(*layout.shape, layout.rows, layout.threads, batch, x, 0, y, *parameters, *running),
+            *(*layout.shape, layout.rows, layout.threads, batch, x, 0, y, *parameters[:4], *running),
             *(self.kept.ctypes.data, room.ctypes.data, sums.ctypes.data, 0, 0, 0, 0),
             *(self.count, eps, factor, correction),
         )
-        run = passes(layout.kind)
-        run.sums(ctypes.byref(call))
-        if batch and join is not None:
+        passes(layout.kind).sums(ctypes.byref(call))
+        self._map(call, sums, room, parameters, running, join)
+
+    def _map(
+        self,
+        call: Any,
+        sums: npt.NDArray[np.float64],
+        room: npt.NDArray[Any],
+        parameters: Sequence[int],
+        running: Sequence[int],
+        join: Join | None,
+    ) -> None:
+        """The output, given the sums; arguments as `__init__` and `Layout.room` have them."""
+        if self.batch and join is not None:
             call.count = self.count = join(sums[:2], self.count)
-        run.map(ctypes.byref(call))
+        passes(self.layout.kind).map(ctypes.byref(call))
 
     def backward(
         self,
@@ -132,14 +144,25 @@ class Forward:
         layout = self.layout
         sums, room = layout.room()
         call = _Call(
-            *(*layout.shape, layout.rows, layout.threads, self.batch, x, g, dx or 0, *parameters, 0, 0),
-            *(self.kept.ctypes.data, room.ctypes.data, sums.ctypes.data, *learned, self.count, self.eps),
+            *(*layout.shape, layout.rows, layout.threads, self.batch, x, g, dx or 0, *parameters[:4], 0, 0),
+            *(self.kept.ctypes.data, room.ctypes.data, sums.ctypes.data, *learned[:4], self.count, self.eps),
         )
-        run = passes(layout.kind)
+        self._trace(call, sums, room, learned, join)
+
+    def _trace(
+        self,
+        call: Any,
+        sums: npt.NDArray[np.float64],
+        room: npt.NDArray[Any],
+        learned: Sequence[int],
+        join: Join | None,
+    ) -> None:
+        """The gradients; arguments as `backward` and `Layout.room` have them."""
+        run = passes(self.layout.kind)
         run.products(ctypes.byref(call))
-        if self.batch and dx is not None and join is not None:
+        if self.batch and call.y and join is not None:
             join(sums[2:], self.count)
-        if dx is not None:
+        if call.y:
             run.combine(ctypes.byref(call))
 
     def statistics(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
@@ -169,6 +192,9 @@ class _Passes(NamedTuple):
     infer: Any
     products: Any
     combine: Any
+    affine: Any
+    add: Any
+    blend: Any
 
 
 @cache

@@ -192,6 +192,23 @@ void OF_TYPE(iebn_combine)(const struct iebn_call *call) {
     parallel(OF_TYPE(combine), s, LINES, ELEMENTS, s->threads);
 }
 
+/* The passes alone, for a norm whose numbers a plane are made elsewhere, between iebn_sums and these: `first` and
+   `second` of the room hold scale and shift, or get the sums; its `on_x` holds the slope. */
+void OF_TYPE(iebn_affine)(const struct iebn_call *call) {
+    struct iebn named = OF_TYPE(named)(call), *s = &named;
+    parallel(OF_TYPE(map), s, LINES, ELEMENTS, s->threads);
+}
+
+void OF_TYPE(iebn_add)(const struct iebn_call *call) {
+    struct iebn named = OF_TYPE(named)(call), *s = &named;
+    parallel(OF_TYPE(add_products), s, PLANES, ELEMENTS, s->threads);
+}
+
+void OF_TYPE(iebn_blend)(const struct iebn_call *call) {
+    struct iebn named = OF_TYPE(named)(call), *s = &named;
+    parallel(OF_TYPE(combine), s, LINES, ELEMENTS, s->threads);
+}
+
 #undef PLANES
 #undef LINES
 #undef ELEMENTS

@@ -16,6 +16,11 @@ from mixlayers_paddle._iebn.convert import iebn_parameters as iebn_parameters
 from mixlayers_paddle._iebn.convert import revert_iebn as revert_iebn
 from mixlayers_paddle._iebn.sync import SyncIEBN as SyncIEBN
 from mixlayers_paddle._iebn.update_bn import update_bn as update_bn
+from mixlayers_paddle._iebn.rbn import RBN1D as RBN1D
+from mixlayers_paddle._iebn.rbn import RBN2D as RBN2D
+from mixlayers_paddle._iebn.rbn import RBN3D as RBN3D
+from mixlayers_paddle._iebn.convert import convert_rbn as convert_rbn
+from mixlayers_paddle._iebn.convert import revert_rbn as revert_rbn
 from mixlayers_paddle._loss import binary_cross_entropy as binary_cross_entropy
 from mixlayers_paddle._loss import cross_entropy as cross_entropy
 from mixlayers_paddle._functions import accuracy as accuracy
@@ -35,6 +40,9 @@ __all__ = [
     "IEBN3D",
     "MixCollate",
     "Mixer",
+    "RBN1D",
+    "RBN2D",
+    "RBN3D",
     "RepeatedAugmentationSampler",
     "SyncIEBN",
     "accuracy",
@@ -42,6 +50,7 @@ __all__ = [
     "binary_cross_entropy",
     "calibration_error",
     "convert_iebn",
+    "convert_rbn",
     "cross_entropy",
     "from_official_state_dict",
     "get_mixer",
@@ -49,6 +58,7 @@ __all__ = [
     "mix",
     "mix_detection",
     "revert_iebn",
+    "revert_rbn",
     "temperature",
     "to_official_state_dict",
     "unwrap",

@@ -14,6 +14,12 @@ from mixlayers_torch._iebn.convert import convert_iebn as convert_iebn
 from mixlayers_torch._iebn.convert import iebn_parameters as iebn_parameters
 from mixlayers_torch._iebn.convert import revert_iebn as revert_iebn
 from mixlayers_torch._iebn.sync import SyncIEBN as SyncIEBN
+from mixlayers_torch._iebn.rbn import RBN1d as RBN1d
+from mixlayers_torch._iebn.rbn import RBN2d as RBN2d
+from mixlayers_torch._iebn.rbn import RBN3d as RBN3d
+from mixlayers_torch._iebn.convert import convert_rbn as convert_rbn
+from mixlayers_torch._iebn.convert import revert_rbn as revert_rbn
+from mixlayers_torch._iebn.sync import SyncRBN as SyncRBN
 from mixlayers_torch._loss import binary_cross_entropy as binary_cross_entropy
 from mixlayers_torch._loss import cross_entropy as cross_entropy
 from mixlayers_torch._functions import accuracy as accuracy
@@ -33,19 +39,25 @@ __all__ = [
     "IEBN3d",
     "MixCollate",
     "Mixer",
+    "RBN1d",
+    "RBN2d",
+    "RBN3d",
     "RepeatedAugmentationSampler",
     "SyncIEBN",
+    "SyncRBN",
     "accuracy",
     "audit",
     "binary_cross_entropy",
     "calibration_error",
     "convert_iebn",
+    "convert_rbn",
     "cross_entropy",
     "get_mixer",
     "iebn_parameters",
     "mix",
     "mix_detection",
     "revert_iebn",
+    "revert_rbn",
     "temperature",
     "to_official_state_dict",
     "unwrap",

@@ -17,7 +17,6 @@ from mixlayers._core.audit.trial import Trial
 from mixlayers._core.audit.verdicts import (
     Call,
     Graph,
-    Layer,
     beside_output,
     output_tensors,
     read_graph,
@@ -53,7 +52,7 @@ def audit(model: nn.Module, example: Any, *, batch_dim: int = 0) -> Audit:
 
 
 def put_on_trial(
-    model: nn.Module,
+    model: nn.Module | TorchStage,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     batch_dim: int,
@@ -63,13 +62,13 @@ def put_on_trial(
     """Run one call of the model on a few samples, read its graph, and be ready to swap samples.
 
     Args:
-        model: The module.
+        model: The module, or the stage on which another library's model runs.
         args, kwargs: The call.
         batch_dim: Its batch axis.
         masked: The modules that take padding masks, which are no features; see `Experiment`.
         agree: From what was seen, the largest of a number over all processes.
     """
-    stage = TorchStage(model)
+    stage = model if isinstance(model, TorchStage) else TorchStage(model)
     few = Few.of(stage, args, kwargs, batch_dim)
     experiment = Experiment(stage, few, masked or {})
     traced: Callable[[Any], Any] = partial(_probe, few, experiment)
@@ -92,7 +91,7 @@ def put_on_trial(
 def _run(stage: TorchStage, few: Few, probe: Callable[[Any], Any]) -> tuple[_Marks, Any, Any]:
     """The forward whose graph is read: the marks in it, what the model was given, what it returned."""
     probes = tree_map(probe, (few.args, few.kwargs))
-    marks = _Marks(few, stage.model)
+    marks = _Marks(few, stage)
     handles = [module.register_forward_hook(marks.mark) for module in marks.names]
     try:
         with stage.quiet(probes, few.size), torch.enable_grad(), unseen():
@@ -105,9 +104,9 @@ def _run(stage: TorchStage, few: Few, probe: Callable[[Any], Any]) -> tuple[_Mar
 class _Marks:
     """Gives each layer's output a node of its own, and reads the graph."""
 
-    def __init__(self, few: Few, model: nn.Module) -> None:
-        self.few = few
-        self.names = {module: name for name, module in model.named_modules() if name}
+    def __init__(self, few: Few, stage: TorchStage) -> None:
+        self.few, self.stage = few, stage
+        self.names = {module: name for name, module in stage.modules.items() if name}
         self.seen: dict[str, list[Call]] = {}
         self.begun: list[Tensor] = []
 
@@ -135,7 +134,7 @@ class _Marks:
             given += self._wanting(graph)
         inputs_at = {at for node, at in graph.number.items() if _is_one_of(node, given)}
         lookups = {at for node, at in graph.number.items() if _looks_up(node, few.size, few.batch_dim)}
-        layers = {name: _layer(module) for module, name in self.names.items()}
+        layers = {name: self.stage.described(module) for module, name in self.names.items()}
         return report(
             TORCH,
             layers,
@@ -189,11 +188,6 @@ def _looks_up_alone(inputs: Any) -> bool:
 
 def _differs(x: Tensor, axis: int) -> bool:
     return not is_fake(x) and bool((x != x.narrow(axis, 0, 1)).any())
-
-
-def _layer(module: nn.Module) -> Layer:
-    weighted = any(p.ndim > 1 for p in module.parameters())
-    return Layer(type(module).__name__, weighted, leaf=not any(True for _ in module.children()))
 
 
 def _below(node: Any) -> list[Any]:

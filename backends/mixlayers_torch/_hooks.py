@@ -174,6 +174,11 @@ def remove_hooks(model: nn.Module, mixer: TracedMixer) -> None:
 
 def check_wrappable(model: nn.Module) -> None:
     """Raise unless hooks on this object will see the model's forwards, and no other mixer's are there."""
+    if any(kind.__module__.startswith("keras.") for kind in type(model).__mro__):
+        raise TypeError(
+            f"a Keras model is trained by its own fit, which this cannot see, got {type(model).__name__}: use "
+            "mixlayers.keras.wrap, whose model.fit mixes."
+        )
     if not isinstance(model, nn.Module):
         raise TypeError(f"wrap takes a torch.nn.Module, got {type(model).__name__}.")
     if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):

@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import is_fake
 from mixlayers._core.audit.host_chance import host_chance
 from mixlayers._core.audit.proof import NotOnce
 from mixlayers._core.audit.stage import AUDITING, After, Before, Hooks, Stage, Weigh, auditing
-from mixlayers._core.audit.verdicts import output_tensors
+from mixlayers._core.audit.verdicts import Layer, output_tensors
 from mixlayers._core.framework.tree import leaves
 from mixlayers_torch._framework import TORCH
 from mixlayers_torch._hooks import holds_packed, joined, parts_of
@@ -31,8 +31,17 @@ class TorchStage(Stage):
     framework = TORCH
 
     def __init__(self, model: nn.Module) -> None:
-        self.model, self.modules = model, dict(model.named_modules())
+        self.model, self.modules = model, self.named(model)
         self._untouched = Untouched(model)
+
+    def named(self, model: nn.Module) -> dict[str, nn.Module]:
+        """The model, by the name "", and its layers."""
+        return dict(model.named_modules())
+
+    def described(self, module: nn.Module) -> Layer:
+        """A layer's own columns of the report."""
+        weighted = any(p.ndim > 1 for p in module.parameters())
+        return Layer(type(module).__name__, weighted, leaf=not any(True for _ in module.children()))
 
     def entry(self) -> Any:
         return self.model.forward

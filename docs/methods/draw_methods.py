@@ -34,7 +34,7 @@ from mixlayers import (
 )
 from mixlayers._core.plan.pairs import draw_pairs
 from mixlayers._core.plan.relabel import Lopsided
-from mixlayers.torch import IEBN2d
+from mixlayers.torch import IEBN2d, RBN2d
 
 PICTURES = Path(__file__).parents[1] / "pictures"
 SIDE = 48
@@ -56,20 +56,48 @@ def iebn() -> Figure:
     """IEBN's slope, one for each sample and channel, against the channel's mean."""
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.subplots()
-    means = torch.linspace(-3.0, 3.0, 61)
-    images = means.view(-1, 1, 1, 1) + torch.tensor([-1.0, 1.0]).view(1, 1, 1, 2)
     for weight, style in ((0.0, "-"), (1.0, "--"), (-2.0, ":")):
-        layer = IEBN2d(1).eval()
-        with torch.no_grad():
-            layer.weight_readjust.fill_(weight)
-            output = layer(images)
-        slope = np.diff(output.numpy(), axis=-1).ravel() / 2.0
-        start = " (the start)" if weight == 0.0 else ""
-        axes.plot(means.numpy(), slope, style, label=f"weight_readjust {weight:g}{start}")
+        label = f"weight_readjust {weight:g}{' (the start)' if weight == 0.0 else ''}"
+        axes.plot(*slopes(IEBN2d(1), {"weight_readjust": weight})[:2], style, label=label)
     axes.axhline(1.0, color="#888888", linewidth=1, label="BatchNorm")
     axes.set(xlabel="mean of the sample's channel", ylabel="scale", ylim=(0.0, 1.05))
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=9)
     return figure
+
+
+def rbn() -> Figure:
+    """RBN's slope and the mean of its output against the channel's mean, for a few values of its parameters."""
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for value, style in ((0.0, "-"), (0.5, "--"), (-0.5, ":")):
+        label = f"{value:g}{' (the start)' if value == 0.0 else ''}"
+        means, slope, _ = slopes(RBN2d(1), {"weight_readjust": 4 * value})
+        left.plot(means, slope, style, label=f"weight_readjust {4 * value:g}")
+        means, _, middle = slopes(RBN2d(1), {"weight_recenter": value})
+        right.plot(means, middle, style, label=f"weight_recenter {label}")
+    left.axhline(1.0, color="#888888", linewidth=1)
+    right.plot(means, means, color="#888888", linewidth=1, label="BatchNorm")
+    left.set(xlabel="mean of the sample's channel", ylabel="scale", ylim=(0.0, 1.05))
+    right.set(xlabel="mean of the sample's channel", ylabel="mean of the output")
+    for axes in (left, right):
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, fontsize=8)
+    return figure
+
+
+def slopes(layer: torch.nn.Module, values: dict[str, float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Means of inputs to a new layer of one channel in eval mode, its slope at them, and the means of its outputs.
+
+    Args:
+        layer: IEBN2d or RBN2d.
+        values: Its parameters' by name.
+    """
+    means = torch.linspace(-3.0, 3.0, 61)
+    images = means.view(-1, 1, 1, 1) + torch.tensor([-1.0, 1.0]).view(1, 1, 1, 2)
+    with torch.no_grad():
+        for name, value in values.items():
+            getattr(layer, name).fill_(value)
+        output = layer.eval()(images).numpy()
+    return means.numpy(), np.diff(output, axis=-1).ravel() / 2.0, output.mean(axis=(1, 2, 3))
 
 
 def bands() -> Figure:
@@ -148,7 +176,13 @@ def main() -> None:
         names = list(shown) * (len(images) // len(shown))
         figure = view.batch(images, plan, labels=np.arange(len(images)), names=names, channel_dim=-1)
         figure.savefig(PICTURES / f"{name}.png", dpi=110)
-    for name, drawn in (("iebn", iebn()), ("specmix", bands()), ("remix", remix()), ("lisa", lisa())):
+    for name, drawn in (
+        ("iebn", iebn()),
+        ("rbn", rbn()),
+        ("specmix", bands()),
+        ("remix", remix()),
+        ("lisa", lisa()),
+    ):
         drawn.savefig(PICTURES / f"{name}.png", dpi=110)
 
 

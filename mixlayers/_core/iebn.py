@@ -1,4 +1,4 @@
-"""Conversion of a model's norms into IEBN and back, as far as frameworks have it in common.
+"""Conversion of a model's norms into IEBN or RBN and back, as far as frameworks have it in common.
 
 Also the running statistics of an average of weights, made anew from data.
 """
@@ -9,11 +9,18 @@ import gc
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Final, Literal
 
 from mixlayers._core.audit.places import Layers, select_layers
 
 _LOG = logging.getLogger("mixlayers")
+
+IEBN_STARTS: Final = MappingProxyType({"weight_readjust": 0.0, "bias_readjust": -1.0})
+"""The parameters that IEBN has and BatchNorm has not, and their first values."""
+
+RBN_STARTS: Final = MappingProxyType({"weight_readjust": 0.0, "bias_readjust": 1.0, "weight_recenter": 0.0})
+"""The same for RBN."""
 
 Holder = Literal["optimizer", "parallel", "copy"]
 """What may hold a model: what trains its parameters, keeps them alike over processes, or has copies of it."""
@@ -28,13 +35,13 @@ def norms_to_convert(
     is_known: Callable[[Any], bool],
     bare: Callable[[Any], str | None],
 ) -> dict[str, Any]:
-    """The norms to convert, by name; a warning, meant for the caller's caller, names those of unknown classes.
+    """The norms to convert, by name; a warning names those of unknown classes, for the caller of the caller's caller.
 
     Args:
         layers: All of the model's, by name, itself as ''.
         skip: Which to leave alone.
         is_norm: Whether a layer is a BatchNorm, or of a subclass.
-        is_known: Whether a BatchNorm is of a class that IEBN can stand in for.
+        is_known: Whether a BatchNorm is of a class that can be stood in for.
         bare: Why the output of a norm cannot be preserved, if it is to be; else None.
 
     Raises:
@@ -43,7 +50,7 @@ def norms_to_convert(
     skipped = () if isinstance(skip, tuple | list) and not skip else select_layers(skip, layers)
     norms = {name: norm for name, norm in layers.items() if name not in skipped and is_norm(norm)}
     chosen = {name: norm for name, norm in norms.items() if is_known(norm)}
-    warn_of_left({name: norm for name, norm in norms.items() if name not in chosen}, stacklevel=4)
+    warn_of_left({name: norm for name, norm in norms.items() if name not in chosen}, stacklevel=5)
     if not chosen:
         raise ValueError(f"{type(model).__name__} holds no BatchNorm layer to convert: check skip={skip!r}.")
     for name, norm in chosen.items():
@@ -52,18 +59,24 @@ def norms_to_convert(
     return chosen
 
 
-def warn_of_left(norms: Mapping[str, Any], stacklevel: int) -> None:
-    """Warn of norms of unknown classes, by name, if there are any.
+_CLASS_OF_ITS_OWN: Final = (
+    "since a class of its own may do more than normalise (a lazy one is BatchNorm after its first batch: convert "
+    "then)"
+)
+
+
+def warn_of_left(norms: Mapping[str, Any], stacklevel: int, why: str = _CLASS_OF_ITS_OWN) -> None:
+    """Warn of norms that are not converted, by name, if there are any.
 
     Args:
         stacklevel: As of `warnings.warn`, 1 being this function.
+        why: Why not.
     """
     if norms:
         names = list(norms)
         warnings.warn(
             f"left as they are: {', '.join(map(repr, names[:5]))}{', ...' if len(names) > 5 else ''}, of type "
-            f"{type(norms[names[0]]).__name__}, since a class of its own may do more than normalise (a lazy one is "
-            "BatchNorm after its first batch: convert then). skip= says that this is meant.",
+            f"{type(norms[names[0]]).__name__}, {why}. skip= says that this is meant.",
             stacklevel=stacklevel,
         )
 
@@ -71,29 +84,41 @@ def warn_of_left(norms: Mapping[str, Any], stacklevel: int) -> None:
 def norms_to_revert(
     model: Any,
     layers: Mapping[str, Any],
-    is_iebn: Callable[[Any], bool],
+    kind: type[Any],
+    name: str,
     preserve_output: bool,
-    weight: str = "weight",
+    folds: Callable[[Any], bool] | None = None,
 ) -> dict[str, Any]:
-    """The IEBN layers to turn back, by name: all, or those whose attention folds into their weight.
+    """The layers to turn back, by name: all, or those whose attention folds into their weight.
 
     Args:
-        weight: Which attribute of theirs that is.
+        layers: All of the model's, by name, itself as ''.
+        kind: Of those to turn back; `starts` holds their parameters' first values.
+        name: Of their method.
+        preserve_output: Whether only those that fold.
+        folds: Whether a layer has a weight, and an attention that is the same for all samples; None: as its own
+            parameters say, which are compared with those of `starts`.
 
     Raises:
         ValueError: If there is none.
     """
-    every = {name: norm for name, norm in layers.items() if is_iebn(norm)}
-    chosen = {
-        name: norm
-        for name, norm in every.items()
-        if not preserve_output or (getattr(norm, weight) is not None and not bool(norm.weight_readjust.any()))
-    }
+    zeros = [own for own, start in kind.starts.items() if start == 0.0]
+
+    def at_start(norm: Any) -> bool:
+        return norm.weight is not None and not any(bool(getattr(norm, own).any()) for own in zeros)
+
+    folds = at_start if folds is None else folds
+    every = {place: norm for place, norm in layers.items() if isinstance(norm, kind)}
+    chosen = {place: norm for place, norm in every.items() if not preserve_output or folds(norm)}
     if not chosen:
-        reason = f"no IEBN whose weight_readjust is 0 and that has a {weight}" if every else "no IEBN layer"
+        reason = (
+            f"no {name} whose {' and '.join(zeros)} is 0 and that has a weight"
+            if every
+            else f"no {name} layer"
+        )
         raise ValueError(f"{type(model).__name__} holds {reason}: nothing to revert.")
-    if left := [name for name in every if name not in chosen]:
-        _LOG.info("left as IEBN, since their attention does not fold: %s", ", ".join(left))
+    if left := [place for place in every if place not in chosen]:
+        _LOG.info("left as %s, since their attention does not fold: %s", name, ", ".join(left))
     return chosen
 
 

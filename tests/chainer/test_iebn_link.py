@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from chainer import Sequential, Variable, serializers
 
-from mixlayers_chainer._iebn.layer import ATTENTION, IEBN
+from mixlayers_chainer._iebn.layer import IEBN
 
 
 def images(shape: tuple[int, ...] = (8, 3, 5, 6), seed: int = 0, dtype: str = "float32") -> np.ndarray:
@@ -62,7 +62,7 @@ def test_has_the_arguments_and_arrays_of_batchnormalization(options: dict[str, A
     norm, plain = (kind(size, axis=axis, **options) for kind in (IEBN, L.BatchNormalization))
     for _ in range(2):  # before, and after, the size is known
         own, other = tensors(norm), tensors(plain)
-        for name, start in zip(ATTENTION, (0.0, -1.0), strict=True):
+        for name, start in zip(IEBN.starts, (0.0, -1.0), strict=True):
             array = own.pop(name)
             assert array[()] is None or np.array_equal(array, np.full_like(norm.avg_mean, start))
         assert own.keys() == other.keys()

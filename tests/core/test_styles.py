@@ -8,6 +8,7 @@ import pytest
 from mixlayers import DSU, DropBlock, Halves, ManifoldMixup, MixPlan, MixStyle, MoEx, OneOf, PAdaIN, Scheduled
 from mixlayers._core.batch.carry import carry_out
 from mixlayers._core.framework.numpy_arrays import NUMPY
+from mixlayers._core.plan.feature import Feature
 from mixlayers._core.plan.styles import Styled
 from tests.support import reference
 
@@ -22,7 +23,7 @@ EACH = [
 
 
 def restyled(recipe, x, perm, lam, last=False):
-    how = recipe.draw(np.random.default_rng(0), perm, lam, x.shape, last)
+    how = recipe.draw(np.random.default_rng(0), Feature(perm, lam, x.shape, last))
     return carry_out(NUMPY, x, how, NUMPY.partners(perm)), how
 
 

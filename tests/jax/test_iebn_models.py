@@ -17,7 +17,7 @@ import mixlayers.equinox
 import mixlayers.linen
 import mixlayers.nnx
 from mixlayers import ManifoldMixup
-from tests.jax.test_iebn import CHANNELS, close, features, last
+from tests.jax.norms import CHANNELS, close, features, last
 
 
 class NnxNet(nnx.Module):
@@ -115,31 +115,37 @@ def test_linen_mixes_an_iebn_layers_output_once():
 
 
 @pytest.mark.parametrize("preserve", [True, False])
-def test_nnx_reverts_in_place(preserve, caplog):
+@pytest.mark.parametrize("kind", ["IEBN", "RBN"])
+def test_nnx_reverts_in_place(kind, preserve, caplog):
+    convert, revert = (getattr(mixlayers.nnx, f"{verb}_{kind.lower()}") for verb in ("convert", "revert"))
     model, x = NnxNet(), last(jnp.asarray(features(), "float32"))
     model(x)
     model.eval()
     before, paths = model(x), [path for path, _ in nnx.to_flat_state(nnx.state(model))]
-    mixlayers.nnx.convert_iebn(model, preserve_output=preserve)
+    convert(model, preserve_output=preserve)
     held = model.shortcut
     if preserve:
         held.weight_readjust[...] = jnp.ones(CHANNELS)  # its attention does not fold
     with caplog.at_level(logging.INFO, "mixlayers"):
-        assert mixlayers.nnx.revert_iebn(model, preserve_output=preserve) is model
-    assert model.shortcut is held and type(held) is (mixlayers.nnx.IEBN if preserve else nnx.BatchNorm)
-    assert ("left as IEBN, since their attention does not fold: shortcut" in caplog.text) == preserve
+        assert revert(model, preserve_output=preserve) is model
+    assert model.shortcut is held and type(held) is (
+        getattr(mixlayers.nnx, kind) if preserve else nnx.BatchNorm
+    )
+    assert (f"left as {kind}, since their attention does not fold: shortcut" in caplog.text) == preserve
     if preserve:
-        mixlayers.nnx.revert_iebn(model)
+        revert(model)
     assert [path for path, _ in nnx.to_flat_state(nnx.state(model))] == paths
     if preserve:
         held.scale[...] = jnp.ones(CHANNELS)
     close(model(x), before, 1e-5)
-    with pytest.raises(ValueError, match="NnxNet holds no IEBN layer: nothing to revert"):
-        mixlayers.nnx.revert_iebn(model)
+    with pytest.raises(ValueError, match=f"NnxNet holds no {kind} layer: nothing to revert"):
+        revert(model)
 
 
 @pytest.mark.parametrize("preserve", [True, False])
-def test_equinox_reverts_a_copy(preserve):
+@pytest.mark.parametrize("kind", ["IEBN", "RBN"])
+def test_equinox_reverts_a_copy(kind, preserve):
+    convert, revert = (getattr(mixlayers.equinox, f"{verb}_{kind.lower()}") for verb in ("convert", "revert"))
     model, state = eqx.nn.make_with_state(EquinoxNet)()
     x = jnp.asarray(features(), "float32")
 
@@ -147,14 +153,14 @@ def test_equinox_reverts_a_copy(preserve):
         model = eqx.nn.inference_mode(model)
         return jax.vmap(model, axis_name="batch", in_axes=(0, None), out_axes=(0, None))(x, state)[0]
 
-    converted = mixlayers.equinox.convert_iebn(model, preserve_output=preserve)
-    back = mixlayers.equinox.revert_iebn(converted, preserve_output=preserve)
+    converted = convert(model, preserve_output=preserve)
+    back = revert(converted, preserve_output=preserve)
     assert type(back.norms[0]) is type(back.shortcut) is eqx.nn.BatchNorm
-    assert type(converted.norms[0]) is mixlayers.equinox.IEBN
+    assert type(converted.norms[0]) is getattr(mixlayers.equinox, kind)
     assert jax.tree.structure(back) == jax.tree.structure(model)
     close(run(back), run(model), 1e-5)
-    with pytest.raises(ValueError, match="holds no IEBN layer"):
-        mixlayers.equinox.revert_iebn(back)
+    with pytest.raises(ValueError, match=f"holds no {kind} layer"):
+        revert(back)
 
 
 @pytest.mark.parametrize("library", ["nnx", "linen", "equinox"])

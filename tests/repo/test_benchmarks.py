@@ -56,3 +56,12 @@ def test_two_processes_take_turns_and_one_writes(tmp_path: Path) -> None:
     results = json.loads(out.read_text(encoding="utf-8"))
     assert [row["part"] for row in results["rows"]] == ["DDP step"] * 3 + ["DDP own part"] * 3
     assert {row["limit"] for row in results["rows"]} == {1.03} and results["threads"] == 1
+
+
+def test_rbn_is_timed_beside_its_rivals(tmp_path: Path) -> None:
+    out = tmp_path / "results.json"
+    command = [sys.executable, "benchmarks/rbn.py", "--tiny", "--out", str(out), "--parts"]
+    subprocess.run([*command, "torch", "chainer"], cwd=ROOT, env=ENVIRONMENT, check=True, timeout=240)
+    rows = json.loads(out.read_text(encoding="utf-8"))["rows"]
+    assert [row["part"] for row in rows] == ["torch", "chainer"]
+    assert all(row["rivals"].keys() == {"IEBN", "operations"} for row in rows)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import FIRST
+
 ROOT = Path(__file__).parents[2]
 FACES = {
     "mixlayers_torch": "torch",
@@ -19,6 +21,7 @@ FACES = {
     "mixlayers_jax.nnx": "nnx",
     "mixlayers_jax.linen": "linen",
     "mixlayers_jax.equinox": "equinox",
+    "mixlayers_keras": "keras",
 }
 BACKENDS = sorted(
     {path.name for path in (ROOT / "backends").glob("mixlayers_*")} - {"mixlayers_native"} | {*FACES}
@@ -83,3 +86,7 @@ def test_face_shows_its_backend_and_nothing_else(backend: str) -> None:
 def test_file_is_short(path: Path) -> None:
     lines = len(path.read_text(encoding="utf-8").splitlines())
     assert lines < 300, f"{relative(path)} has {lines} lines: one idea a file, split it"
+
+
+def test_files_that_are_to_begin_first_are_there() -> None:
+    assert [name for name in FIRST if not (ROOT / "tests" / name).exists()] == []

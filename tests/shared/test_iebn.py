@@ -6,7 +6,6 @@ import pytest
 from tests.support import reference_iebn as reference
 from tests.support.rounding import limits
 
-LAYERS = {"torch": "IEBN2d", "paddle": "IEBN2D", "chainer": "IEBN"}
 EPS = {"torch": 1e-5, "paddle": 1e-5, "chainer": 2e-5}  # each framework's default
 SHAPES = [(4, 3, 5, 6), (32, 24, 20, 20)]  # the second is large enough for each framework's own kernels
 NAMES = ("weight", "bias", "weight_readjust", "bias_readjust")
@@ -14,10 +13,7 @@ CHAINERS = {"gamma": "weight", "beta": "bias", "avg_mean": "mean", "avg_var": "v
 OTHERS = {"running_mean": "mean", "running_var": "var", "_mean": "mean", "_variance": "var"}
 
 
-@pytest.fixture(params=LAYERS)
-def fw(request, frameworks):
-    """One of the frameworks; tests/chainer has the stand-in for a GPU."""
-    return next(framework for framework in frameworks if framework.name == request.param)
+pytestmark = pytest.mark.parametrize("fw", EPS, indirect=True)  # tests/chainer has the stand-in for a GPU
 
 
 def meaning(name):
@@ -35,7 +31,7 @@ def case(request):
 
 
 def made(fw, channels, vectors, dtype):
-    layer = fw.cast(getattr(fw.face, LAYERS[fw.name])(channels), dtype)
+    layer = fw.cast(fw.IEBN(channels), dtype)
     state = fw.state(layer)
     fw.load(layer, {name: vectors.get(meaning(name), value) for name, value in state.items()})
     return layer

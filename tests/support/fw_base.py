@@ -68,12 +68,14 @@ class Base(Arrays):
     Attributes:
         Net: Three residual stages, layer1 to layer3, between a stem and a head; `trunk` runs up to the head.
         Recomputed: Mix-ins for Net whose trunk runs again in backward.
+        IEBN: The layer for images.
         takes: What wrap takes, as its errors call it.
         unused: The error of a backward pass whose target no loss used.
     """
 
     Net: type
     Recomputed: tuple[type, ...]
+    IEBN: type
     takes: str
     unused: tuple[type[Exception], str] = (MixingError, "")
 
@@ -93,9 +95,9 @@ class Base(Arrays):
     def pooled(self, h: Any) -> Any:
         """The mean over height and width."""
 
-    @abstractmethod
     def stages(self, sequence: Any) -> list[Any]:
         """The layers of what `sequential` made."""
+        return list(sequence)
 
     @abstractmethod
     def squares(self, x: Any) -> Any:

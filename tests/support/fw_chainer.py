@@ -58,6 +58,7 @@ class Chainer(Base):
     name = "chainer"
     face = mixlayers.chainer
     Net = Net
+    IEBN = mixlayers.chainer.IEBN
     Recomputed = (Forgetful, LayerByLayer, Nested)
     takes = "chainer.Link"
 
@@ -96,9 +97,6 @@ class Chainer(Base):
 
     def pooled(self, h):
         return F.mean(h, axis=(2, 3))
-
-    def stages(self, sequence):
-        return list(sequence)
 
     def squares(self, x):
         return F.sum(x * x)

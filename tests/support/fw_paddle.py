@@ -1,18 +1,14 @@
 """PaddlePaddle, as the shared test bodies use it."""
 
-import inspect
-from contextlib import contextmanager
-
 import numpy as np
 import paddle
-import paddle.nn.functional as F
 from paddle import nn
 from paddle.autograd import PyLayer
 from paddle.distributed.fleet.utils import recompute
 
 import mixlayers.paddle
 from tests.paddle.paddle_networks import Net
-from tests.support.fw_base import Base
+from tests.support.fw_modules import Modules
 
 
 class Recomputed:
@@ -73,10 +69,11 @@ class Own(PyLayer):
         return x.grad
 
 
-class Paddle(Base):
+class Paddle(Modules):
     name = "paddle"
     face = mixlayers.paddle
-    Net = Net
+    nn, Net, Function, Scaled, Own = nn, Net, Function, Scaled, Own
+    IEBN = mixlayers.paddle.IEBN2D
     Recomputed = (Recomputed, Reentrant, LayerByLayer)
     takes = "paddle.nn.Layer"
     unused = (
@@ -109,58 +106,13 @@ class Paddle(Base):
     def grad(self, output, inputs, create_graph=False):
         return paddle.grad(output.sum(), inputs, create_graph=create_graph)
 
-    def pooled(self, h):
-        return h.mean((2, 3))
-
-    def stages(self, sequence):
-        return list(sequence)
-
-    def squares(self, x):
-        return x.square().sum()
-
     def wanting(self, x):
         x = x.clone().detach()
         x.stop_gradient = False
         return x
 
-    def on_gradient(self, x, f):
-        x.register_hook(lambda gradient: f())
-
-    @contextmanager
-    def evaluating(self, *models):
-        for model in models:
-            model.eval()
-        yield
-        for model in models:
-            model.train()
-
     def no_grad(self):
         return paddle.no_grad()
-
-    def function(self, f):
-        return Function(f)
-
-    def linear(self, inputs, outputs):
-        return nn.Linear(inputs, outputs)
-
-    def sequential(self, *layers):
-        return nn.Sequential(*layers)
-
-    def relu(self):
-        return nn.ReLU()
-
-    def criterion(self, per_sample=False):
-        return nn.CrossEntropyLoss(reduction="none" if per_sample else "mean")
-
-    def criteria(self):
-        return [nn.CrossEntropyLoss(label_smoothing=0.1), nn.NLLLoss(), nn.BCEWithLogitsLoss()]
-
-    def scaled_criterion(self):
-        criterion = Scaled()
-        return criterion, criterion.scale
-
-    def gradients(self, model):
-        return {name: self.numpy(p.grad) for name, p in model.named_parameters() if p.grad is not None}
 
     def state(self, model):
         return {name: value.numpy().copy() for name, value in model.state_dict().items()}
@@ -174,10 +126,6 @@ class Paddle(Base):
     def cast(self, model, dtype):
         return model.to(dtype=dtype)
 
-    def outside(self, model):
-        signature = inspect.signature(model.forward)
-        return type(model), list(model.state_dict()), set(vars(model)), signature
-
     def hooks(self, layer):
         flags = (value for name, value in vars(layer).items() if name.startswith("_forward_p"))
         return sum(len(kept) for kept in flags if "flag" not in str(kept))
@@ -187,9 +135,6 @@ class Paddle(Base):
 
     def parameters(self, model):
         return model.parameters()
-
-    def add_layer(self, model, name, layer):
-        setattr(model, name, layer)
 
     def learner(self, model, rate, adam=False):
         kind = paddle.optimizer.Adam if adam else paddle.optimizer.SGD
@@ -210,9 +155,3 @@ class Paddle(Base):
 
     def recompute(self, run, *args, **kwargs):
         return recompute(run, *args, use_reentrant=False, **kwargs)
-
-    def own_backward(self, run, again, x):
-        return Own.apply(x, run, again)
-
-    def cross_entropy(self, output, y):
-        return F.cross_entropy(output, y)

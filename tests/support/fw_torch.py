@@ -1,15 +1,11 @@
 """PyTorch, as the shared test bodies use it."""
 
-import inspect
-from contextlib import contextmanager
-
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import mixlayers.torch
-from tests.support.fw_base import Base
+from tests.support.fw_modules import Modules
 from tests.torch.networks import Net
 
 
@@ -60,10 +56,11 @@ class Own(torch.autograd.Function):
         return x.grad, None, None
 
 
-class Torch(Base):
+class Torch(Modules):
     name = "torch"
     face = mixlayers.torch
-    Net = Net
+    nn, Net, Function, Scaled, Own = nn, Net, Function, Scaled, Own
+    IEBN = mixlayers.torch.IEBN2d
     Recomputed = (Checkpointed, Reentrant)
     takes = "torch.nn.Module"
 
@@ -91,56 +88,11 @@ class Torch(Base):
     def grad(self, output, inputs, create_graph=False):
         return list(torch.autograd.grad(output.sum(), inputs, create_graph=create_graph))
 
-    def pooled(self, h):
-        return h.mean((2, 3))
-
-    def stages(self, sequence):
-        return list(sequence)
-
-    def squares(self, x):
-        return x.square().sum()
-
     def wanting(self, x):
         return x.clone().requires_grad_()
 
-    def on_gradient(self, x, f):
-        x.register_hook(lambda gradient: f())
-
-    @contextmanager
-    def evaluating(self, *models):
-        for model in models:
-            model.eval()
-        yield
-        for model in models:
-            model.train()
-
     def no_grad(self):
         return torch.no_grad()
-
-    def function(self, f):
-        return Function(f)
-
-    def linear(self, inputs, outputs):
-        return nn.Linear(inputs, outputs)
-
-    def sequential(self, *layers):
-        return nn.Sequential(*layers)
-
-    def relu(self):
-        return nn.ReLU()
-
-    def criterion(self, per_sample=False):
-        return nn.CrossEntropyLoss(reduction="none" if per_sample else "mean")
-
-    def criteria(self):
-        return [nn.CrossEntropyLoss(label_smoothing=0.1), nn.NLLLoss(), nn.BCEWithLogitsLoss()]
-
-    def scaled_criterion(self):
-        criterion = Scaled()
-        return criterion, criterion.scale
-
-    def gradients(self, model):
-        return {name: self.numpy(p.grad) for name, p in model.named_parameters() if p.grad is not None}
 
     def state(self, model):
         return {name: value.detach().numpy().copy() for name, value in model.state_dict().items()}
@@ -151,10 +103,6 @@ class Torch(Base):
     def cast(self, model, dtype):
         return model.to(getattr(torch, dtype))
 
-    def outside(self, model):
-        signature = inspect.signature(model.forward)
-        return type(model), list(model.state_dict()), set(vars(model)), signature
-
     def hooks(self, layer):
         return len(layer._forward_hooks) + len(layer._forward_pre_hooks)
 
@@ -163,9 +111,6 @@ class Torch(Base):
 
     def parameters(self, model):
         return list(model.parameters())
-
-    def add_layer(self, model, name, layer):
-        setattr(model, name, layer)
 
     def learner(self, model, rate, adam=False):
         optimizer = (torch.optim.Adam if adam else torch.optim.SGD)(model.parameters(), rate)
@@ -183,9 +128,3 @@ class Torch(Base):
 
     def recompute(self, run, *args, **kwargs):
         return checkpoint(run, *args, use_reentrant=False, **kwargs)
-
-    def own_backward(self, run, again, x):
-        return Own.apply(x, run, again)
-
-    def cross_entropy(self, output, y):
-        return F.cross_entropy(output, y)

@@ -1,6 +1,5 @@
 """convert_iebn and its way back: nothing is lost, nothing is silently left untrained."""
 
-import copy
 import gc
 import logging
 
@@ -45,17 +44,6 @@ def test_a_resnet18_gains_its_two_parameters_a_channel(caplog):
     assert sum(isinstance(module, IEBN2d) for module in model.modules()) == 20
 
 
-@pytest.mark.parametrize("mode", ["train", "eval"])
-def test_preserved_output_is_the_same_function_at_first(mode):
-    plain, x = trained(), batch()[0]
-    model = convert_iebn(copy.deepcopy(plain), preserve_output=True)
-    getattr(plain, mode)(), getattr(model, mode)()
-    torch.testing.assert_close(model(x), plain(x), rtol=1e-5, atol=1e-5)
-    back = revert_iebn(model, preserve_output=True)
-    torch.testing.assert_close(back.eval()(x), plain.eval()(x), rtol=1e-5, atol=1e-5)
-    assert not any(isinstance(module, IEBN2d) for module in back.modules())
-
-
 def test_conversion_keeps_parameters_statistics_modes_and_hooks():
     model = trained()
     model.layer2.norm.eval()
@@ -90,36 +78,9 @@ def test_skip_and_shared_layers():
     assert type(revert_iebn(IEBN1d(3))) is nn.BatchNorm1d
 
 
-@pytest.mark.parametrize(
-    ("act", "says"),
-    [
-        (lambda: convert_iebn(nn.Linear(2, 2)), "no BatchNorm layer to convert"),
-        (
-            lambda: convert_iebn(trained(), skip="*norm"),
-            r"no BatchNorm layer to convert: check skip='\*norm'",
-        ),
-        (lambda: convert_iebn(trained(), skip="layer9"), "'layer9' matches no layer"),
-        (lambda: convert_iebn(nn.BatchNorm2d(3, affine=False), preserve_output=True), "got affine=False"),
-        (lambda: revert_iebn(trained()), "no IEBN layer: nothing to revert"),
-        (lambda: iebn_parameters(trained()), r"convert_iebn\(model\) first"),
-    ],
-)
-def test_wrong_use_says_what_is_missing(act, says):
-    with pytest.raises(ValueError, match=says):
-        act()
-
-
-def test_folding_leaves_what_does_not_fold():
-    model = convert_iebn(trained())
-    with torch.no_grad():
-        model.layer2.norm.weight_readjust.fill_(0.5)
-    before = copy.deepcopy(model).eval()(batch()[0])
-    revert_iebn(model, preserve_output=True)
-    kinds = [type(block.norm) for block in (model.layer1, model.layer2, model.layer3)]
-    assert kinds == [nn.BatchNorm2d, IEBN2d, nn.BatchNorm2d]
-    torch.testing.assert_close(model.eval()(batch()[0]), before, rtol=1e-5, atol=1e-5)
-    with pytest.raises(ValueError, match="weight_readjust is 0"):
-        revert_iebn(model, preserve_output=True)
+def test_without_weights_nothing_holds_what_the_attention_costs():
+    with pytest.raises(ValueError, match="got affine=False"):
+        convert_iebn(nn.BatchNorm2d(3, affine=False), preserve_output=True)
 
 
 def test_an_optimizer_that_was_made_before_is_pointed_out():
@@ -134,15 +95,6 @@ def test_an_optimizer_that_was_made_before_is_pointed_out():
     before = model.layer1.norm.bias_readjust.clone()
     optimizer.step()
     assert not torch.equal(model.layer1.norm.bias_readjust, before)
-
-
-def test_groups_hold_every_parameter_once_and_spare_the_attention():
-    model = convert_iebn(trained())
-    others, attention = iebn_parameters(model)
-    assert len(others["params"]) + len(attention["params"]) == len(list(model.parameters()))
-    assert len(attention["params"]) == 6 and attention["weight_decay"] == 0.0
-    optimizer = torch.optim.SGD(iebn_parameters(model), lr=0.1, weight_decay=1e-4)
-    assert [group["weight_decay"] for group in optimizer.param_groups] == [1e-4, 0.0]
 
 
 def test_torchs_sync_conversion_leaves_the_attention_and_ours_keeps_it():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
-from mixlayers import ManifoldMixup
+from mixlayers import Audit, ManifoldMixup
 from mixlayers.torch import audit, get_mixer, wrap
 from tests.torch.models import (
     BATCH,
@@ -22,6 +25,13 @@ from tests.torch.swap import passes_swap_test
 
 CHOOSING = [name for name, case in CASES.items() if case.auto]
 LABELS = torch.arange(BATCH) % CLASSES
+
+
+@cache
+def audited(name: str) -> tuple[nn.Module, dict[str, Any], Audit]:
+    """A case with its report, made once for all that only ask."""
+    model, inputs = make(name)
+    return model, inputs, audit(model, inputs, batch_dim=CASES[name].batch_dim)
 
 
 @pytest.mark.parametrize("name", CHOOSING)
@@ -44,17 +54,15 @@ def test_auto_chooses_the_same_at_the_first_training_batch(name: str) -> None:
 
 @pytest.mark.parametrize("name", CHOOSING)
 def test_what_auto_chooses_passes_the_swap_test(name: str) -> None:
-    model, inputs = make(name)
-    chosen = audit(model, inputs, batch_dim=CASES[name].batch_dim).chosen
-    assert len(chosen) >= 2
-    for place in chosen:
+    model, inputs, report = audited(name)
+    assert len(report.chosen) >= 2
+    for place in report.chosen:
         assert passes_swap_test(model, inputs, place, CASES[name].batch_dim), place
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_audit_agrees_with_the_swap_test(name: str) -> None:
-    model, inputs = make(name)
-    report = audit(model, inputs, batch_dim=CASES[name].batch_dim)
+    model, inputs, report = audited(name)
     every = max(1, len(report.points) // 12)
     sample = [*report.points[::every], *[point for point in report if point.true][:: 2 * every]]
     verdicts = {point.name: point.true for point in sample}
@@ -65,10 +73,10 @@ def test_audit_agrees_with_the_swap_test(name: str) -> None:
 
 def test_audit_agrees_with_the_swap_test_where_a_residual_is_added_in_place() -> None:
     """`hidden += shortcut`, as Hugging Face's and torchvision's ResNets write it, changes the marked tensor."""
-    model, inputs = make("hf-resnet")
+    model, inputs, report = audited("hf-resnet")
     branch = "resnet.encoder.stages.0.layers.0.layer"
     assert not passes_swap_test(model, inputs, branch)
-    assert not audit(model, inputs)[branch].true
+    assert not report[branch].true
 
 
 @pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU])
@@ -111,9 +119,9 @@ def test_a_model_without_a_true_hidden_layer_is_refused() -> None:
 
 @pytest.mark.parametrize("name", ["hf-bert", "hf-distilbert", "hf-gpt2", "tabular", "ft-transformer"])
 def test_an_input_with_indices_is_no_place(name: str) -> None:
-    model, inputs = make(name)
+    model, inputs, report = audited(name)
     assert not passes_swap_test(model, inputs, "input")
-    assert not audit(model, inputs).float_input
+    assert not report.float_input
 
 
 @pytest.mark.parametrize(
@@ -130,7 +138,7 @@ def test_an_input_with_indices_is_no_place(name: str) -> None:
 )
 def test_audit_counts_true_convolutions_and_linear_layers(name: str, true: int, called: int) -> None:
     """As counted for these architectures in several libraries and frameworks."""
-    model, inputs = make(name) if name in CASES else (for_small_images(name), images(64))
+    model, inputs = make(name) if name in CASES else (for_small_images(name), images(32))
     layers = dict(model.named_modules())
     found = [
         point.true

@@ -1,20 +1,24 @@
-"""IEBN as a function of variables, and which way it goes: the compiled passes on the CPU, else NumPy's or CuPy's."""
+"""IEBN and RBN as functions of variables, and which way they go: the compiled passes on the CPU, else others."""
 
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from dataclasses import replace
+from math import prod
+from typing import Any, ClassVar
 
 import chainer
 from chainer import Variable, backend
 from chainer.utils import type_check
 
-from mixlayers_chainer._iebn.given import Parameters, Statistics
+from mixlayers_chainer._iebn.given import Parameters, RBNParameters, Statistics
 from mixlayers_chainer._iebn.join import joint_sum
 from mixlayers_chainer._iebn.measure import measure
 from mixlayers_chainer._iebn.native import backward, forward, takes
 from mixlayers_chainer._iebn.passes import Array, Layout, affine, combine, products
-from mixlayers_chainer._iebn.plain import computed, plain
+from mixlayers_chainer._iebn.plain import computed, plain, plain_rbn
+from mixlayers_native._iebn import Forward
+from mixlayers_native._rbn import RBNForward
 
 
 def iebn(x: Any, parameters: Parameters, statistics: Statistics) -> Variable:
@@ -28,8 +32,39 @@ def iebn(x: Any, parameters: Parameters, statistics: Statistics) -> Variable:
     Returns:
         Of x's shape and dtype.
     """
+    _warn_of_one_value(x, statistics)
     (y,) = _IEBN(statistics).apply((x, *parameters))
     return y
+
+
+def rbn(x: Any, parameters: RBNParameters, statistics: Statistics) -> Variable:
+    """`y = xhat * (gamma * a) + beta`, `a = sigmoid(weight_readjust * mean_over_space(xhat) + bias_readjust)`.
+
+    Args:
+        x: As of `iebn`.
+        parameters: Those of the formula.
+        statistics: What makes xhat from `x + weight_recenter * mean_over_space(x)`.
+
+    Returns:
+        Of x's shape and dtype.
+    """
+    _warn_of_one_value(x, statistics)
+    arrays = [each.array if isinstance(each, Variable) else each for each in (x, *parameters)]
+    if takes(arrays[0], arrays[1:], statistics):
+        (y,) = _RBN(statistics).apply((x, *parameters))
+        return y
+    return plain_rbn(chainer.as_variable(x), parameters, statistics)
+
+
+def _warn_of_one_value(x: Any, statistics: Statistics) -> None:
+    """Warn whoever called the link where a batch has no variance."""
+    count = prod(x.shape[i] for i in statistics.axis if i < x.ndim)
+    if statistics.batch and count == 1 and statistics.comm is None:
+        warnings.warn(
+            "A batch with one value a channel has no variance: the norm gives beta. Is chainer.config.train on while "
+            "evaluating, or is it the last batch of an iterator with repeat=False?",
+            stacklevel=6,
+        )
 
 
 class _IEBN(chainer.FunctionNode):
@@ -37,6 +72,10 @@ class _IEBN(chainer.FunctionNode):
 
     Its derivative is computed on arrays; where that is to be differentiated again, by the published formula.
     """
+
+    given: ClassVar[Any] = Parameters
+    plain: ClassVar[Any] = staticmethod(plain)
+    passes: ClassVar[type[Forward]] = Forward
 
     def __init__(self, statistics: Statistics) -> None:
         self.statistics = statistics
@@ -50,20 +89,14 @@ class _IEBN(chainer.FunctionNode):
             type_check.expect(parameter.dtype.kind == "f", parameter.shape == channels)
 
     def forward(self, inputs: tuple[Array, ...]) -> tuple[Array]:
-        self.retain_inputs((0, 1, 2, 3, 4))
+        self.retain_inputs(tuple(range(len(inputs))))
         x, *parameters = inputs
         kind = computed(x.dtype, parameters[0].dtype)
         self.layout = Layout.of(x.shape, self.statistics.axis)
-        if self.statistics.batch and self.layout.count == 1 and self.statistics.comm is None:
-            warnings.warn(
-                "A batch with one value a channel has no variance: IEBN gives beta. Is chainer.config.train on while "
-                "evaluating, or is it the last batch of an iterator with repeat=False?",
-                stacklevel=6,
-            )
         flat = self.layout.flatten(x)
         self.native: Any = None
         if takes(flat, parameters, self.statistics):
-            self.native, y = forward(flat, self.layout, parameters, self.statistics)
+            self.native, y = forward(self.passes, flat, self.layout, parameters, self.statistics)
             return (self.layout.restore(y),)
         self.found = found = measure(flat, self.layout, self.statistics, kind)
         gamma, beta, weight_readjust, bias_readjust = (_vector(each, kind) for each in parameters)
@@ -133,9 +166,20 @@ class _IEBN(chainer.FunctionNode):
                 "MultiNodeIEBN has no second derivative: use IEBN in one process for enable_double_backprop=True."
             )
         x, *parameters = variables
-        y = plain(x, Parameters(*parameters), self.statistics)
+        statistics = (
+            replace(self.statistics, mean=None, var=None) if self.statistics.batch else self.statistics
+        )
+        y = self.plain(x, self.given(*parameters), statistics)
         wanted = [variables[i] for i in indexes]
         return tuple(chainer.grad([y], wanted, [gradient], enable_double_backprop=True))
+
+
+class _RBN(_IEBN):
+    """RBN, by the compiled passes."""
+
+    given = RBNParameters
+    plain = staticmethod(plain_rbn)
+    passes = RBNForward
 
 
 def _vector(parameter: Array, kind: Any) -> Array:

@@ -1,4 +1,4 @@
-"""What IEBN is given beside x: what it learns, and what it normalises with."""
+"""What IEBN and RBN are given beside x: what they learn, and what they normalise with."""
 
 from __future__ import annotations
 
@@ -20,6 +20,22 @@ class Parameters(NamedTuple):
     beta: Any
     weight_readjust: Any
     bias_readjust: Any
+
+
+class RBNParameters(NamedTuple):
+    """What RBN learns, of the shape of the channels each.
+
+    Attributes:
+        gamma, beta: BatchNormalization's.
+        weight_readjust, bias_readjust: The scale's.
+        weight_recenter: The share of its own mean that each instance gets added.
+    """
+
+    gamma: Any
+    beta: Any
+    weight_readjust: Any
+    bias_readjust: Any
+    weight_recenter: Any
 
 
 @dataclass

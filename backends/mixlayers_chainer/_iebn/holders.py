@@ -26,7 +26,7 @@ def warn(model: chainer.Link, added: list[Parameter]) -> None:
         copies = (_arrays(each, set()) for each in thing._models.values() if each is not model)
         return "copy" if any(is_copy(copy, old, _same) for copy in copies) else None
 
-    warn_of_holders(role, len(added), "", stacklevel=4)
+    warn_of_holders(role, len(added), "", stacklevel=5)
 
 
 def _arrays(model: chainer.Link, without: set[int]) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def measure(flat: Array, layout: Layout, statistics: Statistics, kind: Any) -> M
         mean, squares, count = joint_moments(mean, squares, count, statistics.comm)
     var = squares.clip(0.0) / max(count, 1)
     if statistics.mean is not None and count:  # an empty batch tells nothing
-        _update(statistics, mean.reshape(layout.channels), var.reshape(layout.channels), count)
+        update(statistics, mean.reshape(layout.channels), var.reshape(layout.channels), count)
     return Moments(gap, *_split(mean, kind), _rstd(var, statistics.eps, kind), count)
 
 
@@ -70,7 +70,7 @@ def _rstd(var: Array, eps: float, kind: Any) -> Array:
     return (1.0 / xp.sqrt(var.astype(np.float64) + eps)).astype(kind)
 
 
-def _update(statistics: Statistics, mean: Array, var: Array, count: float) -> None:
+def update(statistics: Statistics, mean: Array, var: Array, count: float) -> None:
     """The running statistics, in the steps of Chainer's own batch normalisation."""
     decay, adjust = statistics.decay, count / max(count - 1.0, 1.0)
     running_mean, running_var = statistics.mean, statistics.var

@@ -1,4 +1,4 @@
-"""IEBN by the compiled passes, for NumPy's arrays."""
+"""IEBN and RBN by the compiled passes, for NumPy's arrays."""
 
 from __future__ import annotations
 
@@ -27,11 +27,18 @@ def takes(flat: Array, parameters: Sequence[Array], statistics: Statistics) -> b
 
 
 def forward(
-    flat: Array, layout: Layout, parameters: Sequence[Array], statistics: Statistics
+    norm: type[passes.Forward],
+    flat: Array,
+    layout: Layout,
+    parameters: Sequence[Array],
+    statistics: Statistics,
 ) -> tuple[passes.Forward, Array]:
-    """The backward's context, and the output in the layout; updates the running statistics."""
+    """The backward's context, which is of the norm's class, and the output in the layout.
+
+    Updates the running statistics.
+    """
     y, (size, width) = np.empty_like(flat), (layout.flat[0], layout.flat[3 - layout.space])
-    found = passes.Forward(
+    found = norm(
         passes.Layout((size, width, layout.length), layout.space == 1, flat.dtype.name),
         *(flat.ctypes.data, y.ctypes.data, _addresses(parameters)),
         _addresses((statistics.mean, statistics.var)),

@@ -10,13 +10,13 @@ import chainer.links as L
 from chainer.dataset import concat_examples
 
 from mixlayers._core.iebn import average_statistics
-from mixlayers_chainer._iebn.layer import IEBN
+from mixlayers_chainer._iebn.layer import PerInstance
 
 
 def update_bn(
     batches: Iterable[Any], model: chainer.Link, converter: Callable[[Any], Any] = concat_examples
 ) -> None:
-    """One pass over the data sets the running statistics of a model's IEBN and BatchNormalization links.
+    """One pass over the data sets the running statistics of a model's IEBN, RBN and BatchNormalization links.
 
     For models whose weights were averaged.
 
@@ -25,7 +25,7 @@ def update_bn(
         model: Its norms get new statistics, the average of all batches'.
         converter: Makes arrays of a list of examples, as iterators give.
     """
-    norms = [each for each in model.links() if isinstance(each, IEBN | L.BatchNormalization)]
+    norms = [each for each in model.links() if isinstance(each, PerInstance | L.BatchNormalization)]
     for norm in norms:
         if norm.avg_mean is not None:
             norm.avg_mean[...], norm.avg_var[...] = 0, 1

@@ -1,13 +1,15 @@
-"""IEBN for Flax Linen."""
+"""IEBN and RBN for Flax Linen."""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any, Final
 
 from flax import linen as nn
 
-from mixlayers_jax._iebn.plain import STARTS, channel_axes, gated
+from mixlayers._core.iebn import IEBN_STARTS, RBN_STARTS
+from mixlayers_jax._iebn.plain import Bare, affine, channel_axes, gated, recentred
 
 _BATCH_NORM: Final = inspect.unwrap(nn.BatchNorm.__call__)
 """BatchNorm's call, out of sight of interceptors: a Mixer's would take it for the layer's and mix twice."""
@@ -38,9 +40,46 @@ class IEBN(nn.BatchNorm):
         normed = _BATCH_NORM(self, x, use_running_average, mask=mask)
         features = channel_axes(self.axis, x.ndim)
         shape = tuple(x.shape[axis] for axis in features)
-        attention = [
-            self.param(name, nn.initializers.constant(start), shape, self.param_dtype)
-            for name, start in STARTS.items()
-        ]
+        attention = _started(self, IEBN_STARTS, shape)
         bias = self.get_variable("params", "bias") if self.use_bias else None
         return gated(x, normed, bias, *attention, features=features, mask=mask)
+
+
+class RBN(nn.BatchNorm):
+    """Representative Batch Normalization: BatchNorm that moves and scales each sample by what stands out in it.
+
+        x' = x + weight_recenter * mean_over_space(x)
+        y = xhat * (scale * a) + bias,    a = sigmoid(weight_readjust * mean_over_space(xhat) + bias_readjust)
+
+    xhat is BatchNorm's output for x', without its affine part; each mean is one number a sample and channel. Gao, Han,
+    Li, Cheng, Peng, "Representative Batch Normalization with Feature Calibration", CVPR 2021. At its start y is
+    sigmoid(1) = 0.731 times BatchNorm's output.
+
+    Attributes, statistics ("batch_stats", of x') and parameters are those of `nn.BatchNorm`, which it stands in for;
+    "params" gain `weight_readjust`, `bias_readjust` and `weight_recenter`.
+    """
+
+    @nn.compact
+    def __call__(self, x: Any, use_running_average: bool | None = None, *, mask: Any = None) -> Any:
+        """Normalise and scale.
+
+        Args:
+            x, use_running_average, mask: As of `IEBN`.
+        """
+        features = channel_axes(self.axis, x.ndim)
+        shape = tuple(x.shape[axis] for axis in features)
+        scale = self.param("scale", self.scale_init, shape, self.param_dtype) if self.use_scale else None
+        bias = self.param("bias", self.bias_init, shape, self.param_dtype) if self.use_bias else None
+        *attention, recenter = _started(self, RBN_STARTS, shape)
+        x = recentred(x, recenter, features=features, mask=mask)
+        xhat = _BATCH_NORM(Bare(self, use_scale=False, use_bias=False), x, use_running_average, mask=mask)
+        normed = affine(xhat, scale, bias, features, self.dtype)
+        return gated(xhat, normed, bias, *attention, features=features, mask=mask)
+
+
+def _started(layer: nn.BatchNorm, starts: Mapping[str, float], shape: tuple[int, ...]) -> list[Any]:
+    """The parameters that BatchNorm has not."""
+    return [
+        layer.param(name, nn.initializers.constant(start), shape, layer.param_dtype)
+        for name, start in starts.items()
+    ]

@@ -1,4 +1,4 @@
-"""IEBN in the place of paddle.nn.BatchNorm, the older layer: of any number of axes, and an activation may follow."""
+"""IEBN and RBN in the place of paddle.nn.BatchNorm, the older layer: of any number of axes, with an activation."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
-from mixlayers_paddle._iebn.layer import _IEBN, take_over
+from mixlayers_paddle._iebn.layer import _IEBN, PerInstance, take_over
+from mixlayers_paddle._iebn.rbn import _RBN
 
 
-class IEBNAct(_IEBN):
-    """IEBN for inputs (N, C, ...) or (N, ..., C), then the activation: `convert_iebn` makes it of PaddleClas' norms."""
+class _Act(PerInstance):
+    """A norm for inputs (N, C, ...) or (N, ..., C), then the activation: conversions make it of PaddleClas' norms."""
 
     host, formats = nn.BatchNorm, ("NCHW", "NHWC")
     _act: str | None = None
@@ -33,7 +34,7 @@ class IEBNAct(_IEBN):
         return take_over(new, norm, ("_dtype",))
 
     def to_batchnorm(self) -> Any:
-        """The layer that this one stands in for, with its arguments, mode, and very parameters but the attention's."""
+        """The layer that this one stands in for, with its arguments and mode, and those parameters that it has."""
         new = nn.BatchNorm(
             self._num_features,
             act=self._act,
@@ -46,3 +47,11 @@ class IEBNAct(_IEBN):
             trainable_statistics=self._use_global_stats is False,
         )
         return take_over(new, self, ("_dtype",))
+
+
+class IEBNAct(_Act, _IEBN):
+    """IEBN, then the activation."""
+
+
+class RBNAct(_Act, _RBN):
+    """RBN, then the activation."""

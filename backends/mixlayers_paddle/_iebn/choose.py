@@ -1,12 +1,12 @@
-"""IEBN as a function of tensors, and which way it goes: the compiled passes on the CPU, else Paddle's operations."""
+"""IEBN and RBN as functions of tensors, and which way they go: compiled passes on the CPU, else Paddle's operations."""
 
 from __future__ import annotations
 
 from paddle import Tensor
 
 from mixlayers_paddle._iebn import native
-from mixlayers_paddle._iebn.given import Parameters, Statistics
-from mixlayers_paddle._iebn.plain import plain
+from mixlayers_paddle._iebn.given import Parameters, RBNParameters, Statistics
+from mixlayers_paddle._iebn.plain import plain, plain_rbn
 
 
 def iebn(x: Tensor, parameters: Parameters, statistics: Statistics) -> Tensor:
@@ -21,5 +21,21 @@ def iebn(x: Tensor, parameters: Parameters, statistics: Statistics) -> Tensor:
         Of x's shape and dtype.
     """
     if native.takes(x, parameters, statistics):
-        return native.native(x, parameters, statistics)
+        return native.native(native.IEBN, x, parameters, statistics)
     return plain(x, parameters, statistics)
+
+
+def rbn(x: Tensor, parameters: RBNParameters, statistics: Statistics) -> Tensor:
+    """`y = xhat * (weight * a) + bias`, `a = sigmoid(weight_readjust * mean_over_space(xhat) + bias_readjust)`.
+
+    Args:
+        x: (N, C, ...).
+        parameters: Those of the formula.
+        statistics: What makes xhat from `x + weight_recenter * mean_over_space(x)`.
+
+    Returns:
+        Of x's shape and dtype.
+    """
+    if native.takes(x, parameters, statistics):
+        return native.native(native.RBN, x, parameters, statistics)
+    return plain_rbn(x, parameters, statistics)

@@ -1,4 +1,4 @@
-"""What IEBN is given beside x: what it learns, and what it normalises with."""
+"""What IEBN and RBN are given beside x: what they learn, and what they normalise with."""
 
 from __future__ import annotations
 
@@ -19,6 +19,22 @@ class Parameters(NamedTuple):
     bias: Tensor | None
     weight_readjust: Tensor
     bias_readjust: Tensor
+
+
+class RBNParameters(NamedTuple):
+    """What RBN learns, (C,) each.
+
+    Attributes:
+        weight, bias: BatchNorm's; None for 1 and 0.
+        weight_readjust, bias_readjust: The scale's.
+        weight_recenter: The share of its own mean that each instance gets added.
+    """
+
+    weight: Tensor | None
+    bias: Tensor | None
+    weight_readjust: Tensor
+    bias_readjust: Tensor
+    weight_recenter: Tensor
 
 
 class Statistics(NamedTuple):

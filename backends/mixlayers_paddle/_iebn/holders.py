@@ -43,7 +43,7 @@ def warn(model: nn.Layer, before: set[int], added: set[str]) -> None:
         )
         return "copy" if any(is_copy(other, old, _same) for other in others) else None
 
-    warn_of_holders(role, len(added), "then make the optimizer", stacklevel=5)
+    warn_of_holders(role, len(added), "then make the optimizer", stacklevel=6)
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -1,4 +1,4 @@
-"""IEBN's passes in C, on the CPU, in a graph of Paddle's own nodes; without the library nothing is lost but time.
+"""IEBN's and RBN's passes in C, on the CPU, in a graph of Paddle's own nodes; without them nothing is lost but time.
 
 A PyLayer would crash Paddle 3.3 when `backward()` ran through it a second time, and refuse `paddle.grad([y], [x])`. So
 an addition of two numbers stands in the graph: what leads to the one is x, to the other the parameters, and its sum
@@ -7,8 +7,10 @@ gets the output's memory. Hooks put the gradients in the place of the addition's
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, Final
 
 import paddle
 from paddle import Tensor
@@ -16,13 +18,34 @@ from paddle.jit.sot import psdb
 
 from mixlayers_native._iebn import Forward, Layout, infer
 from mixlayers_native._library import library
-from mixlayers_paddle._iebn.given import Parameters, Statistics
-from mixlayers_paddle._iebn.plain import gradients
+from mixlayers_native._rbn import RBNForward
+from mixlayers_paddle._iebn.given import Parameters, RBNParameters, Statistics
+from mixlayers_paddle._iebn.plain import gradients, gradients_rbn
 
+Given = Parameters | RBNParameters
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A norm that there are passes for.
+
+    Attributes:
+        forward: One forward of it, by the passes.
+        gradients: Its gradients in Paddle's operations, which can be differentiated again.
+        infer: A forward for nobody to differentiate, where it is another.
+    """
+
+    forward: type[Forward]
+    gradients: Callable[..., list[Tensor]]
+    infer: Callable[..., None] | None = None
+
+
+IEBN: Final = Norm(Forward, gradients, infer)
+RBN: Final = Norm(RBNForward, gradients_rbn)
 _KINDS = {paddle.float32: "float32", paddle.float64: "float64"}
 
 
-def takes(x: Tensor, parameters: Parameters, statistics: Statistics) -> bool:
+def takes(x: Tensor, parameters: Given, statistics: Statistics) -> bool:
     """Whether there are passes for x and all that belongs to it, and operations run as they are called."""
     if library() is None or psdb.in_sot() or not paddle.in_dynamic_mode():
         return False
@@ -38,12 +61,12 @@ def takes(x: Tensor, parameters: Parameters, statistics: Statistics) -> bool:
     )
 
 
-def native(x: Tensor, parameters: Parameters, statistics: Statistics) -> Tensor:
-    """`iebn`."""
+def native(norm: Norm, x: Tensor, parameters: Given, statistics: Statistics) -> Tensor:
+    """`iebn` or `rbn`."""
     rows = not x.is_contiguous() or x.ndim == 2  # the channels last; other orders are copied
     memory = x.moveaxis(1, -1) if rows else x
     flat, y = memory.reshape([-1]), paddle.empty_like(memory)
-    step = _Step(x, flat, parameters, statistics, rows)
+    step = _Step(norm, x, flat, parameters, statistics, rows)
     if not (paddle.is_grad_enabled() and any(map(_trained, (x, *parameters)))):
         step.forward(y)
         return y.moveaxis(-1, 1) if rows else y
@@ -66,14 +89,16 @@ class _Step:
     """One forward, and what its backward needs.
 
     Args:
+        norm: Which.
         x: (N, C, ...).
         flat: The same in the order of memory.
         rows: Whether the channels are last there.
     """
 
     def __init__(
-        self, x: Tensor, flat: Tensor, parameters: Parameters, statistics: Statistics, rows: bool
+        self, norm: Norm, x: Tensor, flat: Tensor, parameters: Given, statistics: Statistics, rows: bool
     ) -> None:
+        self.norm = norm
         self.x, self.flat, self.parameters, self.statistics, self.rows = (
             *(x, flat.detach(), parameters, statistics, rows),
         )
@@ -99,10 +124,10 @@ class _Step:
         kept = self.statistics
         addresses = self.flat.data_ptr(), y.data_ptr(), self.values
         running = _addresses(kept.mean, kept.var)
-        if not (kept.batch or paddle.is_grad_enabled()):
-            infer(self.layout, *addresses, running, kept.epsilon)
+        if self.norm.infer is not None and not (kept.batch or paddle.is_grad_enabled()):
+            self.norm.infer(self.layout, *addresses, running, kept.epsilon)
             return
-        self.found = Forward(
+        self.found = self.norm.forward(
             *(self.layout, *addresses, running),
             batch=kept.batch,
             factor=1.0 - kept.momentum,
@@ -114,7 +139,7 @@ class _Step:
         """Come by the gradients, given that of the output; the addition gets one number."""
         if self.x.inplace_version != self.version:
             raise RuntimeError(
-                "IEBN's input was changed in place after the forward, and its gradient needs it: leave out the "
+                "the norm's input was changed in place after the forward, and its gradient needs it: leave out the "
                 "in-place operation, such as relu_, on it."
             )
         if not gradient.is_leaf:  # only create_graph=True gives a gradient a history
@@ -123,9 +148,10 @@ class _Step:
         gradient = (gradient.moveaxis(1, -1) if self.rows else gradient).contiguous()
         channels = self.layout.shape[1]
         self.dx = dx = paddle.empty_like(self.flat) if self.wants_x else None
-        learned = paddle.empty([4, channels], gradient.dtype)
+        every = range(len(self.parameters))
+        learned = paddle.empty([len(every), channels], gradient.dtype)
         self.learned = [learned]
-        places = [learned.data_ptr() + i * channels * learned.element_size() for i in range(4)]
+        places = [learned.data_ptr() + i * channels * learned.element_size() for i in every]
         addresses = self.flat.data_ptr(), gradient.data_ptr(), None if dx is None else dx.data_ptr()
         self.found.backward(*addresses, self.values, places)
         return self.one
@@ -138,16 +164,20 @@ class _Step:
     def on_parameters(self, _: Tensor) -> Tensor:
         """The gradients of the parameters that are trained, one after the other."""
         learned, self.learned = self.learned, []
-        if len(learned) == 4:
+        if len(learned) > 1:
             return paddle.concat([learned[i] for i in self.trained])
-        return (learned[0] if len(self.trained) == 4 else learned[0][self.trained]).reshape([-1])
+        return (
+            learned[0] if len(self.trained) == len(self.parameters) else learned[0][self.trained]
+        ).reshape([-1])
 
     def _with_graph(self, gradient: Tensor) -> None:
         """`on_output` in operations that Paddle can differentiate again. It cannot run a backward inside a backward."""
         kept = self.statistics
         statistics = None if kept.batch else map(paddle.to_tensor, self.found.statistics())
         with paddle.enable_grad():
-            dx, *self.learned = gradients(gradient, self.x, self.parameters, statistics, kept.epsilon)
+            dx, *self.learned = self.norm.gradients(
+                gradient, self.x, self.parameters, statistics, kept.epsilon
+            )
             self.dx = (dx.moveaxis(1, -1) if self.rows else dx).reshape([-1])
 
 

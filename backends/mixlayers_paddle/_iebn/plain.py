@@ -1,14 +1,17 @@
-"""IEBN in Paddle's own operations, as the authors write it: for any device, dtype and program."""
+"""IEBN and RBN in Paddle's own operations, as the authors write them: for any device, dtype and program."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import prod
+from typing import Any
 
 import paddle
 import paddle.nn.functional as F
 from paddle import Tensor
 
-from mixlayers_paddle._iebn.given import Parameters, Statistics
+from mixlayers_native._calibration import Calibration, recentred_var
+from mixlayers_paddle._iebn.given import Parameters, RBNParameters, Statistics
 
 
 def plain(x: Tensor, parameters: Parameters, statistics: Statistics) -> Tensor:
@@ -17,6 +20,21 @@ def plain(x: Tensor, parameters: Parameters, statistics: Statistics) -> Tensor:
     wide = x if x.dtype == kind else x.astype(kind)  # on CPU Paddle has no batch norm in half precision
     y = gated(wide, normalised(wide, statistics), parameters)
     return y if y.dtype == x.dtype else y.astype(x.dtype)
+
+
+def plain_rbn(x: Tensor, parameters: RBNParameters, statistics: Statistics) -> Tensor:
+    """`rbn`."""
+    kind = statistics.mean.dtype
+    wide = x if x.dtype == kind else x.astype(kind)
+    added = _gap(wide) * parameters.weight_recenter
+    xhat = normalised(wide + added.unsqueeze(list(range(2, x.ndim))), statistics)
+    y = gated(xhat, xhat, Parameters(*parameters[:4]))
+    return y if y.dtype == x.dtype else y.astype(x.dtype)
+
+
+def _gap(x: Tensor) -> Tensor:
+    """The mean over space, (N, C), over one axis: that over two has a slow backward."""
+    return x.reshape([0, 0, -1]).mean(2) if x.ndim > 2 else x
 
 
 def normalised(x: Tensor, statistics: Statistics) -> Tensor:
@@ -37,9 +55,7 @@ def gated(x: Tensor, xhat: Tensor, parameters: Parameters) -> Tensor:
     """`xhat * (weight * a) + bias`, where a comes from x."""
     weight, bias, weight_readjust, bias_readjust = parameters
     space = list(range(2, x.ndim))
-    # over one axis: the mean over two has a slow backward
-    gap = x.reshape([0, 0, -1]).mean(2) if space else x
-    gate = F.sigmoid(gap * weight_readjust + bias_readjust)
+    gate = F.sigmoid(_gap(x) * weight_readjust + bias_readjust)
     if weight is not None:
         gate = gate * weight
     y = xhat * gate.unsqueeze(space)
@@ -82,3 +98,29 @@ def gradients(
         on_xhat = on_xhat - on_xhat.mean(batch, keepdim=True) - xhat * slope
     dx = rstd * on_xhat + readjust * on_z * (gap.size / x.size)
     return [dx, (product * a).sum(batch), g.sum(batch), (on_z * gap).sum(batch), on_z.sum(batch)]
+
+
+def gradients_rbn(
+    g: Tensor, x: Tensor, parameters: RBNParameters, statistics: Iterable[Tensor] | None, epsilon: float
+) -> list[Tensor]:
+    """`gradients` of `rbn`, weight_recenter's last."""
+    space = list(range(2, x.ndim))
+    length = prod(x.shape[2:])
+    near, recenter = _gap(x), parameters.weight_recenter
+    if statistics is None:
+        mean, between = near.mean(0), near.var(0, unbiased=False)
+        within = (x - near.unsqueeze(space)).square().mean([0, *space])
+        mean, var = mean * (1 + recenter), recentred_var(within + between, between, recenter)
+    else:
+        mean, var = statistics
+    found = Calibration(near, -mean, (var + epsilon).rsqrt(), parameters, F.sigmoid)
+    total, product = (t.reshape([0, 0, -1]).sum(2) for t in (g, g * x))
+    learned, *sums = found.learn(total, product)
+    count = x.shape[0] * length
+    average: Any = sums[0] / count if statistics is None else 0.0
+    slope: Any = sums[1] / count if statistics is None else 0.0
+    scale, shift, last = found.trace(average, slope, length, 0.0)
+    dx = scale.unsqueeze(space) * g + shift.unsqueeze(space)
+    if statistics is None:
+        dx = dx - slope.reshape([1, -1, *(1 for _ in space)]) * x
+    return [dx, *learned, last]

@@ -26,16 +26,16 @@ class SyncIEBN(_IEBN):
 
     host = nn.SyncBatchNorm
 
-    def _apply_iebn(self, x: Tensor, statistics: Statistics) -> Tensor:
+    def _normalise(self, x: Tensor, statistics: Statistics) -> Tensor:
         if not (statistics.batch and dist.is_initialized() and dist.get_world_size() > 1):
-            return super()._apply_iebn(x, statistics)
+            return super()._normalise(x, statistics)
         if not paddle.in_dynamic_mode():
             raise NotImplementedError(
                 "SyncIEBN cannot be traced while it trains in several processes: call model.eval() before "
                 "paddle.jit.to_static, or train without it."
             )
         wide = x.astype(statistics.mean.dtype)
-        xhat = _normalised(wide, statistics)
+        xhat = _jointly_normalised(wide, statistics)
         return gated(wide, xhat, self._given()).astype(x.dtype)
 
     @classmethod
@@ -59,7 +59,7 @@ class SyncIEBN(_IEBN):
         return model
 
 
-def _normalised(x: Tensor, statistics: Statistics) -> Tensor:
+def _jointly_normalised(x: Tensor, statistics: Statistics) -> Tensor:
     """x normalised with the joint batch; updates the running statistics."""
     x = x.moveaxis(1, -1)
     batch = list(range(x.ndim - 1))

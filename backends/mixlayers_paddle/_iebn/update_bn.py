@@ -10,11 +10,11 @@ from paddle import nn
 
 from mixlayers._core.iebn import average_statistics
 from mixlayers_paddle._iebn.convert import BATCH_NORM
-from mixlayers_paddle._iebn.layer import _IEBN
+from mixlayers_paddle._iebn.layer import PerInstance
 
 
 def update_bn(loader: Iterable[Any], model: nn.Layer) -> None:
-    """One pass over the data sets the running statistics of a model's IEBN and BatchNorm layers.
+    """One pass over the data sets the running statistics of a model's IEBN, RBN and BatchNorm layers.
 
     For models whose weights were averaged (EMA). Layers that use global statistics keep theirs.
 
@@ -23,7 +23,9 @@ def update_bn(loader: Iterable[Any], model: nn.Layer) -> None:
         model: Its norms get new statistics, the average of all batches'; its mode stays.
     """
     every = model.sublayers(include_self=True)
-    norms = [each for each in every if isinstance(each, (_IEBN, *BATCH_NORM)) and not each._use_global_stats]
+    norms = [
+        each for each in every if isinstance(each, (PerInstance, *BATCH_NORM)) and not each._use_global_stats
+    ]
     modes = [(each, each.training) for each in every]
     try:
         model.train()

@@ -1,4 +1,4 @@
-"""IEBN in the place of timm's BatchNormAct2d, a BatchNorm that an activation follows; timm is not imported."""
+"""IEBN and RBN in the place of timm's BatchNormAct2d, a BatchNorm that an activation follows; timm is not imported."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from mixlayers_torch._iebn.layer import IEBN2d
+from mixlayers_torch._iebn.layer import IEBN2d, PerInstance
+from mixlayers_torch._iebn.rbn import RBN2d
 
 
 def is_batchnorm_act(kind: type[Any]) -> bool:
@@ -14,8 +15,8 @@ def is_batchnorm_act(kind: type[Any]) -> bool:
     return kind.__name__ == "BatchNormAct2d" and kind.__module__.startswith("timm.")
 
 
-class IEBNAct2d(IEBN2d):
-    """IEBN for inputs (N, C, H, W), then the `drop` and `act` of the layer whose place it takes: `convert_iebn`'s."""
+class _Act(PerInstance):
+    """A norm, then the `drop` and `act` of the layer whose place it takes."""
 
     drop: Any
     act: Any
@@ -26,7 +27,15 @@ class IEBNAct2d(IEBN2d):
 
     @classmethod
     def from_batchnorm(cls, norm: Any) -> Any:
-        """As `IEBN2d.from_batchnorm`; remembers the class for `revert_iebn`."""
+        """As `IEBN2d.from_batchnorm`; remembers the class, for the way back."""
         new = super().from_batchnorm(norm)
         new.host = type(norm)
         return new
+
+
+class IEBNAct2d(_Act, IEBN2d):
+    """IEBN for inputs (N, C, H, W), then `drop` and `act`: `convert_iebn`'s."""
+
+
+class RBNAct2d(_Act, RBN2d):
+    """RBN for inputs (N, C, H, W), then `drop` and `act`: `convert_rbn`'s."""

@@ -1,4 +1,4 @@
-"""IEBN as a function of tensors, and which way it goes: passes of ours, or PyTorch's operations."""
+"""IEBN and RBN as functions of tensors, and which way they go: passes of ours, or PyTorch's operations."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from mixlayers_torch._iebn import gpu, native
-from mixlayers_torch._iebn.given import Parameters, Statistics
+from mixlayers_torch._iebn.given import Parameters, RBNParameters, Statistics
 from mixlayers_torch._iebn.inductor import fused
 from mixlayers_torch._iebn.passes import by_passes, unseen
-from mixlayers_torch._iebn.plain import plain
+from mixlayers_torch._iebn.plain import plain, plain_rbn
 
 
 def iebn(x: Tensor, parameters: Parameters, statistics: Statistics) -> Tensor:
@@ -23,8 +23,7 @@ def iebn(x: Tensor, parameters: Parameters, statistics: Statistics) -> Tensor:
     Returns:
         Of x's shape, dtype and memory format.
     """
-    if statistics.group is None and statistics.batch and x.numel() == x.shape[1] > 0:
-        raise ValueError(f"Expected more than 1 value per channel when training, got input size {x.shape}")
+    _check_values(x, statistics)
     if statistics.group is None and x.ndim > 2 and _compiling():
         return fused(x, parameters, statistics)
     if unseen(x, statistics):
@@ -33,6 +32,28 @@ def iebn(x: Tensor, parameters: Parameters, statistics: Statistics) -> Tensor:
         if gpu.takes(x, parameters, statistics):
             return by_passes(gpu.Gpu, x, parameters, statistics)
     return plain(x, parameters, statistics)
+
+
+def rbn(x: Tensor, parameters: RBNParameters, statistics: Statistics) -> Tensor:
+    """`y = xhat * (weight * a) + bias`, `a = sigmoid(weight_readjust * mean_over_space(xhat) + bias_readjust)`.
+
+    Args:
+        x: (N, C, ...).
+        parameters: Those of the formula.
+        statistics: What makes xhat from `x + weight_recenter * mean_over_space(x)`.
+
+    Returns:
+        Of x's shape, dtype and memory format.
+    """
+    _check_values(x, statistics)
+    if unseen(x, statistics) and native.takes(x, parameters, statistics):
+        return by_passes(native.NativeRBN, x, parameters, statistics)
+    return plain_rbn(x, parameters, statistics)
+
+
+def _check_values(x: Tensor, statistics: Statistics) -> None:
+    if statistics.group is None and statistics.batch and x.numel() == x.shape[1] > 0:
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {x.shape}")
 
 
 def _compiling() -> bool:

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from functools import cache
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mixlayers_torch._iebn.given import HALF, Parameters, Statistics
 from mixlayers_torch._iebn.join import joint_moments, let_in
+from mixlayers_torch._iebn.plain import plain
 
 TILE = 1024
 """Elements that one program works on at a time."""
@@ -94,6 +95,9 @@ class _Tiles:
 
 class Gpu:
     """`Passes`."""
+
+    given: ClassVar[Any] = Parameters
+    plain: ClassVar[Any] = staticmethod(plain)
 
     def __init__(self, x: Tensor, y: Tensor, parameters: Parameters, statistics: Statistics) -> None:
         self.tiles, self.batch, self.eps = _Tiles.of(x), statistics.batch, statistics.eps

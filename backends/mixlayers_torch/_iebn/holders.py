@@ -37,4 +37,4 @@ def warn(model: nn.Module, before: set[int], added: set[str]) -> None:
         found = isinstance(copy, nn.Module) and is_copy(dict(copy.named_parameters()), old, torch.equal)
         return "copy" if found else None
 
-    warn_of_holders(role, len(added), "or optimizer.add_param_group(iebn_parameters(model)[1])", stacklevel=5)
+    warn_of_holders(role, len(added), "or optimizer.add_param_group(iebn_parameters(model)[1])", stacklevel=6)

@@ -47,7 +47,8 @@ class _Gathered(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
         raise NotImplementedError(
-            "SyncIEBN has no forward-mode derivative: use reverse mode, or IEBN2d in one process."
+            "SyncIEBN has no forward-mode derivative, nor has SyncRBN: use reverse mode, or IEBN2d or RBN2d in one "
+            "process."
         )
 
 
@@ -55,5 +56,6 @@ def refuse_twice() -> None:
     """Raise in a backward that is to be differentiated again."""
     if torch.is_grad_enabled():
         raise NotImplementedError(
-            "SyncIEBN has no second derivative: use IEBN2d in one process for create_graph=True."
+            "SyncIEBN has no second derivative, nor has SyncRBN: use IEBN2d or RBN2d in one process for "
+            "create_graph=True."
         )

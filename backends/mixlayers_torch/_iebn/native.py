@@ -1,9 +1,9 @@
-"""IEBN's passes in C, on the CPU; where the library is not built, nothing is lost but time."""
+"""IEBN's and RBN's passes in C, on the CPU; where the library is not built, nothing is lost but time."""
 
 from __future__ import annotations
 
 from math import prod
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +13,16 @@ from torch import Tensor
 
 from mixlayers_native._iebn import Forward, Join, Layout, infer
 from mixlayers_native._library import library
-from mixlayers_torch._iebn.given import Parameters, Statistics
+from mixlayers_native._rbn import RBNForward
+from mixlayers_torch._iebn.given import Parameters, RBNParameters, Statistics
 from mixlayers_torch._iebn.join import joint_moments
+from mixlayers_torch._iebn.passes import Given
+from mixlayers_torch._iebn.plain import plain, plain_rbn
 
 KINDS: Final = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float64: "float64"}
 
 
-def takes(x: Tensor, parameters: Parameters, statistics: Statistics) -> bool:
+def takes(x: Tensor, parameters: Given, statistics: Statistics) -> bool:
     """Whether there are passes for x and all that belongs to it."""
     kind = torch.float64 if x.dtype is torch.float64 else torch.float32
     vectors = (*parameters, statistics.mean, statistics.var)
@@ -34,9 +37,13 @@ def takes(x: Tensor, parameters: Parameters, statistics: Statistics) -> bool:
 class Native:
     """`Passes`."""
 
-    def __init__(self, x: Tensor, y: Tensor, parameters: Parameters, statistics: Statistics) -> None:
+    given: ClassVar[Any] = Parameters
+    plain: ClassVar[Any] = staticmethod(plain)
+    forward: ClassVar[type[Forward]] = Forward
+
+    def __init__(self, x: Tensor, y: Tensor, parameters: Given, statistics: Statistics) -> None:
         self.group = statistics.group
-        self.found = Forward(
+        self.found = self.forward(
             _layout(x),
             *(x.data_ptr(), y.data_ptr(), _addresses(*parameters)),
             _addresses(statistics.mean, statistics.var),
@@ -46,9 +53,7 @@ class Native:
             join=None if self.group is None else _join_moments(self.group),
         )
 
-    def backward(
-        self, x: Tensor, g: Tensor, dx: Tensor | None, parameters: Parameters, learned: Parameters
-    ) -> None:
+    def backward(self, x: Tensor, g: Tensor, dx: Tensor | None, parameters: Given, learned: Given) -> None:
         self.found.backward(
             *(x.data_ptr(), g.data_ptr(), None if dx is None else dx.data_ptr()),
             *(_addresses(*parameters), _addresses(*learned)),
@@ -60,9 +65,21 @@ class Native:
         return mean, var
 
     @staticmethod
-    def infer(x: Tensor, y: Tensor, parameters: Parameters, statistics: Statistics) -> None:
+    def infer(x: Tensor, y: Tensor, parameters: Given, statistics: Statistics) -> None:
         addresses = _addresses(*parameters), _addresses(statistics.mean, statistics.var)
         infer(_layout(x), x.data_ptr(), y.data_ptr(), *addresses, statistics.eps)
+
+
+class NativeRBN(Native):
+    """`Passes`."""
+
+    given: ClassVar[Any] = RBNParameters
+    plain: ClassVar[Any] = staticmethod(plain_rbn)
+    forward = RBNForward
+
+    @staticmethod
+    def infer(x: Tensor, y: Tensor, parameters: Given, statistics: Statistics) -> None:
+        NativeRBN(x, y, parameters, statistics)
 
 
 def _layout(x: Tensor) -> Layout:

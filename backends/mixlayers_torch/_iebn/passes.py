@@ -1,33 +1,41 @@
-"""IEBN in as few passes over memory as BatchNorm makes, by code of ours; nothing of x's size is kept but x."""
+"""IEBN or RBN in as few passes over memory as BatchNorm makes, by code of ours; nothing of x's size is kept but x."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
-from mixlayers_torch._iebn.given import Parameters, Statistics
+from mixlayers_torch._iebn.given import Parameters, RBNParameters, Statistics
 from mixlayers_torch._iebn.join import refuse_twice
-from mixlayers_torch._iebn.plain import plain
+
+Given = Parameters | RBNParameters
 
 
 class Passes(Protocol):
-    """One forward, and what its backward needs."""
+    """One forward, and what its backward needs.
 
-    def __init__(self, x: Tensor, y: Tensor, parameters: Parameters, statistics: Statistics) -> None:
+    Attributes:
+        given: The class of its parameters.
+        plain: The same function in PyTorch's operations.
+    """
+
+    given: ClassVar[Any]
+    plain: ClassVar[Callable[[Tensor, Any, Statistics], Tensor]]
+
+    def __init__(self, x: Tensor, y: Tensor, parameters: Any, statistics: Statistics) -> None:
         """Write the output into y, which lies as x does, and update the running statistics."""
 
-    def backward(
-        self, x: Tensor, g: Tensor, dx: Tensor | None, parameters: Parameters, learned: Parameters
-    ) -> None:
+    def backward(self, x: Tensor, g: Tensor, dx: Tensor | None, parameters: Any, learned: Any) -> None:
         """Write the gradients of x, unless it has none, and of the parameters, given that of the output."""
 
     def normalisers(self) -> tuple[Tensor, Tensor]:
         """The mean and the biased variance that normalise, (C,) each."""
 
     @staticmethod
-    def infer(x: Tensor, y: Tensor, parameters: Parameters, statistics: Statistics) -> None:
+    def infer(x: Tensor, y: Tensor, parameters: Any, statistics: Statistics) -> None:
         """Write the output with the running statistics into y, for nobody to differentiate."""
 
 
@@ -42,8 +50,8 @@ def unseen(x: Tensor, statistics: Statistics) -> bool:
     return statistics.group is not None or (x.numel() > 0 and (x.is_contiguous() or is_rows(x)))
 
 
-def by_passes(kind: type[Passes], x: Tensor, parameters: Parameters, statistics: Statistics) -> Tensor:
-    """`iebn`, for an x that is `unseen`."""
+def by_passes(kind: type[Passes], x: Tensor, parameters: Given, statistics: Statistics) -> Tensor:
+    """`iebn` or `rbn`, for an x that is `unseen`."""
     if not (statistics.batch or torch.is_grad_enabled()):
         y = torch.empty_like(x)
         kind.infer(x, y, parameters, statistics)
@@ -60,13 +68,13 @@ def is_rows(x: Tensor) -> bool:
 
 
 class _ByPasses(torch.autograd.Function):
-    """Keeps x, a number a sample and channel, and three a channel."""
+    """Keeps x, a number (RBN: four) a sample and channel, and a few a channel."""
 
     @staticmethod
     def forward(ctx: Any, kind: type[Passes], x: Tensor, *given: Any) -> Tensor:
         *tensors, statistics = given
         y = torch.empty_like(x)
-        ctx.found = kind(x, y, Parameters(*tensors), statistics)
+        ctx.found = kind(x, y, kind.given(*tensors), statistics)
         if statistics.batch and statistics.mean is not None:
             torch.autograd.graph.increment_version((statistics.mean, statistics.var))
         ctx.save_for_backward(x, *tensors)
@@ -76,21 +84,22 @@ class _ByPasses(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
         x, *tensors = ctx.saved_tensors
-        needed, parameters = ctx.needs_input_grad[1:6], Parameters(*tensors)
+        given = ctx.found.given
+        needed, parameters = ctx.needs_input_grad[1:-1], given(*tensors)
         if torch.is_grad_enabled():
             return None, *_with_graph(ctx, x, parameters, needed, gradients[0]), None
         g = gradients[0]
         if g.stride() != x.stride() or g.dtype is not x.dtype:
             g = torch.empty_like(x).copy_(g)
         dx = torch.empty_like(x) if needed[0] else None
-        learned = Parameters(*(torch.empty_like(parameters.weight_readjust) for _ in parameters))
+        learned = given(*(torch.empty_like(parameters.weight_readjust) for _ in parameters))
         ctx.found.backward(x, g, dx, parameters, learned)
         own = (t if wanted else None for t, wanted in zip(learned, needed[1:], strict=True))
         return None, dx, *own, None
 
 
 def _with_graph(
-    ctx: Any, x: Tensor, parameters: Parameters, needed: tuple[bool, ...], gradient: Tensor
+    ctx: Any, x: Tensor, parameters: Given, needed: tuple[bool, ...], gradient: Tensor
 ) -> tuple[Tensor | None, ...]:
     """The gradients as functions that can be differentiated again, by PyTorch's own operations.
 
@@ -101,7 +110,9 @@ def _with_graph(
     own: Any = [None if t is None else t.view_as(t) for t in (x, *parameters)]
     batch = ctx.statistics.batch
     mean, var = (None, None) if batch else ctx.found.normalisers()
-    y = plain(own[0], Parameters(*own[1:]), Statistics(mean, var, batch, 0.0, ctx.statistics.eps))
+    y = ctx.found.plain(
+        own[0], ctx.found.given(*own[1:]), Statistics(mean, var, batch, 0.0, ctx.statistics.eps)
+    )
     wanted = [t for t, asked in zip(own, needed, strict=True) if asked]
     found = iter(torch.autograd.grad(y, wanted, gradient, create_graph=True))
     return tuple(next(found) if asked else None for asked in needed)

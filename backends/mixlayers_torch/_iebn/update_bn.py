@@ -9,14 +9,14 @@ import torch
 from torch import nn
 
 from mixlayers._core.iebn import average_statistics
-from mixlayers_torch._iebn.layer import _IEBN
+from mixlayers_torch._iebn.layer import PerInstance
 
 
 @torch.no_grad()
 def update_bn(loader: Iterable[Any], model: nn.Module, device: torch.device | str | None = None) -> None:
-    """`torch.optim.swa_utils.update_bn`, for IEBN and BatchNorm: one pass over the data sets their running statistics.
+    """`torch.optim.swa_utils.update_bn`, for IEBN, RBN and BatchNorm: one pass over the data sets their statistics.
 
-    PyTorch's own looks for BatchNorm by type and overlooks IEBN. For models whose weights were averaged (SWA, EMA).
+    PyTorch's own looks for BatchNorm by type and overlooks others. For models whose weights were averaged (SWA, EMA).
 
     Args:
         loader: Batches; of a tuple or list the first item is what the model takes.
@@ -25,7 +25,9 @@ def update_bn(loader: Iterable[Any], model: nn.Module, device: torch.device | st
     """
     batch_norm = nn.modules.batchnorm._BatchNorm
     norms = [
-        each for each in model.modules() if isinstance(each, _IEBN | batch_norm) and each.track_running_stats
+        each
+        for each in model.modules()
+        if isinstance(each, PerInstance | batch_norm) and each.track_running_stats
     ]
     modes = [(each, each.training) for each in model.modules()]
 

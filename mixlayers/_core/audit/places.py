@@ -10,7 +10,7 @@ from inspect import isroutine
 from math import ceil
 from typing import Any
 
-from mixlayers._core.audit.report import Audit, Point
+from mixlayers._core.audit.report import PARTIAL, Audit, Point
 from mixlayers._core.methods.method import Method
 from mixlayers._core.plan.plan import INPUT
 
@@ -96,8 +96,8 @@ def stage_ends(points: Sequence[Point]) -> tuple[str, ...]:
 
     The trunk is the outermost family of numbered siblings that are made of layers themselves (layer1 to
     layer4, blocks.0 to blocks.11, stage1 to stage3). A model without one is cut at its weighted layers, each
-    stage ending with the last point of the same shape before the next (the activation, as a rule); the
-    output layer ends none.
+    stage ending with the last point of the same shape before the next (the activation, as a rule), and where
+    a layer without weights joins branches that hold some; the output layer ends none.
     """
     true = [point for point in points if point.true]
     families: dict[tuple[str, str], list[str]] = {}
@@ -112,10 +112,15 @@ def stage_ends(points: Sequence[Point]) -> tuple[str, ...]:
     ends: list[str] = []
     shape = None
     last = [point.name for point in points if point.weighted and point.leaf and point.shape][-1:]
-    for point in true:
+    branches = False
+    for point in points:
+        if not point.true:
+            branches |= point.weighted and point.leaf and point.reason == PARTIAL
+            continue
         if point.name in last:
             break  # the output
-        if point.weighted and point.leaf:
+        joins, branches = branches and point.leaf and not point.weighted, False
+        if (point.weighted and point.leaf) or joins:
             ends.append(point.name)
             shape = point.shape
         elif ends and point.shape == shape and not point.weighted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
+from multiprocessing import current_process
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from mixlayers._core.batch.mix import mix_batch
 from mixlayers._core.documents import add_arguments
 from mixlayers._core.framework.framework import Framework
-from mixlayers._core.framework.numpy_arrays import COLLATED
+from mixlayers._core.framework.numpy_arrays import COLLATED, NUMPY
 from mixlayers._core.framework.tree import leaves, tree_map
 from mixlayers._core.labels.labels import Labels, check_meaning
 from mixlayers._core.labels.labels_getter import LabelsGetter, find_labels
@@ -132,3 +133,24 @@ class BaseCollate(ABC):
 
     def _stream_seed(self) -> int:
         return worker_seed(self.seed, self._worker())
+
+
+class ArrayCollate(BaseCollate):
+    """Puts samples of NumPy arrays together, for frameworks that take NumPy's."""
+
+    framework: Framework = NUMPY
+
+    def _collate(self, samples: list[Any]) -> Any:
+        return _stacked(samples)
+
+    def _worker(self) -> tuple[int, ...] | None:
+        return current_process()._identity or None
+
+
+def _stacked(samples: list[Any]) -> Any:
+    first = samples[0]
+    if isinstance(first, dict):
+        return {key: _stacked([sample[key] for sample in samples]) for key in first}
+    if isinstance(first, tuple | list):
+        return tuple(_stacked([sample[at] for sample in samples]) for at in range(len(first)))
+    return np.stack([np.asarray(sample) for sample in samples])

@@ -84,31 +84,51 @@ class BatchFunctions(Generic[Tensor, Scalar]):
         labels: Sequence[Tensor],
         method: Method,
         *,
+        min_visible: float = 0.1,
         step: int | None = None,
         seed: int = 0,
         rank: int = 0,
+        channel_dim: int = 1,
     ) -> tuple[Tensor, list[MixedBoxes]]:
-        """Mixup of images with boxes: each image keeps its own boxes and gets its partner's.
+        """Mixup or CutMix of images with boxes: each image keeps its own boxes and gets its partner's.
 
-        As in YOLOX (arXiv:2107.08430), which shows both images at 0.5 and gives all boxes a weight of 1; here each box
-        has its image's share as weight, for losses that take one (Zhang et al., arXiv:1902.04103).
+        Mixup: as in YOLOX (arXiv:2107.08430), which shows both images at 0.5 and gives all boxes a weight of 1; here
+        each box has its image's share as weight, for losses that take one (Zhang et al., arXiv:1902.04103).
+
+        CutMix: a box becomes the smallest one around what is still to be seen of it, own boxes beside the pasted
+        region and the partner's in it, if that is `min_visible` of its area or more. Each has a weight of 1. Computed
+        on the host, which on a GPU waits for the boxes.
 
         Args:
-            images: (N, C, H, W), of floats.
-            boxes: For each image (M, 4); an image without boxes has (0, 4).
-            labels: For each image (M,).
-            method: A Mixup, or OneOf several: CutMix and PatchUp would cut boxes.
+            images: (N, C, H, W), or (N, H, W, C), of floats.
+            boxes: For each image (M, 4); an image without boxes has (0, 4). For CutMix (x1, y1, x2, y2) in pixels.
+            labels: For each image (M,), or a container of tensors with M rows, which go with their boxes as they are.
+            method: A Mixup or CutMix, or OneOf several.
+            min_visible: Share of a box's area below which CutMix drops it, in [0, 1]; 0 keeps all that show anything.
             step: The step's number, for exact replay and resume. None: this process's next one, from 0.
             seed: The run's seed.
             rank: The process's number; equal ranks draw equal plans.
+            channel_dim: 1 or -1, where the images have their channels; only CutMix looks at it.
 
         Returns:
             The mixed images, and for each of them `(boxes, labels, weights)`.
 
         Raises:
-            ValueError: If the method cuts, or boxes and labels do not fit together.
+            ValueError: If the method is another one, boxes and labels do not fit together, or boxes to be cut are no
+                (x1, y1, x2, y2) in pixels.
         """
-        return mix_boxes(self._framework, images, boxes, labels, method, step=step, seed=seed, rank=rank)
+        return mix_boxes(
+            self._framework,
+            images,
+            boxes,
+            labels,
+            method,
+            min_visible=min_visible,
+            step=step,
+            seed=seed,
+            rank=rank,
+            channel_dim=channel_dim,
+        )
 
     def accuracy(
         self,

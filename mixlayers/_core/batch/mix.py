@@ -6,13 +6,14 @@ import warnings
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache, partial
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from mixlayers._core.batch.carry import carry_out
 from mixlayers._core.batch.per_sample import check_no_samples, is_per_sample, warn_of_no_features
+from mixlayers._core.errors import refuse
 from mixlayers._core.framework.framework import Framework
 from mixlayers._core.framework.tree import leaves, tree_map
 from mixlayers._core.labels.labels import classes_of, one_hot
@@ -20,7 +21,7 @@ from mixlayers._core.labels.target import MixedTarget
 from mixlayers._core.methods.method import Method
 from mixlayers._core.plan.lam import Lam
 from mixlayers._core.plan.masks import Blocks
-from mixlayers._core.plan.plan import INPUT, MixPlan
+from mixlayers._core.plan.plan import INPUT, MixPlan, Shares
 from mixlayers._core.plan.streams import worker_seed
 
 _STEPS = count()
@@ -59,10 +60,27 @@ def mix_batch(
     mixed, shares = mix_tree(framework, x, plan, partners, batch_dim, channel_dim, keep)
     if not shares:
         raise ValueError(no_float_input(framework, x))
+    return mixed, mixed_target(framework, target, plan, partners, shares, channel_dim)
+
+
+def mixed_target(
+    framework: Framework,
+    target: Any,
+    plan: MixPlan,
+    partners: Any,
+    shares: Shares,
+    channel_dim: int,
+) -> MixedTarget:
+    """The target of features that `mix_tree` mixed.
+
+    Args:
+        shares: What it returned.
+        channel_dim: As it was given.
+    """
     partner, s = partner_and_share(framework, target, plan.label_share(shares), partners)
-    mixed_target = MixedTarget(target, partner, s, plan, partial(one_hot, framework))
-    mixed_target.record_features(framework, shares, channel_dim)
-    return mixed, mixed_target
+    made = MixedTarget(target, partner, s, plan, partial(one_hot, framework))
+    made.record_features(framework, shares, channel_dim)
+    return made
 
 
 def mix_tree(
@@ -118,6 +136,16 @@ def can_mix(framework: Framework, x: Any, size: int, batch_dim: int) -> bool:
         return False
     framework.check_shaped(x)
     return bool(x.shape[batch_dim] == size)
+
+
+def refuse_unmixable(framework: Framework, size: int, place: str | None, tree: Any, way_out: str) -> NoReturn:
+    """Raise a MixingError: a place holds nothing that a plan could mix."""
+    shapes = ", ".join(str(tuple(each.shape)) for each in leaves(tree) if framework.is_tensor(each))
+    refuse(
+        f"the plan is for a batch of {size}, and its place {place!r} has no floating-point array of so many rows, but "
+        f"{shapes or 'no array'}",
+        way_out,
+    )
 
 
 def partner_and_share(framework: Framework, target: Any, s: Lam, partners: Any) -> tuple[Any, Any]:

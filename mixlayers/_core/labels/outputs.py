@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mixlayers._core.labels.labels import check_bits, check_range, check_tensor, without_column
+from mixlayers._core.labels.target import MixedTarget
 
 if TYPE_CHECKING:
     from mixlayers._core.framework.framework import Framework
@@ -21,6 +23,31 @@ class Counted(NamedTuple):
 
     values: Any
     valid: Any
+
+
+def classes_second(framework: Framework, output: Any, target: Any, axis: int) -> tuple[Any, Any]:
+    """A model's output, and labels of its shape, with the classes as the second axis, where losses and metrics look.
+
+    Args:
+        framework: Whose tensors they are.
+        output: (N,), (N, K), or (N, ..., K), or (N, K, ...) already.
+        target: Mixed, or plain labels.
+        axis: Where the output has its classes: -1, or 1.
+    """
+    if output.ndim < 3 or axis == 1:
+        return output, target
+    shape = tuple(output.shape)
+
+    def moved(y: Any) -> Any:
+        fits = framework.is_tensor(y) and tuple(y.shape) == shape
+        return framework.move_axis(y, axis, 1) if fits else y
+
+    if isinstance(target, MixedTarget):
+        target = copy.copy(target)
+        target._y, target._partner = moved(target._y), moved(target._partner)
+    else:
+        target = moved(target)
+    return framework.move_axis(output, axis, 1), target
 
 
 def class_labels(framework: Framework, y: Any, output: Sequence[int], ignored: int) -> Any:

@@ -159,6 +159,12 @@ class MixedTarget:
             s = s.reshape((-1,) + (1,) * (len(shape) - 1))
         return (1.0 - s) * first + s * second
 
+    def follows(self, axes: int) -> bool:
+        """Whether labels with so many axes of points follow a mask, each point by its own share. For backends."""
+        masked = self.plan is not None and self.mixed and self.plan.masked
+        shares = self._features[1] if masked and self._features else ()
+        return len(shares) == 1 and 0 < axes == len(shares[0][1]) - 2
+
     def blend_points(self, f: Callable[[Any], Any], axes: int) -> Any:
         """As `blend`; where a mask lay over as many axes as the labels have, by the share at each point. For backends.
 
@@ -166,13 +172,7 @@ class MixedTarget:
             f: Takes a target like `y`; returns `(N, *space, ...)`.
             axes: How many axes the space has.
         """
-        masked = self.plan is not None and self.mixed and self.plan.masked
-        if (
-            not masked
-            or not self._features
-            or len(self._features[1]) != 1
-            or not 0 < axes == len(self._features[1][0][1]) - 2
-        ):
+        if not self.follows(axes):
             return self.blend(f)
         self.used = True
         first, second = f(self._y), f(self._partner)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,6 +10,7 @@ import numpy.typing as npt
 
 from mixlayers._core.checks import same_fields
 from mixlayers._core.plan.blends import partner_share
+from mixlayers._core.plan.feature import Feature
 from mixlayers._core.plan.lam import Lam
 
 
@@ -63,19 +63,13 @@ class Aligned:
     eps: float
     rounds: int
 
-    def draw(
-        self,
-        rng: np.random.Generator,
-        perm: npt.NDArray[np.int64],
-        lam: Lam,
-        channels: int,
-        spatial: Sequence[int],
-    ) -> Align:
-        """Draw for a feature `(N, channels, *spatial)`."""
-        if not spatial:
+    def draw(self, rng: np.random.Generator, feature: Feature) -> Align:
+        """Draw for a feature."""
+        if not feature.spatial:
             raise ValueError(
                 "AlignMixup needs maps (N, C, ...) whose cells it can move, got (N, C): name a layer before the "
                 "pooling."
             )
         moves_own = bool(rng.random() < 0.5)
-        return Align(perm, lam, moves_own, self.eps, self.rounds, partner_share(lam, 1.0))
+        share = partner_share(feature.lam, 1.0)
+        return Align(feature.perm, feature.lam, moves_own, self.eps, self.rounds, share)

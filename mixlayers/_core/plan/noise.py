@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from mixlayers._core.checks import same_fields
 from mixlayers._core.plan.blends import Blend, partner_share
+from mixlayers._core.plan.feature import Feature
 from mixlayers._core.plan.lam import Lam
 
 
@@ -57,14 +56,7 @@ class Noise:
     multiply: float
     add: float
 
-    def draw(
-        self,
-        rng: np.random.Generator,
-        perm: npt.NDArray[np.int64],
-        lam: Lam,
-        channels: int,
-        spatial: Sequence[int],
-    ) -> Jitter:
-        """Draw for a feature `(N, channels, *spatial)`."""
-        blend = Blend(perm, lam, None, None, partner_share(lam, 1.0))
+    def draw(self, rng: np.random.Generator, feature: Feature) -> Jitter:
+        """Draw for a feature."""
+        blend = Blend(feature.perm, feature.lam, None, None, partner_share(feature.lam, 1.0))
         return Jitter(blend, self.multiply, self.add, int(rng.integers(2**31 - 1)), blend.s)

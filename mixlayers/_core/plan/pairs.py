@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mixlayers._core.checks import keep_plain
-from mixlayers._core.plan.exchanges import Permutation, exchange_freely, exchange_near
+from mixlayers._core.plan.exchanges import Permutation, exchange_freely
 from mixlayers._core.plan.groups import Across, Halves
+from mixlayers._core.plan.near import exchange_near
 
 Pairs = Literal["random", "derangement", "different_class", "same_class"]
 
@@ -173,7 +174,7 @@ def _different_class(rng: np.random.Generator, labels: npt.NDArray[np.integer]) 
     shift = int(rng.integers(largest, max(largest, size - largest) + 1))
     perm = np.empty(size, dtype=np.int64)
     perm[order] = np.roll(order, -shift)
-    exchange_freely(rng, perm, lambda i, p: labels[i] != labels[p], np.arange(size))
+    exchange_freely(rng, perm, labels, np.not_equal, np.arange(size))
     return perm
 
 
@@ -205,7 +206,7 @@ def _apart(rng: np.random.Generator, size: int, distance: int) -> Permutation:
         perm[:-distance], perm[distance:] = perm[distance:].copy(), perm[:-distance].copy()
     own = np.arange(size)
     can = own[(own >= distance) | (own + distance < size)]
-    exchange_freely(rng, perm, lambda i, p: np.abs(i - p) >= distance, can)
+    exchange_freely(rng, perm, own, lambda i, p: np.abs(i - p) >= distance, can)
     return perm
 
 

@@ -14,14 +14,15 @@ from mixlayers._core.checks import check_integer
 from mixlayers._core.plan.alignments import Align
 from mixlayers._core.plan.blends import Blend as Blend
 from mixlayers._core.plan.blends import Weigh, partner_share
+from mixlayers._core.plan.feature import Feature
 from mixlayers._core.plan.lam import Lam
 from mixlayers._core.plan.masks import Box
 from mixlayers._core.plan.noise import Jitter
 from mixlayers._core.plan.relabel import Lopsided
-from mixlayers._core.plan.replacements import DroppedBlocks, ErasedBoxes, Replace
+from mixlayers._core.plan.replacements import Replace
 from mixlayers._core.plan.resized import Paste
 from mixlayers._core.plan.streams import MASK, stream
-from mixlayers._core.plan.styles import Restyle, Styled
+from mixlayers._core.plan.styles import Restyle
 from mixlayers._core.plan.written import Acts, from_json, recipe_from_dict, recipe_to_dict, to_json
 from mixlayers._core.plan.written import Recipe as Recipe
 
@@ -96,7 +97,7 @@ class MixPlan:
     @property
     def blends(self) -> bool:
         """Whether it blends, everywhere or under a mask, and does nothing else: what a compiled graph can hold."""
-        return not isinstance(self.recipe, Acts | Styled | DroppedBlocks | ErasedBoxes)
+        return not isinstance(self.recipe, Acts)
 
     @property
     def masked(self) -> bool:
@@ -134,23 +135,17 @@ class MixPlan:
             raise ValueError(f"channel_dim must be 1 or -1, got {channel_dim}.")
         if len(shape) < 2:
             raise ValueError(f"a mask needs a feature of shape (N, C, ...), got shape {tuple(shape)}.")
-        last = channel_dim == -1
-        channels, spatial = (shape[-1], shape[1:-1]) if last else (shape[1], shape[2:])
+        feature = Feature(self.perm, self.lam, tuple(shape), channel_dim == -1)
         rng = stream(self.seed, self.rank, self.step, MASK, self.number)
-        if isinstance(self.recipe, DroppedBlocks | ErasedBoxes):
-            replaced = self.recipe.draw(rng, shape[0], channels, spatial)
-            return replaced.channels_last() if last else replaced
-        if isinstance(self.recipe, Styled):
-            return self.recipe.draw(rng, self.perm, self.lam, shape, last)
         if isinstance(self.recipe, Acts):
-            how = self.recipe.draw(rng, self.perm, self.lam, channels, spatial)
-            return how.channels_last() if last else how
-        mask, box = self.recipe.draw(rng, channels, spatial)
+            how: Act = self.recipe.draw(rng, feature)
+            return how.channels_last() if feature.last else how
+        mask, box = self.recipe.draw(rng, feature.channels, feature.spatial)
         covered: Any = mask.reshape(len(mask), -1).mean(axis=1) if len(mask) > 1 else mask.mean()
         if isinstance(self.recipe, Box) and not self.correct_lam:
             covered = 1.0 - self.recipe.lam
         blend = Blend(self.perm, self.lam, mask, box, partner_share(self.lam, covered))
-        return blend.channels_last() if last else blend
+        return blend.channels_last() if feature.last else blend
 
     def share_map(self, shape: Sequence[int], spatial: Sequence[int], channel_dim: int = 1) -> Lam:
         """The partner's share at each point, for labels that have a point for each part of the feature.

@@ -7,7 +7,7 @@ known. Labels stay.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from statistics import NormalDist
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixlayers._core.checks import same_fields
+from mixlayers._core.plan.feature import Feature
 from mixlayers._core.plan.masks import Mask, bernoulli, centred, dilate, seed_rate
 from mixlayers._core.plan.rectangles import draw_boxes
 
@@ -67,8 +68,9 @@ class DroppedBlocks:
     block_size: int
     couple_channels: bool = False
 
-    def draw(self, rng: np.random.Generator, size: int, channels: int, spatial: Sequence[int]) -> Replace:
-        """Draw for a feature `(size, channels, *spatial)`."""
+    def draw(self, rng: np.random.Generator, feature: Feature) -> Replace:
+        """Draw for a feature."""
+        size, channels, spatial = feature.shape[0], feature.channels, feature.spatial
         if self.couple_channels and not spatial:
             raise ValueError(
                 "couple_channels=True drops whole samples of a feature of shape (N, C): leave it out, or choose a "
@@ -109,8 +111,9 @@ class ErasedBoxes:
     size: int | None = None
     quantiles: bool = False
 
-    def draw(self, rng: np.random.Generator, size: int, channels: int, spatial: Sequence[int]) -> Replace:
-        """Draw for a batch `(size, channels, *spatial)`."""
+    def draw(self, rng: np.random.Generator, feature: Feature) -> Replace:
+        """Draw for a feature."""
+        size, channels, spatial = feature.shape[0], feature.channels, feature.spatial
         if len(spatial) != 2:
             raise ValueError(
                 f"Erasing needs images or maps (N, C, H, W), got {len(spatial)} spatial axes: use DropBlock, which "
@@ -140,12 +143,12 @@ class ErasedBoxes:
             for shape in shapes:
                 yield rng.standard_normal((channels, 1, 1) if self.value == "rand" else shape, np.float32)
             return
-        # all at once: small boxes are many
-        noise = normal_quantiles()[rng.integers(2**16, size=sum(map(math.prod, shapes)), dtype=np.uint16)]
-        start = 0
+        # all numbers at once, since small boxes are many; looked up box by box, while they are in the cache
+        quantiles, start = normal_quantiles(), 0
+        drawn = rng.integers(2**16, size=sum(map(math.prod, shapes)), dtype=np.uint16)
         for shape in shapes:
             stop = start + math.prod(shape)
-            yield noise[start:stop].reshape(shape)
+            yield quantiles.take(drawn[start:stop]).reshape(shape)
             start = stop
 
     def _boxes(self, rng: np.random.Generator, size: int, spatial: tuple[int, int]) -> tuple[Whole, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixlayers._core.checks import same_fields
-from mixlayers._core.plan.lam import Lam
+from mixlayers._core.plan.feature import Feature
 from mixlayers._core.plan.masks import Mask
 
 
@@ -55,20 +54,14 @@ class ResizedBox:
 
     scale: float
 
-    def draw(
-        self,
-        rng: np.random.Generator,
-        perm: npt.NDArray[np.int64],
-        lam: Lam,
-        channels: int,
-        spatial: Sequence[int],
-    ) -> Paste:
-        """Draw for a batch `(N, channels, *spatial)`."""
+    def draw(self, rng: np.random.Generator, feature: Feature) -> Paste:
+        """Draw for a feature."""
+        spatial = feature.spatial
         if not spatial:
             raise ValueError(
                 "ResizeMix needs images or series (N, C, ...), got (N, C): use Mixup, which takes any."
             )
-        size = len(perm)
+        size = len(feature.perm)
         mask = np.ones((size, *spatial), dtype=np.bool_)
         source = np.zeros((size, *spatial), dtype=np.int64)
         for axis, side in enumerate(spatial):
@@ -80,4 +73,4 @@ class ResizedBox:
             nearest = np.clip(np.floor(at / self.scale).astype(np.int64), 0, side - 1)
             source = source * side + nearest.reshape(along)
         share = float(mask[0].mean())
-        return Paste(perm, mask[:, None], source.reshape(size, -1), share)
+        return Paste(feature.perm, mask[:, None], source.reshape(size, -1), share)

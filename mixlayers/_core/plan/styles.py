@@ -5,7 +5,6 @@ A recipe (`Styled`) belongs to the plan; what is measured, and over what, follow
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import ClassVar, Literal
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixlayers._core.checks import same_fields
+from mixlayers._core.plan.feature import Feature
 from mixlayers._core.plan.lam import Lam
 
 Over = Literal["space", "channels", "frequency", "all"]
@@ -55,6 +55,10 @@ class Restyle:
 
     __hash__ = None  # type: ignore[assignment]  # it holds arrays
 
+    def channels_last(self) -> Restyle:
+        """The same: it was drawn for where the feature has its channels."""
+        return self
+
 
 @dataclass(frozen=True)
 class Styled:
@@ -81,29 +85,16 @@ class Styled:
         """Whether no label is mixed."""
         return self.s is None
 
-    def draw(
-        self,
-        rng: np.random.Generator,
-        perm: npt.NDArray[np.int64],
-        lam: Lam,
-        shape: Sequence[int],
-        last: bool,
-    ) -> Restyle:
+    def draw(self, rng: np.random.Generator, feature: Feature) -> Restyle:
         """Draw for a feature.
-
-        Args:
-            rng: The step's stream of masks.
-            perm: Partners.
-            lam: The own share of the statistics.
-            shape: The feature's.
-            last: Whether its channels are last.
 
         Raises:
             ValueError: If the statistics would be of one number each.
         """
+        shape, last = feature.shape, feature.last
         space = tuple(range(1, len(shape) - 1)) if last else tuple(range(2, len(shape)))
         channels = len(shape) - 1 if last else 1
-        seen, axes = tuple(shape), space
+        seen, axes = shape, space
         if isinstance(self.over, int):
             if shape[channels] % self.over:
                 raise ValueError(
@@ -115,7 +106,7 @@ class Styled:
         elif self.over == "frequency":
             if len(space) != 2:
                 raise ValueError(
-                    f"statistics of frequencies need spectrograms (N, C, frequency, time), got {tuple(shape)}."
+                    f"statistics of frequencies need spectrograms (N, C, frequency, time), got {shape}."
                 )
             axes = (channels, space[1])
         elif self.over != "space":
@@ -124,12 +115,14 @@ class Styled:
         counted = prod(seen[axis] for axis in axes)
         if counted < 2:
             raise ValueError(
-                f"the statistics over {self.over!r} of a feature {tuple(shape)} would be of {counted} number each, "
+                f"the statistics over {self.over!r} of a feature {shape} would be of {counted} number each, "
                 "which has no deviation: choose a layer whose output has larger maps, or take them over more."
             )
         if self.noisy and shape[0] < 2:
             raise ValueError("DSU measures how statistics vary in the batch, which needs two samples, got 1.")
         kept = tuple(1 if axis in axes else size for axis, size in enumerate(seen))
         noise = rng.standard_normal((2, *kept), dtype=np.float32) if self.noisy else None
-        as_seen = None if seen == tuple(shape) else seen
-        return Restyle(perm, lam, as_seen, axes, self.eps, self.detached, noise, self.s or 0.0)
+        as_seen = None if seen == shape else seen
+        return Restyle(
+            feature.perm, feature.lam, as_seen, axes, self.eps, self.detached, noise, self.s or 0.0
+        )

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixlayers._core.plan.blends import Weigh
+from mixlayers._core.plan.feature import Feature
 from mixlayers._core.plan.lam import Lam
 from mixlayers._core.plan.masks import Box, Mask, Span
 
@@ -33,20 +34,14 @@ class HollowBox:
 
     ratio: float
 
-    def draw(
-        self,
-        rng: np.random.Generator,
-        perm: npt.NDArray[np.int64],
-        lam: Lam,
-        channels: int,
-        spatial: Sequence[int],
-    ) -> Weigh:
-        """Draw for a feature `(N, channels, *spatial)`."""
-        mask, _ = Box(1.0 - (1.0 - lam) * self.ratio).draw(rng, channels, spatial)
+    def draw(self, rng: np.random.Generator, feature: Feature) -> Weigh:
+        """Draw for a feature."""
+        lam = feature.lam
+        mask, _ = Box(1.0 - (1.0 - lam) * self.ratio).draw(rng, feature.channels, feature.spatial)
         around = 1.0 - mask.reshape(len(mask), -1).mean(1)
         own = np.minimum(np.asarray(lam) / np.maximum(around, 1e-12), 1.0)
         keep = np.where(mask, 0.0, own.reshape(-1, *(1,) * (mask.ndim - 1))).astype(np.float32)
-        return Weigh(perm, keep, 1.0 - lam)
+        return Weigh(feature.perm, keep, 1.0 - lam)
 
 
 @dataclass(frozen=True)
@@ -56,15 +51,9 @@ class Bell:
     masked: ClassVar[bool] = True
     labels_stay: ClassVar[bool] = False
 
-    def draw(
-        self,
-        rng: np.random.Generator,
-        perm: npt.NDArray[np.int64],
-        lam: Lam,
-        channels: int,
-        spatial: Sequence[int],
-    ) -> Weigh:
-        """Draw for a feature `(N, channels, *spatial)`."""
+    def draw(self, rng: np.random.Generator, feature: Feature) -> Weigh:
+        """Draw for a feature."""
+        lam, spatial = feature.lam, feature.spatial
         if not spatial:
             raise ValueError(
                 "GMix needs a feature with spatial axes, got (N, C): use Mixup or ManifoldMixup, which need none."
@@ -79,7 +68,7 @@ class Bell:
             )
         bell = np.exp(-math.pi * squares / (area ** (2.0 / len(spatial))).reshape(-1, *(1,) * len(spatial)))
         own = (lams < 0.5).reshape(-1, *(1,) * len(spatial))
-        return _weigh(perm, np.where(own, bell, 1.0 - bell)[:, None], lam)
+        return _weigh(feature.perm, np.where(own, bell, 1.0 - bell)[:, None], lam)
 
 
 @dataclass(frozen=True)
@@ -121,20 +110,13 @@ class SoftField:
     decay: float
     max_soft: float
 
-    def draw(
-        self,
-        rng: np.random.Generator,
-        perm: npt.NDArray[np.int64],
-        lam: Lam,
-        channels: int,
-        spatial: Sequence[int],
-    ) -> Weigh:
-        """Draw for a feature `(N, channels, *spatial)`."""
-        own = float(lam)
+    def draw(self, rng: np.random.Generator, feature: Feature) -> Weigh:
+        """Draw for a feature."""
+        own, spatial = float(feature.lam), feature.spatial
         rank, kept = _ranked(rng, own, self.decay, spatial)
         soft = int(min(self.max_soft, own, 1.0 - own) * rank.size)
         ramp = (kept + soft - 1 - rank) / max(2 * soft - 1, 1) if soft else (rank < kept) * 1.0
-        return _weigh(perm, np.clip(ramp, 0.0, 1.0).reshape(1, 1, *spatial), lam)
+        return _weigh(feature.perm, np.clip(ramp, 0.0, 1.0).reshape(1, 1, *spatial), feature.lam)
 
 
 def _weigh(perm: npt.NDArray[np.int64], keep: npt.NDArray[np.float64], lam: Lam) -> Weigh:

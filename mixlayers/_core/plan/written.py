@@ -16,10 +16,10 @@ from mixlayers._core.plan.resized import ResizedBox
 from mixlayers._core.plan.styles import Styled
 from mixlayers._core.plan.weights import Bell, FourierField, HollowBox, SoftField
 
-Acts = HollowBox | Bell | SoftField | ResizedBox | Aligned | Noise
-"""Recipes that draw, of partners and lam, what is to be done; the others draw a mask, or what is replaced."""
+Acts = HollowBox | Bell | SoftField | ResizedBox | Aligned | Noise | Styled | DroppedBlocks | ErasedBoxes
+"""Recipes that draw, for a feature, what is to be done there; the others draw a mask."""
 
-Recipe = Box | BoxAlong | Blocks | Bands | FourierField | Acts | Styled | DroppedBlocks | ErasedBoxes
+Recipe = Box | BoxAlong | Blocks | Bands | FourierField | Acts
 """What a plan draws once a feature's shape is known. Each says whether it is `masked`, so that the partner's share
 differs from point to point, and whether the labels stay as they are."""
 

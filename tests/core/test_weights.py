@@ -1,9 +1,8 @@
-"""Laws of FMix, HMix, GMix, ResizeMix, SpecMix, CutMix along axes, Remix, Beside and LISA's pairs, in NumPy."""
+"""Laws of FMix, HMix, GMix, ResizeMix, SpecMix and CutMix along axes, in NumPy."""
 
 import json
 import math
 from collections import Counter
-from itertools import permutations
 
 import numpy as np
 import pytest
@@ -11,27 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from mixlayers import (
-    Across,
-    Beside,
-    CutMix,
-    FMix,
-    GMix,
-    Halves,
-    HMix,
-    ManifoldMixup,
-    MixPlan,
-    Mixup,
-    PatchUp,
-    Remix,
-    ResizeMix,
-    SpecMix,
-)
-from mixlayers._core.batch.mix import mix_batch
-from mixlayers._core.framework.numpy_arrays import NUMPY
-from mixlayers._core.plan.pairs import draw_pairs
-from mixlayers._core.plan.relabel import Lopsided
+from mixlayers import CutMix, FMix, GMix, HMix, MixPlan, ResizeMix, SpecMix
+from mixlayers._core.plan.feature import Feature
 from mixlayers._core.plan.weights import Bell, HollowBox
+from tests.support.mixed_arrays import mixed
 
 WEIGHING = [FMix(max_soft=0.3), HMix(), HMix(ratio=1.0, lam_per="sample"), GMix(), GMix(lam_per="pair")]
 MASKING = [FMix(), SpecMix(), ResizeMix(), CutMix(axes=(0,))]
@@ -40,10 +22,6 @@ maps = st.tuples(st.integers(1, 5), st.integers(1, 3), st.integers(4, 14), st.in
 
 def brought(method, shape, step=0, channel_dim=1):
     return method.plan(step=step, batch_size=shape[0]).blend(shape, channel_dim)
-
-
-def mixed(x, y, method, step=0):
-    return mix_batch(NUMPY, x, y, method, step=step, seed=0, rank=0, batch_dim=0, channel_dim=1)
 
 
 @given(st.sampled_from(WEIGHING), maps, st.integers(0, 200))
@@ -81,7 +59,7 @@ def test_labels_of_pixels_get_the_share_over_their_part(method, spatial):
 
 @given(st.floats(0.0, 1.0), st.integers(1, 3), st.integers(0, 300))
 def test_hmix_gives_the_label_lam_whatever_the_box_loses_at_the_border(lam, axes, seed):
-    how = HollowBox(0.7).draw(np.random.default_rng(seed), np.arange(2), lam, 3, (9,) * axes)
+    how = HollowBox(0.7).draw(np.random.default_rng(seed), Feature(np.arange(2), lam, (2, 3, *(9,) * axes)))
     assert how.s == 1.0 - lam
     assert how.keep.mean() == pytest.approx(lam, abs=1e-6)
 
@@ -100,15 +78,16 @@ def test_hmix_of_ratio_1_is_cutmix_outside_its_box_made_up_for():
 def test_gmix_is_a_bell_of_the_smaller_share_around_a_centre():
     """Against the bell written out, whose integral over the plane is a * H * W."""
     for lam in (0.1, 0.4, 0.5, 0.8):
-        how = Bell().draw(np.random.default_rng(1), np.arange(2), lam, 3, (40, 30))
+        how = Bell().draw(np.random.default_rng(1), Feature(np.arange(2), lam, (2, 3, 40, 30)))
         smaller = min(lam, 1.0 - lam)
         bell = how.keep[0, 0] if lam < 0.5 else 1.0 - how.keep[0, 0]
         top, left = np.unravel_index(bell.argmax(), bell.shape)
         far = (np.arange(40)[:, None] - top) ** 2 + (np.arange(30) - left) ** 2
         np.testing.assert_allclose(bell, np.exp(-math.pi * far / (smaller * 40 * 30)), atol=1e-6)
         assert bell.mean() <= smaller + 0.01  # cut at the border
-    whole = Bell().draw(np.random.default_rng(0), np.arange(1), 0.02, 1, (61, 61))
-    inside = [Bell().draw(np.random.default_rng(s), np.arange(1), 0.02, 1, (61, 61)).keep for s in range(40)]
+    feature = Feature(np.arange(1), 0.02, (1, 1, 61, 61))
+    whole = Bell().draw(np.random.default_rng(0), feature)
+    inside = [Bell().draw(np.random.default_rng(s), feature).keep for s in range(40)]
     assert (
         max(float(one.mean()) for one in inside) == pytest.approx(0.02, abs=2e-4) and whole.keep.max() == 1.0
     )
@@ -197,146 +176,6 @@ def test_a_box_along_one_axis_is_the_box_of_a_series(axis):
         along = CutMix(axes=(axis,)).plan(step=step, batch_size=2).blend((2, 3, 30, 30)).mask
         expected = series[..., None] if axis == 0 else series[:, :, None]
         assert np.array_equal(along, np.broadcast_to(expected, along.shape))
-
-
-def test_folded_lam_is_the_larger_half():
-    for per in ("batch", "sample", "pair"):
-        for step in range(20):
-            plain = Mixup(0.5, lam_per=per).plan(step=step, batch_size=6)
-            folded = Mixup(0.5, lam_per=per, fold=True).plan(step=step, batch_size=6)
-            np.testing.assert_array_equal(folded.lam, np.maximum(plain.lam, 1 - plain.lam))
-            assert type(folded.lam) is type(plain.lam)
-            assert np.array_equal(folded.perm, plain.perm)
-
-
-def remix(lam, own, theirs, tau=0.5, k=3.0):
-    """Remix's rule, written out for one pair: the sample's own share of the label."""
-    if own >= k * theirs and lam < tau:
-        return 0.0
-    if theirs >= k * own and 1 - lam < tau:
-        return 1.0
-    return lam
-
-
-@given(st.floats(0.0, 1.0), st.integers(1, 50), st.integers(1, 50), st.floats(0.1, 1.0), st.floats(1.1, 5.0))
-def test_remix_follows_its_rule(lam, own, theirs, tau, k):
-    rule = Lopsided.of(np.array([own, theirs], np.float64), np.array([1, 0]), k, tau)
-    lam32 = np.float32(lam)
-    s = rule.share(float(1.0 - lam32))
-    if abs(lam - tau) > 1e-5 and abs(1 - lam - tau) > 1e-5:
-        assert 1.0 - s[0] == pytest.approx(remix(lam, own, theirs, tau, k), abs=1e-6)
-        assert 1.0 - s[1] == pytest.approx(remix(lam, theirs, own, tau, k), abs=1e-6)
-
-
-def test_remix_as_it_was_run():
-    """The two cases of methods_more.md, from third-party code; and equal classes, which nothing decides."""
-    assert Lopsided((1,), 0.5).share(0.7)[0] == 1.0 == 1.0 - remix(0.3, 100, 10)
-    assert Lopsided((-1,), 0.5).share(0.3)[0] == 0.0 == 1.0 - remix(0.7, 10, 100)
-    assert Lopsided((0,), 0.5).share(0.3)[0] == np.float32(0.3)
-
-
-@pytest.mark.parametrize(
-    "inner", [Mixup(), CutMix(), Mixup(lam_per="sample"), PatchUp("hard", block_size=2)], ids=repr
-)
-def test_remix_mixes_features_as_the_method_and_relabels_by_the_real_share(inner):
-    x, y = np.random.default_rng(0).normal(size=(8, 3, 9, 9)), np.array([0, 0, 0, 0, 1, 1, 2, 2])
-    counts = (100, 10, 30)
-    for step in range(20):
-        expected, target = mixed(x, y, inner, step)
-        found, relabelled = mixed(x, y, Remix(inner, counts), step)
-        np.testing.assert_array_equal(found, expected)
-        perm, s = target.plan.perm, np.broadcast_to(target.s, 8)
-        wanted = [1 - remix(1 - s[i], counts[y[i]], counts[y[perm[i]]]) for i in range(8)]
-        np.testing.assert_allclose(relabelled.s, wanted, atol=1e-6)
-        again = MixPlan.from_dict(json.loads(json.dumps(relabelled.plan.to_dict())))
-        assert again.relabel == relabelled.plan.relabel
-    data = relabelled.plan.to_dict()
-    data["relabel"]["rarer"] = [0]
-    with pytest.raises(ValueError, match="rarer must have 8 entries"):
-        MixPlan.from_dict(data)
-
-
-@pytest.mark.parametrize("inner", [Mixup(20.0), Mixup(lam_per="sample"), CutMix(), HMix()], ids=repr)
-def test_beside_leaves_the_first_half_as_it_is(inner):
-    x, y = np.random.default_rng(0).normal(size=(5, 3, 8, 8)), np.arange(5)
-    both, target = mixed(np.concatenate([x, x]), np.concatenate([y, y]), Beside(inner), step=3)
-    np.testing.assert_allclose(both[:5], x, rtol=1e-6)
-    perm = target.plan.perm
-    assert np.array_equal(perm[:5], np.arange(5)) and sorted(perm[5:]) == list(range(5, 10))
-    soft = target.soft(5)
-    np.testing.assert_allclose(soft[:5], np.eye(5), atol=1e-6)
-    inside = 1.0 - np.broadcast_to(target.s, 10)[5:, None]
-    np.testing.assert_allclose(
-        soft[5:], inside * np.eye(5)[y] + (1 - inside) * np.eye(5)[y[perm[5:] - 5]], atol=1e-6
-    )
-
-
-def test_besides_loss_is_half_clean_and_half_mixed():
-    """RegMixup's, for any loss that is affine in the target and takes the mean: by hand."""
-    rng, y = np.random.default_rng(1), np.arange(6)
-    x, w = rng.normal(size=(6, 4)), rng.normal(size=(4, 6))
-    both, target = mixed(np.concatenate([x, x]), np.concatenate([y, y]), Beside(Mixup(10.0)), step=1)
-    plan = target.plan
-
-    def loss(features, labels):
-        scores = features @ w
-        logs = scores - np.log(np.exp(scores).sum(1, keepdims=True))
-        return -logs[np.arange(len(labels)), labels].mean()
-
-    perm = plan.perm[6:] - 6
-    blended = plan.lam * x + (1 - plan.lam) * x[perm]
-    published = loss(x, y) / 2 + (plan.lam * loss(blended, y) + (1 - plan.lam) * loss(blended, y[perm])) / 2
-    assert target.blend(lambda labels: loss(both, labels)) == pytest.approx(published)
-
-
-@given(st.integers(1, 15), st.booleans(), st.integers(0, 1000))
-def test_halves_meet_each_other(size, shuffle, seed):
-    perm = draw_pairs(np.random.default_rng(seed), size, Halves(shuffle))
-    half = size // 2
-    assert sorted(perm) == list(range(size))
-    assert all((i < half) != (perm[i] < half) for i in [*range(half), *range(size - half, size)])
-    assert size % 2 == 0 or perm[half] == half
-    if not shuffle:
-        assert (
-            np.array_equal(perm[:half], np.arange(size - half, size))
-            and (perm[perm] == np.arange(size)).all()
-        )
-
-
-def most_pairs(labels, domains, pairs):
-    """How many samples may have the partner they want, by trying every permutation."""
-    size = len(labels)
-    ok = (labels[:, None] == labels) == (pairs.label == "same")
-    ok &= (domains[:, None] == domains) == (pairs.domain == "same")
-    best = 0
-    for perm in permutations(range(size)):
-        if all(ok[i, p] or i == p for i, p in enumerate(perm)):
-            best = max(best, sum(ok[i, p] for i, p in enumerate(perm)))
-    return best, ok
-
-
-@pytest.mark.parametrize("pairs", [Across(), Across("same", "different")], ids=repr)
-def test_across_pairs_as_many_as_the_batch_allows_and_leaves_the_rest_alone(pairs):
-    for seed in range(25):
-        rng = np.random.default_rng(seed)
-        labels, domains = rng.integers(2, size=6), rng.integers(3, size=6)
-        most, ok = most_pairs(labels, domains, pairs)
-        perm = draw_pairs(rng, 6, pairs, labels, {"domain": domains})
-        assert sorted(perm) == list(range(6))
-        assert all(ok[i, p] or i == p for i, p in enumerate(perm))
-        assert sum(ok[i, p] for i, p in enumerate(perm)) == most
-
-
-def test_across_reads_labels_and_domains_from_the_target():
-    x, y, d = np.random.default_rng(0).normal(size=(8, 4)), np.arange(8) % 2, np.arange(8) // 4
-    blended, target = mixed(x, {"label": y, "domain": d}, Mixup(2.0, pairs=Across()), step=0)
-    perm = target.plan.perm
-    assert (y[perm] == y).all() and (d[perm] != d).all()
-    np.testing.assert_allclose(blended, target.plan.lam * x + (1 - target.plan.lam) * x[perm])
-    assert np.array_equal(target.partner["label"], y[perm])
-    with pytest.raises(ValueError, match=r'give the target as \{"label": y, "domain": d\}, got ndarray'):
-        mixed(x, y, Mixup(2.0, pairs=Across()), step=0)
-    assert Mixup(pairs=Across()).needs_labels and ManifoldMixup(pairs=Halves()).needs_labels is False
 
 
 def test_bytes_are_mixed_and_rounded():

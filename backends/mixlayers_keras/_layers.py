@@ -1,0 +1,77 @@
+"""A model's layers: their names, and how to act on what they return."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+import keras
+
+from mixlayers._core.audit.verdicts import Layer
+
+_AFTER: Final = "_mixlayers_after"
+_ACTING: dict[type, type] = {}
+"""A layer's class -> the same, whose output something is done to."""
+
+
+def layers_of(model: keras.Model) -> dict[str, keras.Layer]:
+    """A model's layers by name, without itself; what is inside of others is named after them: "block.conv"."""
+    found: dict[str, keras.Layer] = {}
+    seen = {id(model)}
+
+    def walk(parent: keras.Layer, prefix: str) -> None:
+        for layer in parent._layers:  # the one way into layers that are no models
+            if id(layer) in seen or isinstance(layer, keras.layers.InputLayer):
+                continue
+            seen.add(id(layer))
+            name = f"{prefix}{layer.name}"
+            while name in found:
+                name += "_again"
+            found[name] = layer
+            walk(layer, f"{name}.")
+
+    walk(model, "")
+    return found
+
+
+def described(layer: keras.Layer) -> Layer:
+    """A layer's own columns of the audit's report."""
+    weighted = any(len(weight.shape) > 1 for weight in layer.weights)
+    return Layer(type(layer).__name__, weighted, leaf=not layer._layers)
+
+
+def training(model: keras.Model) -> dict[str, bool]:
+    """The arguments by which a trainer calls a model in training."""
+    return {"training": True} if model._call_has_training_arg else {}
+
+
+@contextmanager
+def acting(actions: Mapping[Any, Callable[[Any], Any]]) -> Iterator[None]:
+    """Around calls of a model: something is done to what some of its layers return.
+
+    For the time each is of a class made from its own, by the same name: what `call` is given and does stays, also where
+    it is recomputed in the backward pass.
+    """
+    before = {layer: type(layer) for layer in actions}
+    for layer, after in actions.items():
+        object.__setattr__(layer, _AFTER, after)
+        object.__setattr__(layer, "__class__", _acting_class(before[layer]))
+    try:
+        yield
+    finally:
+        for layer, base in before.items():
+            object.__setattr__(layer, "__class__", base)
+            object.__delattr__(layer, _AFTER)
+
+
+def _acting_class(base: type) -> type:
+    if base not in _ACTING:
+
+        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            output = base.__call__(self, *args, **kwargs)
+            return getattr(self, _AFTER)(output)
+
+        like = {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
+        _ACTING[base] = type(base.__name__, (base,), {**like, "__call__": call})
+    return _ACTING[base]

@@ -1,0 +1,98 @@
+"""Keras on JAX: a plan is data of the jitted step, like the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+import keras
+
+from mixlayers import (
+    DSU,
+    AlignMixup,
+    Method,
+    MixedTarget,
+    MixPlan,
+    MixStyle,
+    MoEx,
+    NoisyFeatureMixup,
+    PAdaIN,
+)
+from mixlayers._core.audit.report import Audit
+from mixlayers_jax._audit import Found, Marks, audit_call
+from mixlayers_jax._framework import JAX
+from mixlayers_jax._loss import binary_cross_entropy, cross_entropy
+from mixlayers_jax._mixer import feature_shape
+from mixlayers_jax._plan import Plan
+from mixlayers_jax._target import mixed_target
+from mixlayers_keras._engine import Engine, Planned, Seen
+from mixlayers_keras._layers import acting, described, layers_of, training
+
+_NOT_YET: Final = (MixStyle, DSU, PAdaIN, MoEx, AlignMixup, NoisyFeatureMixup)
+"""Methods that no test has seen in Keras' compiled step."""
+
+
+class OnJax(Engine):
+    """JAX."""
+
+    framework = JAX
+    knows_shares = True
+    cross_entropy = partial(cross_entropy, axis=1)
+    binary_cross_entropy = partial(binary_cross_entropy, axis=1)
+
+    def check_method(self, method: Method) -> None:
+        for leaf in method.leaves:
+            if leaf.every_place or isinstance(getattr(leaf, "method", leaf), _NOT_YET):
+                raise ValueError(
+                    f"{leaf.name} is not yet there in JAX through Keras, whose plans blend, weigh, paste or replace at "
+                    "one place: run Keras on PyTorch, or mix in mixlayers.nnx."
+                )
+
+    def look(
+        self, model: keras.Model, x: Any, asked: str | Sequence[str], method: Method, state: Any = None
+    ) -> Seen:
+        found = _found(model, x, state)
+        return Seen(found.report, found.whole_input, found.shapes)
+
+    def audit(self, model: keras.Model, x: Any) -> Audit:
+        return _found(model, x, None).report
+
+    def plan(self, core: MixPlan, shapes: Mapping[str, tuple[int, ...]], channel_dim: int) -> Plan:
+        return Plan.of(core, feature_shape(core, shapes), channel_dim)
+
+    def places(self, plan: Plan) -> Sequence[str]:
+        return () if plan.place is None else (plan.place,)
+
+    def partners(self, plan: Plan, place: str) -> Any:
+        return plan.partners
+
+    def target(self, y: Any, plan: Plan) -> MixedTarget:
+        return mixed_target(y, plan)
+
+    def planning(self, function: Callable[..., Any], planned: Callable[..., Planned]) -> Callable[..., Any]:
+        def with_plans(state: Any, iterator: Any) -> Any:
+            return function(state, map(partial(planned, state=state), iterator))
+
+        return with_plans
+
+
+def _found(model: keras.Model, x: Any, state: Any) -> Found:
+    layers = layers_of(model)
+    held: list[tuple[Any, Any]] = []
+    if state is not None:  # in fit the trainer holds the values, and the variables none
+        for variables, values in zip(
+            (model.trainable_variables, model.non_trainable_variables), state, strict=False
+        ):
+            held += zip(variables, values, strict=True)
+    marks = Marks()
+
+    def run(x: Any) -> Any:
+        marked = {layer: partial(marks.mixed, name) for name, layer in layers.items()}
+        with keras.StatelessScope(state_mapping=held), acting(marked):
+            return model(x, **training(model))
+
+    return audit_call(run, (x,), {}, lambda _: {name: described(layer) for name, layer in layers.items()})
+
+
+ENGINE: Final = OnJax()
