@@ -32,10 +32,8 @@ extensions = [
     "reference",
 ]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
-exclude_patterns = [
-    "_extensions",
-    "gallery/index.rst",
-]  # tutorials.md and examples.md are the gallery's entries
+# tutorials.md and examples.md are the gallery's entries
+exclude_patterns = ["_extensions", "gallery/index.rst"]
 nitpicky = False
 
 myst_enable_extensions = ["colon_fence", "dollarmath", "deflist"]

@@ -1,6 +1,8 @@
 """Mixing for JAX: for models that are functions, and what all of its libraries share."""
 
+from mixlayers import DSU as DSU
 from mixlayers import Across as Across
+from mixlayers import AlignMixup as AlignMixup
 from mixlayers import Apart as Apart
 from mixlayers import Beside as Beside
 from mixlayers import CutMix as CutMix
@@ -13,9 +15,13 @@ from mixlayers import HMix as HMix
 from mixlayers import ManifoldMixup as ManifoldMixup
 from mixlayers import MixedTarget as MixedTarget
 from mixlayers import MixingError as MixingError
+from mixlayers import MixStyle as MixStyle
 from mixlayers import Mixup as Mixup
+from mixlayers import MoEx as MoEx
 from mixlayers import Near as Near
+from mixlayers import NoisyFeatureMixup as NoisyFeatureMixup
 from mixlayers import OneOf as OneOf
+from mixlayers import PAdaIN as PAdaIN
 from mixlayers import PatchUp as PatchUp
 from mixlayers import Remix as Remix
 from mixlayers import ResizeMix as ResizeMix
@@ -35,6 +41,7 @@ from mixlayers_jax import mix_detection as mix_detection
 from mixlayers_jax import mixed_target as mixed_target
 from mixlayers_jax import stacked as stacked
 from mixlayers_jax import temperature as temperature
+from mixlayers_jax import united as united
 
 __all__ = [
     "MixCollate",
@@ -51,4 +58,5 @@ __all__ = [
     "mixed_target",
     "stacked",
     "temperature",
+    "united",
 ]

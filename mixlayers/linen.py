@@ -1,6 +1,8 @@
 """Mixing for Flax Linen; losses and metrics are `mixlayers.jax`'s."""
 
+from mixlayers import DSU as DSU
 from mixlayers import Across as Across
+from mixlayers import AlignMixup as AlignMixup
 from mixlayers import Apart as Apart
 from mixlayers import Beside as Beside
 from mixlayers import CutMix as CutMix
@@ -13,9 +15,13 @@ from mixlayers import HMix as HMix
 from mixlayers import ManifoldMixup as ManifoldMixup
 from mixlayers import MixedTarget as MixedTarget
 from mixlayers import MixingError as MixingError
+from mixlayers import MixStyle as MixStyle
 from mixlayers import Mixup as Mixup
+from mixlayers import MoEx as MoEx
 from mixlayers import Near as Near
+from mixlayers import NoisyFeatureMixup as NoisyFeatureMixup
 from mixlayers import OneOf as OneOf
+from mixlayers import PAdaIN as PAdaIN
 from mixlayers import PatchUp as PatchUp
 from mixlayers import Remix as Remix
 from mixlayers import ResizeMix as ResizeMix
@@ -25,10 +31,12 @@ from mixlayers_jax.linen import IEBN as IEBN
 from mixlayers_jax.linen import RBN as RBN
 from mixlayers_jax.linen import Mixer as Mixer
 from mixlayers_jax.linen import audit as audit
+from mixlayers_jax.linen import iebn_decay_mask as iebn_decay_mask
 
 __all__ = [
     "IEBN",
     "RBN",
     "Mixer",
     "audit",
+    "iebn_decay_mask",
 ]

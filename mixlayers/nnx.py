@@ -1,6 +1,8 @@
 """Mixing for Flax NNX; losses and metrics are `mixlayers.jax`'s."""
 
+from mixlayers import DSU as DSU
 from mixlayers import Across as Across
+from mixlayers import AlignMixup as AlignMixup
 from mixlayers import Apart as Apart
 from mixlayers import Beside as Beside
 from mixlayers import CutMix as CutMix
@@ -13,9 +15,13 @@ from mixlayers import HMix as HMix
 from mixlayers import ManifoldMixup as ManifoldMixup
 from mixlayers import MixedTarget as MixedTarget
 from mixlayers import MixingError as MixingError
+from mixlayers import MixStyle as MixStyle
 from mixlayers import Mixup as Mixup
+from mixlayers import MoEx as MoEx
 from mixlayers import Near as Near
+from mixlayers import NoisyFeatureMixup as NoisyFeatureMixup
 from mixlayers import OneOf as OneOf
+from mixlayers import PAdaIN as PAdaIN
 from mixlayers import PatchUp as PatchUp
 from mixlayers import Remix as Remix
 from mixlayers import ResizeMix as ResizeMix
@@ -28,7 +34,11 @@ from mixlayers_jax.nnx import audit as audit
 from mixlayers_jax.nnx import convert_iebn as convert_iebn
 from mixlayers_jax.nnx import convert_rbn as convert_rbn
 from mixlayers_jax.nnx import get_mixer as get_mixer
+from mixlayers_jax.nnx import iebn_decay_mask as iebn_decay_mask
+from mixlayers_jax.nnx import revert_iebn as revert_iebn
+from mixlayers_jax.nnx import revert_rbn as revert_rbn
 from mixlayers_jax.nnx import unwrap as unwrap
+from mixlayers_jax.nnx import update_bn as update_bn
 from mixlayers_jax.nnx import wrap as wrap
 
 __all__ = [
@@ -39,6 +49,10 @@ __all__ = [
     "convert_iebn",
     "convert_rbn",
     "get_mixer",
+    "iebn_decay_mask",
+    "revert_iebn",
+    "revert_rbn",
     "unwrap",
+    "update_bn",
     "wrap",
 ]

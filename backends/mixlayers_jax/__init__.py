@@ -12,6 +12,7 @@ from mixlayers_jax._functions import accuracy as accuracy
 from mixlayers_jax._functions import calibration_error as calibration_error
 from mixlayers_jax._functions import mix as mix
 from mixlayers_jax._functions import temperature as temperature
+from mixlayers_jax._padding import united as united
 from mixlayers_jax._plan import Plan as Plan
 from mixlayers_jax._plan import blend as blend
 from mixlayers_jax._plan import stacked as stacked
@@ -32,4 +33,5 @@ __all__ = [
     "mixed_target",
     "stacked",
     "temperature",
+    "united",
 ]

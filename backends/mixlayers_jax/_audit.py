@@ -156,6 +156,7 @@ def audit_call(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     layers: Callable[[Collection[str]], Mapping[str, Layer]],
+    masks: Collection[str] = (),
 ) -> Found:
     """Trace one call of a model and judge its layers.
 
@@ -163,6 +164,7 @@ def audit_call(
         run: Calls the model with marks: `run(*args, **kwargs)`.
         args, kwargs: The call; its arrays with as many rows as the first one hold samples.
         layers: Of the names that were marked, the model's layers by name.
+        masks: Names of arguments that tell padding: what they do to a sample does not go round its features.
 
     Raises:
         ValueError: If the output does not depend on the samples.
@@ -176,7 +178,7 @@ def audit_call(
         samples.append(leaf)
         return _Hole(len(samples) - 1)
 
-    holed = tree_map(hole, (args, kwargs))
+    holed = tree_map(hole, (args, kwargs), keep=masks)
 
     def call(values: Sequence[Any]) -> Any:
         own_args, own_kwargs = tree_map(
@@ -193,7 +195,7 @@ def audit_call(
     traced.below[ROOT] = [node for node in heads if node is not None]
     beside = {name: node for name, node in zip(names, outputs[len(heads) :], strict=True) if node is not None}
     graph = Graph(traced.below, {number: number for number in traced.reached(beside.values())})
-    known = layers([*traced.calls, *traced.inside])
+    known = _as_called(layers([*traced.calls, *traced.inside]), [*traced.calls])
     calls = {name: own for name, own in traced.calls.items() if name in known}
     found = report(SHAPES, known, calls, graph, {*sources}, set(), samples, size, 0, beside=beside)
     features = {node for node, x in zip(sources, samples, strict=True) if can_mix(SHAPES, x, size, 0)}
@@ -204,6 +206,22 @@ def audit_call(
     first = next((tuple(x.shape) for x in samples if can_mix(SHAPES, x, size, 0)), None)
     shapes = {point.name: point.shape for point in points if point.shape}
     return Found(found, {**({INPUT: first} if first else {}), **shapes}, whole)
+
+
+def _as_called(layers: Mapping[str, Layer], finished: Sequence[str]) -> dict[str, Layer]:
+    """Layers in the order in which the model calls them, as other frameworks have them: NNX tells them by their names.
+
+    Args:
+        layers: By name.
+        finished: The names of those that were called, in the order in which they finished.
+    """
+    first: dict[str, int] = {}
+    for at, name in enumerate(finished):
+        parts = name.split(".")
+        for depth in range(1, len(parts) + 1):  # a layer begins before what is in it
+            first.setdefault(".".join(parts[:depth]), at)
+    order = sorted(layers, key=lambda name: (first.get(name, len(finished)), name.count(".")))
+    return {name: layers[name] for name in order}
 
 
 class _Hole:

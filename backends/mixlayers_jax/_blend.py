@@ -37,9 +37,13 @@ class Partners:
 
     def of(self, y: Any) -> Any:
         """`y[perm]`; on the host if both are there."""
-        if isinstance(y, np.ndarray) and isinstance(self.perm, np.ndarray) and self.perm.ndim == 1:
-            return y[self.perm]
-        return rows(y, self.perm)
+        perm = self.perm
+        if not isinstance(y, np.ndarray) or not isinstance(perm, np.ndarray):
+            return rows(y, perm)
+        if perm.ndim > 1:
+            groups, size = perm.shape
+            perm = (perm + size * np.arange(groups)[:, None]).reshape(-1)
+        return y[perm]
 
 
 @partial(jax.jit, inline=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
 
 import jax
@@ -103,6 +103,16 @@ class Jax(Framework):
 
     def where(self, mask: Any, x: Any, y: Any) -> Array:
         return jnp.where(mask, x, y)
+
+    def either(self, which: Any, first: Callable[[], Any], second: Callable[[], Any]) -> Any:
+        return (
+            (first() if which else second())
+            if isinstance(which, bool)
+            else jax.lax.cond(which, first, second)
+        )
+
+    def repeated(self, step: Callable[[Any], Any], start: Any, times: int) -> Any:
+        return jax.lax.fori_loop(1, times, lambda _, state: step(state), step(start))  # compiled once
 
     def share(self, s: Lam, like: Any, partners: Any = None) -> Any:
         return jnp.asarray(s) if isinstance(s, np.ndarray) else s

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mixlayers import CutMix, FMix, Halves, MixPlan, Mixup, PatchUp, SpecMix
+from mixlayers import CutMix, FMix, Halves, MixPlan, Mixup, NoisyFeatureMixup, PatchUp, SpecMix
 from mixlayers._core.model.planner import Planner
 from mixlayers_jax._plan import Plan
 
@@ -21,6 +21,7 @@ def grouped(
     planner: Planner,
     size: int,
     labels: Any,
+    lengths: Any,
     groups: int,
     shape_of: Callable[[MixPlan], tuple[int, ...] | None],
     channel_dim: int,
@@ -30,7 +31,7 @@ def grouped(
     Args:
         planner: Draws it.
         size: N, a multiple of groups.
-        labels: The batch's, for pairs by class or label.
+        labels, lengths: The batch's, for pairs by class, label or length.
         groups: How many.
         shape_of: The shape of a plan's feature.
         channel_dim: As of `MixPlan.blend`.
@@ -44,11 +45,19 @@ def grouped(
                 f"plans in groups are for methods that draw one lam and mask for all, or one for each sample, got "
                 f"{method!r}: plan the whole batch, groups=1."
             )
+        if isinstance(method, NoisyFeatureMixup):
+            raise ValueError(
+                "plans in groups would have the same noise on each device: give each device a plan of its own, of its "
+                "own rank, or plan the whole batch, groups=1."
+            )
     if size % groups:
         raise ValueError(f"a batch in {groups} groups must be a multiple of {groups}, got {size} samples.")
     own = size // groups
-    parts = [None] * groups if labels is None else [labels[at * own : (at + 1) * own] for at in range(groups)]
-    first = planner.draw(own, parts[0])
+
+    def part(values: Any, at: int) -> Any:
+        return None if values is None else values[at * own : (at + 1) * own]
+
+    first = planner.draw(own, part(labels, 0), part(lengths, 0))
     whole = Plan.of(first, shape_of(first), channel_dim)
     leaf = next((each for each in planner.method.leaves if each.name == first.method), None)
     plans = [whole]
@@ -56,7 +65,7 @@ def grouped(
         if leaf is None or first.place is None:
             drawn = first
         else:
-            classes, near = planner.host_labels(parts[at])
+            classes, near = planner.host_labels(part(labels, at), part(lengths, at))
             drawn = replace(leaf, prob=1.0).plan(
                 step=first.step,
                 batch_size=own,

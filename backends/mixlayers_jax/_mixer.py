@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,16 +12,19 @@ from mixlayers import History, Method, MixedTarget, MixPlan
 from mixlayers._core.audit.places import Layers
 from mixlayers._core.audit.report import Audit
 from mixlayers._core.audit.verdicts import Layer
+from mixlayers._core.batch.token_masks import Share, check_share
 from mixlayers._core.documents import add_arguments
 from mixlayers._core.errors import MixingError, refuse
 from mixlayers._core.model.judge import Trust
 from mixlayers._core.model.mixer import call_of
 from mixlayers._core.model.planner import Planner
-from mixlayers._core.plan.plan import INPUT, Blend
+from mixlayers._core.plan.plan import INPUT
 from mixlayers_jax._audit import Found, Marks, audit_call
+from mixlayers_jax._conditional import at_any, check_alike, everywhere, everywhere_in
 from mixlayers_jax._framework import JAX
 from mixlayers_jax._groups import grouped
-from mixlayers_jax._plan import NOT_YET, Plan, not_yet, number
+from mixlayers_jax._padding import by_tokens
+from mixlayers_jax._plan import Plan
 from mixlayers_jax._target import Use, mixed_target
 
 
@@ -41,24 +43,13 @@ class Library(ABC):
     def marked(self, model: Any, marks: Marks, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a copy of the model in training mode, with marks at all of its layers."""
 
-    def audit(self, model: Any, example: Any) -> Found:
-        """Judge the layers of a model by what it takes."""
+    def audit(self, model: Any, example: Any, masks: Collection[str] = ()) -> Found:
+        """Judge the layers of a model by what it takes; masks: names of what tells padding."""
 
         def run(*args: Any, **kwargs: Any) -> Any:
             return self.marked(model, Marks(), args, kwargs)
 
-        return audit_call(run, *call_of(example), lambda names: self.described(model, names))
-
-
-def check_method(method: Method) -> None:
-    """Raise ValueError unless a method's plans can be data of a jitted function."""
-    for leaf in method.leaves:
-        if isinstance(getattr(leaf, "method", leaf), NOT_YET):
-            raise ValueError(not_yet(leaf.name))
-        if leaf.every_place:
-            raise ValueError(
-                f"in JAX a step mixes at one place, got {leaf!r}: use every_place=False, where it has it."
-            )
+        return audit_call(run, *call_of(example), lambda names: self.described(model, names), masks)
 
 
 def feature_shape(plan: MixPlan, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...] | None:
@@ -93,6 +84,10 @@ class BaseMixer:
         channel_dim: -1 or 1: where CutMix and PatchUp find channels, the batch axis being first.
         trust: Whether named layers that part of the features goes round are taken as they are; or the names of those.
         keep: Names of the input's arguments and entries that are no features and are not mixed.
+        mask: Names of the arguments that hold padding masks: the example is a dict with them. They go round the places,
+            and after one of them they are to be `united`.
+        share: Whether the label's share counts the features that were mixed, or the real "tokens" among them, of which
+            each plan is then told: `mixer.plan(len(y), lengths=lengths)`.
         one_compilation: Whether plans for all places are alike, so that one compiled function serves them, by lax.cond
             at each place. For models that compile for long, and for lax.scan over `stacked` plans.
 
@@ -120,22 +115,27 @@ class BaseMixer:
         channel_dim: int = -1,
         trust: Trust = False,
         keep: Collection[str] = (),
+        mask: str | Collection[str] = (),
+        share: Share = "features",
         one_compilation: bool = False,
     ) -> None:
         self._library = library
         self._planner = Planner(JAX, method, seed, rank)
-        self.channel_dim, self.keep = channel_dim, frozenset(keep)
+        masks = {mask} if isinstance(mask, str) else {*mask}
+        self.channel_dim, self.keep = channel_dim, frozenset(keep) | masks
         self._alike = one_compilation
         self._use: Use | None = None
-        self._found = self._library.audit(model, example)
+        self._found = self._library.audit(model, example, masks)
         modules = self._library.modules(model)
+        modules = {point.name: modules[point.name] for point in self.audit if point.name in modules}
         self._kinds = {name: type(module) for name, module in modules.items()}
         self._planner.choose(
             self._where(layers), modules, self.audit, trust, input_is_true=self._found.whole_input
         )
-        check_method(self.method)
-        if one_compilation and not all(leaf.labels_mix for leaf in self.method.leaves):
-            raise ValueError(f"one_compilation=True is for methods that mix samples, got {self.method!r}.")
+        if one_compilation:
+            check_alike(self.method)
+        check_share(share, self.method)
+        self._by_tokens = share == "tokens"
 
     def _where(self, layers: Layers) -> Layers:
         """What layers="auto" means."""
@@ -171,28 +171,38 @@ class BaseMixer:
         """The last plan that was drawn, as the core has it."""
         return self._planner.last
 
-    def plan(self, batch_size: int, labels: Any = None, *, groups: int = 1) -> Plan:
+    def plan(self, batch_size: int, labels: Any = None, *, lengths: Any = None, groups: int = 1) -> Plan:
         """The next step's plan, for the jitted step to take.
 
         Args:
             batch_size: N.
             labels: The step's labels, for pairs by class or label; NumPy's are at hand at once.
+            lengths: How many real tokens each sample has, (N,), for `pairs=Near("length", ...)` and share="tokens".
             groups: Samples mix within so many groups of neighbours in the batch only: for a batch that is split over as
                 many devices, between which nothing needs to be sent then. See `Plan.specs`.
 
         Raises:
             MixingError: If JAX is tracing, so that the plan would be the same in every step; if the last step's loss
                 did not use its target.
-            ValueError: If the labels are missing, or the batch does not split evenly.
+            ValueError: If the labels or lengths are missing, or the batch does not split evenly.
         """
         self._check_used()
+        if self._by_tokens and lengths is None:
+            raise ValueError(
+                "share='tokens' counts each sample's real tokens: mixer.plan(batch_size, lengths=lengths), got none."
+            )
         if groups > 1:
-            core, plan = grouped(self._planner, batch_size, labels, groups, self._shape, self.channel_dim)
+            core, plan = grouped(
+                self._planner, batch_size, labels, lengths, groups, self._shape, self.channel_dim
+            )
         else:
-            core = self._planner.draw(batch_size, labels)
-            plan = Plan.of(core, self._shape(core), self.channel_dim)
+            core = self._planner.draw(batch_size, labels, lengths)
+            plan = self._brought(core)
+        if self._by_tokens:
+            plan = by_tokens(plan, lengths)
         self._planner.note(core, plan.s if np.ndim(plan.s) else float(plan.s))
-        return self._for_all(plan) if self._alike else plan
+        alike = self._alike and not plan.parts
+        return at_any(plan, self.method, self.places, self._found.shapes) if alike else plan
 
     def target(self, y: Any, plan: Plan | None) -> MixedTarget:
         """The labels of a step, mixed as its plan mixes the features; inside jit or outside."""
@@ -214,33 +224,12 @@ class BaseMixer:
     def _shape(self, plan: MixPlan) -> tuple[int, ...] | None:
         return feature_shape(plan, self._found.shapes)
 
-    def _for_all(self, plan: Plan) -> Plan:
-        """A plan in the form that all places share."""
-        act, leaves, size = plan.act, self.method.leaves, plan.batch_size
-        if act is None:
-            act = Blend(None, number(1.0), None, None, number(0.0))  # type: ignore[arg-type]
-        if not isinstance(act, Blend):
-            raise ValueError(f"one_compilation=True is for methods that blend or paste, got {self.method!r}.")
-        per_sample, masks = any(leaf.lam_per != "batch" for leaf in leaves), None
-        if any(leaf.partial for leaf in leaves):
-            rows = size if per_sample else 1
-            masks = {
-                place: np.ones((rows, *self._found.shapes[place][1:]), np.bool_) for place in self.places
-            }
-            if plan.place is not None and act.mask is not None:
-                masks[plan.place] &= act.mask
-        lam, s = (np.broadcast_to(x, (size,)) if per_sample else x for x in (act.lam, plan.s))
-        return replace(
-            plan,
-            act=Blend(None, lam, None, None, s),  # type: ignore[arg-type]
-            s=s,
-            masks=masks,
-            at=np.int32(-1 if plan.place is None else self.places.index(plan.place)),
-            place=None,
-            places=self.places,
-            hard=False,
-            masked=masks is not None,
-        )
+    def _brought(self, core: MixPlan) -> Plan:
+        """A plan brought to the shapes of where it acts."""
+        acting = everywhere_in(self.method, core)
+        if acting is not None:
+            return everywhere(core, acting, self.places, self._found.shapes, self.channel_dim)
+        return Plan.of(core, self._shape(core), self.channel_dim)
 
     def _actions(self, model: Any, plan: Plan | None) -> dict[str, Plan]:
         """Which layers of a model a plan is for.
@@ -250,9 +239,8 @@ class BaseMixer:
         """
         if plan is None:
             return {}
-        places = plan.places or (() if plan.place is None else (plan.place,))
         modules = self._library.modules(model)
-        for place in places:
+        for place in plan.reached:
             now = type(modules[place]) if place in modules else None
             if place != INPUT and now is not self._kinds.get(place):
                 was = self._kinds[place].__name__ if place in self._kinds else "not there"
@@ -261,7 +249,8 @@ class BaseMixer:
                     "model was audited",
                     "make a new mixer for the model as it is now",
                 )
-        return {place: plan for place in places if place != INPUT}
+        parts = {place: plan.part(place) for place in plan.reached if place != INPUT}
+        return {place: part for place, part in parts.items() if part is not None}
 
     def _planned(
         self, model: Any, plan: Plan | None, args: tuple[Any, ...], kwargs: dict[str, Any], target: Any

@@ -3,38 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final, NoReturn
 
 import jax
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from mixlayers import DSU, AlignMixup, MixStyle, MoEx, NoisyFeatureMixup, PAdaIN
 from mixlayers._core.batch.mix import can_mix, mix_tree, refuse_unmixable, warn_of_full_mask
 from mixlayers._core.errors import refuse
 from mixlayers._core.framework.tree import tree_map
-from mixlayers._core.plan.blends import Weigh
 from mixlayers._core.plan.masks import Blocks
-from mixlayers._core.plan.plan import Act, Blend, MixPlan, share_map
+from mixlayers._core.plan.plan import Act, MixPlan, share_map
 from mixlayers._core.plan.replacements import Replace
-from mixlayers._core.plan.resized import Paste
+from mixlayers._core.plan.styles import Restyle
+from mixlayers_jax._acts import as_data, drawn_for, mask_of, number, zeros
 from mixlayers_jax._blend import Partners
 from mixlayers_jax._framework import JAX
 
-NOT_YET = (MixStyle, DSU, PAdaIN, MoEx, AlignMixup, NoisyFeatureMixup)
-"""Methods whose plans are no data of a jitted function yet."""
-
-STATIC = {"static": True}
-
-ACTS: Final = {Blend: "box", Weigh: "", Paste: "channel_dim", Replace: ""}
-"""What can be done to a feature, and which field of each is static."""
-
-for act, static in ACTS.items():
-    names = [each.name for each in fields(act)]
-    jax.tree_util.register_dataclass(
-        act, [n for n in names if n != static], [n for n in names if n == static]
-    )
+STATIC: Final = {"static": True}
 
 
 @jax.tree_util.register_dataclass
@@ -48,13 +35,15 @@ class Plan:
         partners: Who mixes with whom.
         act: What is done at the place, as the core has it at the feature's shape; None for a clean step.
         s: Share of the partner in the label, () or (N,).
+        acts: Whether it acts at all, bool (), where a compiled function is to ask; None: it does.
+        parts: What a step does at each of several places, of which it may act at any.
         masks: Where one compiled function serves several places: the mask of each, if there are any.
         at: Which of `places` mixes, int32 (); -1 for none.
         place: "input", a layer's name, or None for a clean step. Static.
         places: Where one compiled function serves several places: these. Static; None: `place` says it.
         loss_scale: Factor of the loss. Static.
-        hard: Whether lam is 0 under a mask, so that the partner is pasted. Static.
-        labels_stay: Whether the labels are not mixed (DropBlock, Erasing). Static.
+        zeros: Names of the act's numbers that are 0 in each step: under a mask of lam 0 the partner is pasted. Static.
+        labels_stay: Whether the labels are not mixed (DropBlock, MixStyle). Static.
         masked: Whether the partner's share differs from point to point of the feature. Static.
         channel_dim: 1 or -1, where a masked feature's channels are. Static.
     """
@@ -64,12 +53,14 @@ class Plan:
     partners: Partners
     act: Act | None
     s: Any
+    acts: Any = None
+    parts: tuple[Plan, ...] = ()
     masks: Any = None
     at: Any = None
     place: str | None = field(default=None, metadata=STATIC)
     places: tuple[str, ...] | None = field(default=None, metadata=STATIC)
     loss_scale: float = field(default=1.0, metadata=STATIC)
-    hard: bool = field(default=False, metadata=STATIC)
+    zeros: tuple[str, ...] = field(default=(), metadata=STATIC)
     labels_stay: bool = field(default=False, metadata=STATIC)
     masked: bool = field(default=False, metadata=STATIC)
     channel_dim: int = field(default=-1, metadata=STATIC)
@@ -88,24 +79,15 @@ class Plan:
             return cls(partners, None, number(0.0), channel_dim=channel_dim)
         shape = shape or (plan.batch_size,)
         how: Any = plan.blend(shape, channel_dim)
-        if type(how) not in ACTS or plan.also:
-            raise ValueError(not_yet(plan.method))
         if isinstance(plan.recipe, Blocks):
             warn_of_full_mask(plan.recipe, tuple(shape[1:-1] if channel_dim == -1 else shape[2:]))
-        hard = (
-            isinstance(how, Blend) and how.mask is not None and isinstance(how.lam, float) and how.lam == 0.0
-        )
-        s = number(how.s if isinstance(how, Replace) else plan.label_share([(how.s, shape)]))
-        given = {each.name: getattr(how, each.name) for each in fields(how)}
-        given |= dict.fromkeys({"perm", "box"} & given.keys())  # perm is among the partners
-        given = {name: _narrow(value) for name, value in given.items()}
         return cls(
             partners,
-            type(how)(**given),
-            s,
+            as_data(how),
+            number(how.s if isinstance(how, Replace) else plan.label_share([(how.s, shape)])),
             place=plan.place,
             loss_scale=plan.loss_scale,
-            hard=hard,
+            zeros=zeros(how),
             labels_stay=not plan.mixes,
             masked=plan.masked,
             channel_dim=channel_dim,
@@ -124,8 +106,15 @@ class Plan:
 
     @property
     def lam(self) -> Any:
-        """Share of the original sample under the mask, () or (N,); 1 for a clean step."""
-        return getattr(self.act, "lam", np.float32(1.0))
+        """Share of the original sample under the mask, () or (N,); 1 for a clean step and for weights a point."""
+        act = getattr(self.act, "blend", self.act)  # what noise is added to
+        return getattr(act, "keep" if isinstance(act, Restyle) else "lam", np.float32(1.0))
+
+    @property
+    def reached(self) -> tuple[str, ...]:
+        """The places that it is for, whether it acts there or not."""
+        own = () if self.place is None else (self.place,)
+        return self.places or (*own, *(place for part in self.parts for place in part.reached))
 
     @property
     def mixes(self) -> bool:
@@ -135,7 +124,7 @@ class Plan:
     @property
     def features_shape(self) -> tuple[int, ...] | None:
         """The shape of the mask, for labels that have points to follow it; None: there is no one mask."""
-        mask = _mask(self.act)
+        mask = mask_of(self.act)
         return (
             None
             if mask is None or not self.masked or self.places is not None
@@ -153,25 +142,31 @@ class Plan:
         Raises:
             MixingError: If there is none; if a mask is for a feature of another shape.
         """
-        if self.places is None:
-            return self._mixed(x, keep) if place == self.place else x
-        if place not in self.places:
+        part = self.part(place)
+        if part is None:
             return x
-        act: Any = self.act
-        own = replace(self, place=place, places=None, at=None, masks=None)
-        if self.masks is not None:
-            own = replace(own, act=replace(act, mask=self.masks[place]))
-        here = self.at == self.places.index(place)
+        if part.acts is None:
+            return part._mixed(x, keep)
 
         def mix(leaf: Any) -> Any:
             if not can_mix(JAX, leaf, self.batch_size, 0):
                 return leaf
-            return jax.lax.cond(here, lambda leaf: own._mixed(leaf, ()), lambda leaf: leaf, leaf)
+            return jax.lax.cond(part.acts, lambda leaf: part._mixed(leaf, ()), lambda leaf: leaf, leaf)
 
         mixed = tree_map(mix, x, keep=keep)
         if mixed is x:
-            own._nothing(x)
+            part._nothing(x)
         return mixed
+
+    def part(self, place: str) -> Plan | None:
+        """What a step does at one place; None: nothing."""
+        if self.places is None:
+            return next((each for each in (self, *self.parts) if each.place == place), None)
+        if place not in self.places:
+            return None
+        act: Any = self.act if self.masks is None else replace(self.act, mask=self.masks[place])  # type: ignore[type-var]
+        here = self.at == self.places.index(place)
+        return replace(self, act=act, acts=here, place=place, places=None, at=None, masks=None)
 
     def _mixed(self, x: Any, keep: Collection[str]) -> Any:
         mixed, shares = mix_tree(JAX, x, self, self.partners, 0, self.channel_dim, keep)  # type: ignore[arg-type]
@@ -188,20 +183,17 @@ class Plan:
     def blend(self, shape: Sequence[int], channel_dim: int = -1) -> Act:
         """What is done to a feature of a shape: see `MixPlan.blend`."""
         act: Any = self.act
-        mask = _mask(act)
-        if mask is not None and not (
-            mask.ndim == len(shape)
-            and all(own in (1, size) for own, size in zip(mask.shape, shape, strict=True))
-        ):
+        own = drawn_for(act, shape)
+        if own is not None:
+            what = "statistics are" if isinstance(act, Restyle) else "mask is"
             refuse(
-                f"the plan's mask is for a feature of shape {tuple(mask.shape)} at {self.place!r}, which now has shape "
+                f"the plan's {what} for a feature of shape {own} at {self.place!r}, which now has shape "
                 f"{tuple(shape)}",
                 "give the mixer an example like this batch; for batches of several sizes make a mixer for each",
             )
-        if isinstance(act, Replace):
-            return act
-        act = replace(act, perm=self.perm)
-        return replace(act, lam=0.0) if self.hard else act
+        if hasattr(act, "perm"):
+            act = replace(act, perm=self.perm)
+        return replace(act, **dict.fromkeys(self.zeros, 0.0))
 
     def share_map(self, shape: Sequence[int], spatial: Sequence[int], channel_dim: int = -1) -> Any:
         """The partner's share at each point of labels `(N, *spatial)`: see `MixPlan.share_map`."""
@@ -260,25 +252,3 @@ def blend(x: Any, plan: Plan | None, place: str | None = None) -> Any:
 def stacked(plans: Sequence[Plan]) -> Plan:
     """The plans of several steps as one, for `jax.lax.scan` over them; they must be of one place, or for all places."""
     return jax.tree.map(lambda *leaves: np.stack(leaves), *plans)
-
-
-def number(value: Any) -> np.ndarray[Any, Any]:
-    """A number or array as float32; as float64 where JAX calculates so and it is known so well."""
-    return np.asarray(value, np.float32 if np.ndim(value) else jax.dtypes.canonicalize_dtype(np.float64))
-
-
-def _narrow(value: Any) -> Any:
-    """A field of the core's act as jitted functions take it."""
-    if isinstance(value, float):
-        return number(value)
-    return value.astype(np.int32) if isinstance(value, np.ndarray) and value.dtype == np.int64 else value
-
-
-def _mask(act: Any) -> Any:
-    """What of an act has the feature's shape."""
-    return getattr(act, "keep", getattr(act, "mask", None))
-
-
-def not_yet(method: str) -> str:
-    """The error of a method that is not there."""
-    return f"{method} is not yet there in JAX, whose plans blend, weigh, paste or replace at one place."

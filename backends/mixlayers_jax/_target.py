@@ -6,9 +6,12 @@ from functools import partial
 from typing import Any, Final
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from mixlayers import MixedTarget
 from mixlayers._core.batch.mix import check_length, partner_and_share
+from mixlayers._core.framework.tree import tree_map
 from mixlayers._core.labels.labels import one_hot
 from mixlayers._core.plan.plan import MixPlan
 from mixlayers_jax._framework import JAX
@@ -53,6 +56,8 @@ def mixed_target(y: Any, plan: Plan | None, use: Use | None = None) -> MixedTarg
     if plan is None or not plan.mixes:
         return MixedTarget(y, None, 0.0, plan, ONE_HOT)  # type: ignore[arg-type]
     check_length(JAX, y, plan.batch_size)
+    if not isinstance(plan.perm, np.ndarray):  # labels that a compiled function holds, as their partners are
+        y = tree_map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf, y)
     partner, s = partner_and_share(JAX, y, plan.s, plan.partners)
     return _made(use or Use(), y, partner, s, plan)
 

@@ -20,11 +20,22 @@ from mixlayers._core.plan.plan import INPUT
 from mixlayers_jax._audit import Marks
 from mixlayers_jax._equinox_tree import layer_at, named_modules
 from mixlayers_jax._framework import JAX
-from mixlayers_jax._iebn.equinox import IEBN, RBN, convert_iebn, convert_rbn
+from mixlayers_jax._iebn.equinox import IEBN, RBN, convert_iebn, convert_rbn, revert_iebn, revert_rbn
+from mixlayers_jax._iebn.plain import iebn_decay_mask
 from mixlayers_jax._mixer import BaseMixer, Library
 from mixlayers_jax._plan import Placed, Plan
 
-__all__ = ["IEBN", "RBN", "Mixer", "audit", "convert_iebn", "convert_rbn"]
+__all__ = [
+    "IEBN",
+    "RBN",
+    "Mixer",
+    "audit",
+    "convert_iebn",
+    "convert_rbn",
+    "iebn_decay_mask",
+    "revert_iebn",
+    "revert_rbn",
+]
 
 
 @custom_vmap
@@ -167,13 +178,9 @@ class Mixer(BaseMixer):
         mixed = acting(model, actions)
         return (
             mixed
-            if plan is None or INPUT not in _places(plan)
+            if plan is None or INPUT not in plan.reached
             else MixedInput(mixed, Placed(plan, INPUT), self.keep)
         )
-
-
-def _places(plan: Plan) -> tuple[str | None, ...]:
-    return plan.places or (plan.place,)
 
 
 def audit(model: Any, example: Any, call: Callable[..., Any] | None = None) -> Audit:

@@ -15,10 +15,11 @@ from mixlayers._core.audit.report import Audit
 from mixlayers._core.audit.verdicts import Layer
 from mixlayers_jax._audit import Marks
 from mixlayers_jax._iebn.linen import IEBN, RBN
+from mixlayers_jax._iebn.plain import iebn_decay_mask
 from mixlayers_jax._mixer import BaseMixer, Library
 from mixlayers_jax._plan import Placed, Plan
 
-__all__ = ["IEBN", "RBN", "Mixer", "audit"]
+__all__ = ["IEBN", "RBN", "Mixer", "audit", "iebn_decay_mask"]
 
 _COLLECTION: Final = "mixlayers"
 _VARIABLE: Final = "placed"

@@ -17,11 +17,34 @@ from mixlayers._core.documents import add_arguments
 from mixlayers._core.model.mixer import check_signature, check_unwrapped
 from mixlayers._core.model.wrapping import Wrapping
 from mixlayers_jax._audit import Marks
-from mixlayers_jax._iebn.nnx import IEBN, RBN, convert_iebn, convert_rbn
+from mixlayers_jax._iebn.nnx import (
+    IEBN,
+    RBN,
+    convert_iebn,
+    convert_rbn,
+    revert_iebn,
+    revert_rbn,
+    update_bn,
+)
+from mixlayers_jax._iebn.plain import iebn_decay_mask
 from mixlayers_jax._mixer import BaseMixer, Library
 from mixlayers_jax._plan import Placed, Plan
 
-__all__ = ["IEBN", "RBN", "Mixer", "audit", "convert_iebn", "convert_rbn", "get_mixer", "unwrap", "wrap"]
+__all__ = [
+    "IEBN",
+    "RBN",
+    "Mixer",
+    "audit",
+    "convert_iebn",
+    "convert_rbn",
+    "get_mixer",
+    "iebn_decay_mask",
+    "revert_iebn",
+    "revert_rbn",
+    "unwrap",
+    "update_bn",
+    "wrap",
+]
 
 _PLACED: Final = "_mixlayers_placed"
 _MADE: dict[type, type] = {}

@@ -84,7 +84,7 @@ class Mixer:
         ENGINE.check_method(self.method)
         self.channel_dim = default_channel_dim() if channel_dim is None else channel_dim
         self.keep = frozenset(keep)
-        self._layers, self._trust = layers, trust
+        self._layers, self._trust = layers, [trust] if isinstance(trust, str) else trust
         self._seen: Seen | None = None
         self._step: Step | None = None
         x = _inputs_of(model) if example is None else example

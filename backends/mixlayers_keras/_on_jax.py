@@ -8,16 +8,29 @@ from typing import Any, Final
 
 import keras
 
-from mixlayers import Method, MixedTarget, MixPlan
+from mixlayers import (
+    DSU,
+    AlignMixup,
+    Method,
+    MixedTarget,
+    MixPlan,
+    MixStyle,
+    MoEx,
+    NoisyFeatureMixup,
+    PAdaIN,
+)
 from mixlayers._core.audit.report import Audit
 from mixlayers_jax._audit import Found, Marks, audit_call
 from mixlayers_jax._framework import JAX
 from mixlayers_jax._loss import binary_cross_entropy, cross_entropy
-from mixlayers_jax._mixer import check_method, feature_shape
+from mixlayers_jax._mixer import feature_shape
 from mixlayers_jax._plan import Plan
 from mixlayers_jax._target import mixed_target
 from mixlayers_keras._engine import Engine, Planned, Seen
 from mixlayers_keras._layers import acting, described, layers_of, training
+
+_NOT_YET: Final = (MixStyle, DSU, PAdaIN, MoEx, AlignMixup, NoisyFeatureMixup)
+"""Methods that no test has seen in Keras' compiled step."""
 
 
 class OnJax(Engine):
@@ -29,7 +42,12 @@ class OnJax(Engine):
     binary_cross_entropy = partial(binary_cross_entropy, axis=1)
 
     def check_method(self, method: Method) -> None:
-        check_method(method)
+        for leaf in method.leaves:
+            if leaf.every_place or isinstance(getattr(leaf, "method", leaf), _NOT_YET):
+                raise ValueError(
+                    f"{leaf.name} is not yet there in JAX through Keras, whose plans blend, weigh, paste or replace at "
+                    "one place: run Keras on PyTorch, or mix in mixlayers.nnx."
+                )
 
     def look(
         self, model: keras.Model, x: Any, asked: str | Sequence[str], method: Method, state: Any = None

@@ -39,15 +39,18 @@ class Block(nnx.Module):
 
 
 class _Stem(nnx.Module):
-    """A convolution and its norm, called "0" and "1"."""
+    """A convolution and its norm, called "0" and "1", and in the network's stem a ReLU."""
 
-    def __init__(self, inputs: int, outputs: int, size: int, stride: int, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, size: int, stride: int, rngs: nnx.Rngs, *, relu: bool = False
+    ) -> None:
         self.layers = nnx.List([_conv(inputs, outputs, size, stride, rngs), _norm(outputs, rngs)])
+        self.relu = relu
 
     def __call__(self, x: Any) -> Any:
         for layer in self.layers:
             x = layer(x)
-        return x
+        return nnx.relu(x) if self.relu else x
 
 
 class SmallResNet(nnx.Module):
@@ -58,7 +61,7 @@ class SmallResNet(nnx.Module):
 
     def __init__(self, width: int = WIDTH, classes: int = 10, channels: int = 1) -> None:
         rngs = nnx.Rngs(0)
-        self.stem = _Stem(channels, width, 5, 2, rngs)
+        self.stem = _Stem(channels, width, 5, 2, rngs, relu=True)
         self.layer1 = Block(width, width, 1, rngs)
         self.layer2 = Block(width, 2 * width, 1, rngs)
         self.layer3 = Block(2 * width, 4 * width, 2, rngs)
@@ -66,7 +69,7 @@ class SmallResNet(nnx.Module):
         self.training = True
 
     def __call__(self, x: Any) -> Any:
-        x = self.layer3(self.layer2(self.layer1(nnx.relu(self.stem(x)))))
+        x = self.layer3(self.layer2(self.layer1(self.stem(x))))
         return self.head(x.mean((1, 2)))
 
 
@@ -88,6 +91,8 @@ class Learner:
         loss, target, self.velocities = _step(
             self.network, self.velocities, _last(images), labels, plan, rate, momentum
         )
+        if self.mixer is not None:
+            target.plan = self.mixer.last  # a compiled function need not know which of several places acted
         return float(loss), target
 
     def probabilities(self, images: Images) -> Probabilities:
@@ -155,7 +160,7 @@ def hidden(state: Weights, images: Images, labels: Labels, method: Method | None
         mixer = Mixer(network, method, ["layer1"], example=_last(images[:2]))
         mixer.load_state_dict({"step": step})
         plan = mixer.plan(len(labels), labels)
-    features = network.layer1(nnx.relu(network.stem(jnp.asarray(_last(images)))))
+    features = network.layer1(network.stem(jnp.asarray(_last(images))))
     return np.moveaxis(np.asarray(blend(features, plan, "layer1")), -1, 1)
 
 

@@ -109,6 +109,14 @@ def test_auto_is_the_input_and_two_of_four_stages_and_nothing_runs(lib):
     assert lib.mixer(lib.model(), layers="stages").places == ("input", "layer1", "layer2", "layer3")
 
 
+def test_places_are_in_the_order_in_which_they_run(lib):
+    """Whatever they are called, so that equal seeds choose equal places in every framework."""
+    mixer = lib.mixer(lib.model(), layers=["layer2", "stem", "layer1", "input"])
+    assert mixer.places == ("input", "stem", "layer1", "layer2")
+    called = [point.name for point in mixer.audit if point.kind == "Block"]
+    assert called == sorted(called)
+
+
 def test_token_indices_are_no_input_to_mix():
     class Text(nn.Module):
         @nn.compact

@@ -2,20 +2,17 @@
 
 from functools import partial
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from flax import linen as nn
 from flax import nnx
 from jax.sharding import PartitionSpec
 
 import mixlayers.equinox
 import mixlayers.linen
 import mixlayers.nnx
-from mixlayers import ManifoldMixup
 from mixlayers.torch import IEBN2d
 from tests.jax.norms import CHANNELS, LIBRARIES, arrays, close, features, last, values
 from tests.support.reference_iebn import iebn, iebn_backward, running_statistics
@@ -151,97 +148,3 @@ def test_masked_positions_count_neither_for_statistics_nor_for_attention(lib):
 def test_channels_along_the_samples_axis_are_refused():
     with pytest.raises(ValueError, match="axis 0 of an input"):
         mixlayers.nnx.IEBN(6, axis=0, rngs=nnx.Rngs(0))(jnp.ones((6, 4)))
-
-
-class NnxNet(nnx.Module):
-    def __init__(self, norm=nnx.BatchNorm):
-        rngs = nnx.Rngs(0)
-        self.stem = nnx.Conv(CHANNELS, CHANNELS, (3, 3), rngs=rngs)
-        self.norms = nnx.List([norm(CHANNELS, rngs=rngs) for _ in range(2)])
-        self.shortcut = norm(CHANNELS, rngs=rngs)
-
-    def __call__(self, x):
-        x = self.stem(x)
-        return self.shortcut(x) + self.norms[1](nnx.relu(self.norms[0](x)))
-
-
-@pytest.mark.parametrize("preserve", [True, False])
-def test_nnx_converts_in_place(preserve):
-    model, x = NnxNet(), last(jnp.asarray(features(), "float32"))
-    model(x)
-    model.eval()
-    before, held, statistics = model(x), model.norms[0], model.norms[0].var[...]
-    assert mixlayers.nnx.convert_iebn(model, skip="shortcut", preserve_output=preserve) is model
-    assert [type(norm) for norm in model.norms] == [mixlayers.nnx.IEBN] * 2
-    assert type(model.shortcut) is nnx.BatchNorm
-    assert model.norms[0] is held and (held.var[...] == statistics).all() and held.use_running_average
-    assert np.allclose(model(x), before, atol=1e-5) == preserve
-    model.train()
-    gradients = nnx.jit(nnx.grad(lambda model, x: (model(x) ** 3).sum()))(model, x)
-    assert jnp.abs(gradients.norms[1].weight_readjust[...]).max() > 0
-    with pytest.raises(ValueError, match="no BatchNorm layer"):
-        mixlayers.nnx.convert_iebn(model, skip="shortcut")
-
-
-def test_nnx_warns_of_subclasses_and_refuses_norms_without_a_scale():
-    class Loud(nnx.BatchNorm):
-        pass
-
-    model = nnx.Sequential(Loud(4, rngs=nnx.Rngs(0)), nnx.BatchNorm(4, use_scale=False, rngs=nnx.Rngs(0)))
-    with pytest.warns(UserWarning, match="Loud"), pytest.raises(ValueError, match="use_scale=False"):
-        mixlayers.nnx.convert_iebn(model, preserve_output=True)
-
-
-class EquinoxNet(eqx.Module):
-    norms: list
-    shortcut: eqx.nn.BatchNorm
-
-    def __init__(self):
-        norm = partial(eqx.nn.BatchNorm, CHANNELS, "batch", mode="batch")
-        self.norms, self.shortcut = [norm(), norm()], norm()
-
-    def __call__(self, x, state):
-        y, state = self.norms[0](x, state)
-        y, state = self.norms[1](jax.nn.relu(y), state)
-        x, state = self.shortcut(x, state)
-        return x + y, state
-
-
-@pytest.mark.parametrize("preserve", [True, False])
-def test_equinox_converts_a_copy_that_shares_the_state(preserve):
-    model, state = eqx.nn.make_with_state(EquinoxNet)()
-    x = jnp.asarray(features(), "float32")
-
-    @eqx.filter_jit
-    def run(model, state):
-        return jax.vmap(model, axis_name="batch", in_axes=(0, None), out_axes=(0, None))(x, state)
-
-    _, state = run(model, state)
-    before, _ = run(eqx.nn.inference_mode(model), state)
-    new = mixlayers.equinox.convert_iebn(model, skip="shortcut", preserve_output=preserve)
-    assert [type(norm) for norm in new.norms] == [mixlayers.equinox.IEBN] * 2
-    assert type(model.norms[0]) is type(new.shortcut) is eqx.nn.BatchNorm
-    after, _ = run(eqx.nn.inference_mode(new), state)
-    assert np.allclose(after, before, atol=1e-5) == preserve
-    gradients = eqx.filter_grad(lambda model: (run(model, state)[0] ** 3).sum())(new)
-    assert jnp.abs(gradients.norms[1].weight_readjust).max() > 0
-
-
-class LinenNet(nn.Module):
-    @nn.compact
-    def __call__(self, x):
-        x = mixlayers.linen.IEBN(use_running_average=False, name="norm")(nn.Dense(4, name="stem")(x))
-        return nn.Dense(3, name="head")(x)
-
-
-def test_linen_mixes_an_iebn_layers_output_once():
-    x, y = np.random.default_rng(0).standard_normal((6, 5)).astype("f"), np.arange(6) % 3
-    model = LinenNet()
-    variables = model.init(jax.random.key(0), x)
-    mixer = mixlayers.linen.Mixer(model, ManifoldMixup(), layers=["norm"], trust=["norm"], example=x, seed=0)
-    plan = mixer.plan(6)
-    (output, _), _ = mixer.apply(variables, x, target=y, plan=plan, mutable=["batch_stats"])
-    clean, _ = model.apply(variables, x, mutable=["batch_stats"])
-    lam = float(np.asarray(plan.lam).reshape(-1)[0])
-    assert 0.02 < lam < 0.98
-    close(output, lam * clean + (1 - lam) * clean[plan.perm], 1e-6)

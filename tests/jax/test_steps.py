@@ -40,7 +40,7 @@ def step_of(lib, mixer):
 def test_a_step_equals_mixing_by_hand(lib, method):
     x, y = batch()
     x, model = lib.images(x), lib.model()
-    layers = (PLACES if method == METHODS[0] else ["layer2"]) if method.hidden else "auto"
+    layers = (["input", "layer2"] if method == METHODS[0] else ["layer2"]) if method.hidden else "auto"
     mixer = lib.mixer(model, method, layers, seed=4)
     step, seen = step_of(lib, mixer), set()
     for _ in range(20):

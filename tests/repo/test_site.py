@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 HELPERS = {"recipe_common"}
 GALLERY = {name: ROOT / "docs" / f"{name}.md" for name in ("tutorials", "examples")}
 EXAMPLES = sorted({path.stem for path in (ROOT / "examples").glob("*.py")} - HELPERS)
-TUTORIALS = re.findall(r"\(../examples/(\w+)\.py\)", GALLERY["tutorials"].read_text(encoding="utf-8"))
+TUTORIALS = re.findall(r"\(\.\./examples/(\w+)\.py\)", GALLERY["tutorials"].read_text(encoding="utf-8"))
 PICTURES = {
     **dict.fromkeys(TUTORIALS, 1), "first_steps": 2, "segmentation": 2, "domain_shift": 2, "writing_a_method": 2,
     "plot_two_losses": 1, "seeing": 4,

@@ -8,6 +8,7 @@ from mixlayers._core.batch.carry import carry_out
 from mixlayers._core.framework.numpy_arrays import NUMPY
 from mixlayers._core.plan.alignments import Aligned
 from tests.support import reference
+from tests.support.everywhere import everywhere
 
 SHAPE = (4, 3, 3, 4)
 ALIGNING = [AlignMixup(eps=1.0, rounds=20), AlignMixup(eps=2.0, rounds=5, lam_per="sample")]
@@ -31,6 +32,7 @@ def aligned(x, method, step):
     return defined, how
 
 
+@everywhere
 @pytest.mark.parametrize("step", [0, 1, 2, 3])
 @pytest.mark.parametrize("method", ALIGNING, ids=repr)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -90,6 +92,7 @@ def test_a_partner_that_is_the_own_map_in_another_order_is_brought_back(moves_ow
     np.testing.assert_allclose(mixed, x[[1, 0]] if moves_own else x, atol=1e-6)
 
 
+@everywhere
 def test_distances_of_hundreds_and_a_batch_of_one_are_finite(fw):
     x = np.random.default_rng(5).normal(size=(1, 8, 4, 4)).astype(np.float32) * 50
     for step in range(3):
@@ -113,6 +116,7 @@ def test_alignmixup_is_mixup_at_the_input_and_repeats_where_it_is_recomputed(fw)
         fw.same_gradients(model, models[0], rtol=1e-3, atol=1e-5)
 
 
+@everywhere
 def test_without_noise_it_is_manifold_mixup_bit_for_bit(fw):
     x, y = fw.tensor(np.random.default_rng(6).normal(size=(6, 5, 4, 4))), fw.tensor(np.arange(6) % 3)
     for step in range(4):
@@ -122,6 +126,7 @@ def test_without_noise_it_is_manifold_mixup_bit_for_bit(fw):
         assert target.s == other.s
 
 
+@everywhere
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_noise_has_its_law_and_its_gradient_and_repeats(fw, dtype):
     rng, y = np.random.default_rng(7), np.arange(4)
@@ -129,21 +134,23 @@ def test_noise_has_its_law_and_its_gradient_and_repeats(fw, dtype):
     tensor = fw.tensor(x, dtype)
 
     def noisy(x, **strength):
-        return fw.mix_hidden(x, fw.tensor(y), NoisyFeatureMixup(**strength), step=2, seed=4)
+        """What is mixed, and the plan."""
+        method, at = NoisyFeatureMixup(**strength), {"step": 2, "seed": 4}
+        mixed, _ = fw.mix_hidden(x, fw.tensor(y), method, **at)
+        return mixed, method.plan(batch_size=4, places=("0",), **at)
 
     blend, _ = fw.mix_hidden(tensor, fw.tensor(y), ManifoldMixup(1.0), step=2, seed=4)
     blend = fw.numpy(blend)
-    added, target = noisy(tensor, add=0.5, multiply=0.0)
-    strength = target.plan.recipe.add
-    e = (fw.numpy(added) - blend) / strength
+    added, plan = noisy(tensor, add=0.5, multiply=0.0)
+    e = (fw.numpy(added) - blend) / plan.recipe.add
     assert abs(e.mean()) < 0.03 and abs(e.std() - 1.0) < 0.02 and abs((e**3).mean()) < 0.1
     assert abs((np.abs(e) > 1.96).mean() - 0.05) < 0.01
-    multiplied, target = noisy(tensor, add=0.0, multiply=0.5)
-    u = (fw.numpy(multiplied) / blend - 1.0) / target.plan.recipe.multiply
+    multiplied, alone = noisy(tensor, add=0.0, multiply=0.5)
+    u = (fw.numpy(multiplied) / blend - 1.0) / alone.recipe.multiply
     settled = u[np.abs(blend) > 0.5]
     assert abs(settled).max() <= 1.001 and abs(settled.mean()) < 0.03 and abs(settled.std() - 3**-0.5) < 0.02
 
-    both, target = noisy(tensor, add=0.5, multiply=0.5)
+    both, plan = noisy(tensor, add=0.5, multiply=0.5)
     again, _ = noisy(tensor, add=0.5, multiply=0.5)
     np.testing.assert_array_equal(fw.numpy(both), fw.numpy(again))
     other, _ = fw.mix_hidden(tensor, fw.tensor(y), NoisyFeatureMixup(add=0.5, multiply=0.5), step=3, seed=4)
@@ -151,12 +158,7 @@ def test_noise_has_its_law_and_its_gradient_and_repeats(fw, dtype):
     assert fw.dtype(both) == dtype
 
     gradient = fw.gradient(lambda x: noisy(x, add=0.5, multiply=0.5)[0], tensor, upstream)
-    plan = target.plan
-    factor = fw.numpy(multiplied) / blend
-    factor = (
-        1.0
-        + (factor - 1.0) / noisy(tensor, add=0.0, multiply=0.5)[1].plan.recipe.multiply * plan.recipe.multiply
-    )
+    factor = 1.0 + (fw.numpy(multiplied) / blend - 1.0) / alone.recipe.multiply * plan.recipe.multiply
     wanted = reference.mix_backward(upstream * factor, plan.perm, plan.lam)
     assert np.median(np.abs(gradient - wanted)) < 1e-5
 

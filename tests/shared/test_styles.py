@@ -5,6 +5,7 @@ import pytest
 
 from mixlayers import DSU, DropBlock, ManifoldMixup, MixStyle, Mixup, MoEx, OneOf, PAdaIN
 from tests.support import reference
+from tests.support.everywhere import everywhere
 
 MIXING = [MixStyle(prob=1.0), MixStyle(0.4, "frequency", prob=1.0, fold=True, lam_per="batch")]
 EXCHANGING = [MoEx(), MoEx(0.9, "space"), MoEx(over="all"), MoEx(over=2)]
@@ -22,6 +23,7 @@ def layer(fw, method, y):
     return lambda x: fw.mix_hidden(x, fw.tensor(y), method, step=3, seed=5)[0]
 
 
+@everywhere
 @pytest.mark.parametrize("method", MIXING, ids=repr)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_mixstyle_and_its_gradient_equal_the_reference(fw, method, dtype):
@@ -42,6 +44,7 @@ def test_mixstyle_and_its_gradient_equal_the_reference(fw, method, dtype):
     np.testing.assert_allclose(gradient, upstream * new[1] / sd, rtol=tolerance, atol=tolerance)
 
 
+@everywhere
 @pytest.mark.parametrize("method", EXCHANGING, ids=repr)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_moex_and_its_gradient_equal_the_closed_form(fw, method, dtype):
@@ -62,6 +65,7 @@ def test_moex_and_its_gradient_equal_the_closed_form(fw, method, dtype):
     np.testing.assert_allclose(gradient, wanted, rtol=tolerance, atol=tolerance)
 
 
+@everywhere
 @pytest.mark.parametrize("method", [DSU(prob=1.0), PAdaIN(prob=1.0)], ids=repr)
 def test_dsu_and_padain_equal_their_definition_and_its_differences(fw, method):
     rng, y = np.random.default_rng(3), np.arange(4)
@@ -156,6 +160,7 @@ def test_moex_goes_through_a_criterion(fw):
     loss.backward()
 
 
+@everywhere
 def test_half_precision_is_measured_in_single(fw):
     """A map of values around 3000, whose squares overflow half precision."""
     x = np.random.default_rng(4).normal(3000.0, 50.0, (4, 2, 8, 8)).astype(np.float16)

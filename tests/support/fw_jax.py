@@ -11,6 +11,8 @@ import optax
 import mixlayers.jax
 from tests.support.fw_base import Arrays
 
+blended = jax.jit(mixlayers.jax.blend, static_argnums=2)
+
 
 class Collate(mixlayers.jax.MixCollate):
     channel_dim = 1
@@ -57,7 +59,7 @@ class Jax(Arrays):
         return optax.softmax_cross_entropy_with_integer_labels(output, y).mean()
 
     def mix_hidden(self, x, y, method, *, step, seed=0):
-        """In a function of one place, called "0"."""
+        """In a compiled function of one place, called "0"."""
         plan = method.plan(step=step, seed=seed, batch_size=len(y), places=["0"])
         data = mixlayers.jax.Plan.of(plan, x.shape, 1)
-        return mixlayers.jax.blend(x, data, "0"), mixlayers.jax.mixed_target(y, data)
+        return blended(x, data, "0"), mixlayers.jax.mixed_target(y, data)

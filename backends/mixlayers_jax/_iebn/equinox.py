@@ -10,9 +10,9 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from mixlayers._core.audit.places import Layers
-from mixlayers._core.iebn import IEBN_STARTS, RBN_STARTS, norms_to_convert, report
+from mixlayers._core.iebn import IEBN_STARTS, RBN_STARTS, norms_to_convert, norms_to_revert, report
 from mixlayers_jax._equinox_tree import layer_at, named_modules
-from mixlayers_jax._iebn.plain import Bare, affine, gated, kept_output, recentred
+from mixlayers_jax._iebn.plain import Bare, affine, folded, gated, kept_output, recentred
 
 
 class PerInstance(eqx.nn.BatchNorm):
@@ -149,22 +149,74 @@ def _convert(model: Any, kind: type[PerInstance], skip: Layers, preserve_output:
         is_known=lambda norm: type(norm) is eqx.nn.BatchNorm,
         bare=lambda norm: "channelwise_affine=False" if preserve_output and norm.weight is None else None,
     )
-    added = 0
-    for name, norm in chosen.items():
-        new = _in_place_of(norm, kind, preserve_output)
-        added += sum(getattr(new, own).size for own in kind.starts)
-        model = eqx.tree_at(partial(layer_at, name), model, new) if name else new
+    new = {name: _in_place_of(norm, kind, preserve_output) for name, norm in chosen.items()}
+    added = sum(getattr(norm, own).size for norm in new.values() for own in kind.starts)
     report(chosen, len(chosen), kind.__name__, added)
+    return _replaced(model, new)
+
+
+def revert_iebn(model: Any, *, preserve_output: bool = False) -> Any:
+    """A model whose IEBN layers are `equinox.nn.BatchNorm`: what `convert_iebn` did, undone.
+
+    Args:
+        model: Any module; one that is an IEBN itself is reverted. It is left as it is.
+        preserve_output: Fold the attention in: multiply each weight by sigmoid(bias_readjust). Exact where
+            weight_readjust is 0; other layers stay IEBN, and the log names them.
+
+    Returns:
+        The new model, for the state that there was.
+
+    Raises:
+        ValueError: If there is no layer to revert.
+    """
+    return _revert(model, IEBN, preserve_output)
+
+
+def revert_rbn(model: Any, *, preserve_output: bool = False) -> Any:
+    """A model whose RBN layers are `equinox.nn.BatchNorm`: what `convert_rbn` did, undone.
+
+    Args:
+        model, preserve_output: As of `revert_iebn`; exact where weight_readjust and weight_recenter are 0.
+
+    Returns:
+        The new model, for the state that there was.
+
+    Raises:
+        ValueError: If there is no layer to revert.
+    """
+    return _revert(model, RBN, preserve_output)
+
+
+def _revert(model: Any, kind: type[PerInstance], preserve_output: bool) -> Any:
+    layers = {"": model, **named_modules(model)}
+    chosen = norms_to_revert(model, layers, kind, kind.__name__, preserve_output)
+    new = {}
+    for name, norm in chosen.items():
+        weight = folded(norm.weight, norm.bias_readjust) if preserve_output else norm.weight
+        new[name] = _made(eqx.nn.BatchNorm, norm, weight=weight)
+    removed = sum(getattr(norm, own).size for norm in chosen.values() for own in kind.starts)
+    report(chosen, len(chosen), "BatchNorm", -removed)
+    return _replaced(model, new)
+
+
+def _replaced(model: Any, new: Mapping[str, Any]) -> Any:
+    """The model with other layers of these names."""
+    for name, layer in new.items():
+        model = eqx.tree_at(partial(layer_at, name), model, layer) if name else layer
     return model
 
 
-def _in_place_of(norm: Any, kind: type[PerInstance], preserve_output: bool) -> PerInstance:
+def _in_place_of(norm: Any, kind: type[PerInstance], preserve_output: bool) -> Any:
     """A layer with everything that a BatchNorm has."""
-    new = object.__new__(kind)
+    weight = kept_output(norm.weight, kind.starts) if preserve_output else norm.weight
+    return _made(kind, norm, weight=weight, **_started(norm, kind))
+
+
+def _made(kind: type, norm: Any, **changed: Any) -> Any:
+    """A norm of another kind, with what a BatchNorm has and what is changed."""
+    new: Any = object.__new__(kind)
     fields = {name: getattr(norm, name) for name in eqx.nn.BatchNorm.__dataclass_fields__}
-    if preserve_output:
-        fields["weight"] = kept_output(norm.weight, kind.starts)
-    for name, value in (fields | _started(norm, kind)).items():
+    for name, value in (fields | changed).items():
         object.__setattr__(new, name, value)
     return new
 

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Final, TypeVar
 
 import jax.numpy as jnp
 from flax import nnx
 
 from mixlayers._core.audit.places import Layers
-from mixlayers._core.iebn import IEBN_STARTS, RBN_STARTS, norms_to_convert, report
+from mixlayers._core.iebn import (
+    IEBN_STARTS,
+    RBN_STARTS,
+    average_statistics,
+    norms_to_convert,
+    norms_to_revert,
+    report,
+)
 from mixlayers_jax._iebn.plain import (
     Bare,
     affine,
     channel_axes,
+    folded,
     gated,
     kept_output,
     recentred,
 )
 
 Model = TypeVar("Model", bound=nnx.Module)
+
+_MODES: Final = ("use_running_average", "deterministic")
+"""What `model.train()` sets."""
 
 
 class PerInstance(nnx.BatchNorm):
@@ -153,7 +164,7 @@ def convert_rbn(model: Model, *, skip: Layers = (), preserve_output: bool = Fals
 def _convert(model: Model, kind: type[PerInstance], skip: Layers, preserve_output: bool) -> Model:
     chosen = norms_to_convert(
         model,
-        {".".join(map(str, path)): module for path, module in nnx.iter_modules(model)},
+        _modules(model),
         skip,
         is_norm=lambda module: isinstance(module, nnx.BatchNorm) and not isinstance(module, PerInstance),
         is_known=lambda norm: type(norm) is nnx.BatchNorm,
@@ -168,3 +179,81 @@ def _convert(model: Model, kind: type[PerInstance], skip: Layers, preserve_outpu
     added = sum(len(kind.starts) * norm.mean.size for norm in chosen.values())
     report(chosen, len(chosen), kind.__name__, added)
     return model
+
+
+def revert_iebn(model: Model, *, preserve_output: bool = False) -> Model:
+    """Make a model's IEBN layers `nnx.BatchNorm`, in place: what `convert_iebn` did, undone.
+
+    Args:
+        model: Any module; one that is an IEBN itself is reverted.
+        preserve_output: Fold the attention in: multiply each scale by sigmoid(bias_readjust). Exact where
+            weight_readjust is 0; other layers stay IEBN, and the log names them.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: If there is no layer to revert.
+    """
+    return _revert(model, IEBN, preserve_output)
+
+
+def revert_rbn(model: Model, *, preserve_output: bool = False) -> Model:
+    """Make a model's RBN layers `nnx.BatchNorm`, in place: what `convert_rbn` did, undone.
+
+    Args:
+        model, preserve_output: As of `revert_iebn`; exact where weight_readjust and weight_recenter are 0.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: If there is no layer to revert.
+    """
+    return _revert(model, RBN, preserve_output)
+
+
+def _revert(model: Model, kind: type[PerInstance], preserve_output: bool) -> Model:
+    zero = [name for name, start in kind.starts.items() if start == 0.0]
+
+    def folds(norm: Any) -> bool:
+        return norm.scale is not None and not any(bool(getattr(norm, name)[...].any()) for name in zero)
+
+    chosen = norms_to_revert(model, _modules(model), kind, kind.__name__, preserve_output, folds)
+    if preserve_output:
+        for norm in {id(norm.scale): norm for norm in chosen.values()}.values():
+            norm.scale[...] = folded(norm.scale[...], norm.bias_readjust[...])
+    for norm in chosen.values():
+        for name in kind.starts:
+            delattr(norm, name)
+        object.__setattr__(norm, "__class__", nnx.BatchNorm)
+    removed = sum(len(kind.starts) * norm.mean.size for norm in chosen.values())
+    report(chosen, len(chosen), "BatchNorm", -removed)
+    return model
+
+
+def update_bn(batches: Iterable[Any], model: nnx.Module) -> None:
+    """One pass over the data sets the running statistics of a model's IEBN, RBN and BatchNorm layers.
+
+    For models whose weights were averaged (EMA). Call it outside of jit: the average is taken batch by batch.
+
+    Args:
+        batches: Batches; of a tuple or list the first item is what the model takes.
+        model: Its norms get new statistics, the average of all batches'; its modes stay.
+    """
+    every = list(_modules(model).values())
+    norms = [module for module in every if isinstance(module, nnx.BatchNorm)]
+    modes = [
+        (module, name, getattr(module, name)) for module in every for name in _MODES if hasattr(module, name)
+    ]
+    try:
+        model.train()
+        average_statistics(norms, "momentum", model, batches if norms else (), old=True)
+    finally:
+        for module, name, mode in modes:
+            setattr(module, name, mode)
+
+
+def _modules(model: nnx.Module) -> dict[str, Any]:
+    """All layers by name, the model itself as ''."""
+    return {".".join(map(str, path)): module for path, module in nnx.iter_modules(model)}

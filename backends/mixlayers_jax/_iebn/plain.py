@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
+
+from mixlayers._core.iebn import IEBN_STARTS, RBN_STARTS
+
+_ADDED: Final = {*IEBN_STARTS, *RBN_STARTS}
+"""The names of all that IEBN and RBN have and BatchNorm has not."""
 
 
 class Bare:
@@ -103,3 +108,34 @@ def channel_axes(axis: Any, ndim: int) -> tuple[int, ...]:
 def kept_output(weight: Any, starts: Mapping[str, float]) -> Any:
     """A weight with which a new layer computes what BatchNorm did."""
     return weight / jax.nn.sigmoid(jnp.asarray(starts["bias_readjust"], weight.dtype))
+
+
+def folded(weight: Any, bias_readjust: Any) -> Any:
+    """A weight with which BatchNorm computes what a layer does whose attention is the same for all samples."""
+    return weight * jax.nn.sigmoid(bias_readjust)
+
+
+def iebn_decay_mask(params: Any) -> Any:
+    """Which parameters decay, for optax: all but what IEBN and RBN add, `optax.adamw(1e-3, mask=iebn_decay_mask)`.
+
+    Decay pulls bias_readjust from IEBN's -1, or RBN's 1, to 0, which lets every sample through at half scale.
+
+    Args:
+        params: Parameters in any tree that names them: Linen's dict, an NNX state, an Equinox model.
+
+    Returns:
+        True or False for each.
+
+    Raises:
+        ValueError: If none is theirs.
+    """
+
+    def decays(path: tuple[Any, ...], _: Any) -> bool:
+        return _ADDED.isdisjoint(getattr(key, "key", getattr(key, "name", None)) for key in path)
+
+    mask = jax.tree_util.tree_map_with_path(decays, params)
+    if all(jax.tree.leaves(mask)):
+        raise ValueError(
+            "the parameters hold no IEBN's or RBN's: convert the model first, or put IEBN where BatchNorm stood."
+        )
+    return mask

@@ -5,8 +5,6 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-import numpy as np
-
 from mixlayers._core.framework.framework import Framework
 from mixlayers._core.plan.alignments import Align
 from mixlayers._core.plan.blends import Weigh
@@ -50,9 +48,11 @@ def _weigh(framework: Framework, x: Any, how: Weigh, partners: Any) -> Any:
 
 def _jitter(framework: Framework, x: Any, how: Jitter) -> Any:
     """Noise multiplied, and added."""
-    if how.multiply:
-        x = x * (framework.noise(x, "uniform", how.seed) * how.multiply + 1.0)
-    return x + framework.noise(x, "normal", how.seed + 1) * how.add if how.add else x
+    if not _is_zero(how.multiply):
+        x = x * (framework.noise(x, "uniform", how.seed) * _number(framework, how.multiply, x) + 1.0)
+    if _is_zero(how.add):
+        return x
+    return x + framework.noise(x, "normal", how.seed + 1) * _number(framework, how.add, x)
 
 
 def _align(framework: Framework, x: Any, how: Align, partners: Any) -> Any:
@@ -62,34 +62,39 @@ def _align(framework: Framework, x: Any, how: Align, partners: Any) -> Any:
     )
     own = feature.reshape((*feature.shape[:2], prod(feature.shape[2:])))
     theirs = partners.of(own)
-    weights = _transport(framework, framework.detached(own), framework.detached(theirs), how)
-    if how.moves_own:
-        own = own @ weights
-    else:
-        theirs = theirs @ framework.move_axis(weights, 1, 2)
-    lam = how.lam.reshape(-1, 1, 1) if isinstance(how.lam, np.ndarray) else how.lam
-    keep = framework.share(lam, x)
-    keep = framework.like(keep, own) if isinstance(lam, np.ndarray) else keep
-    mixed = (own * keep + theirs * (1.0 - keep)).reshape(tuple(feature.shape))
+    scores = _transport(framework, framework.detached(own), framework.detached(theirs), how)
+
+    def move_own() -> tuple[Any, Any]:
+        return own @ framework.exp(scores - framework.log_sum_exp(scores, 1)), theirs
+
+    def move_partner() -> tuple[Any, Any]:
+        weights = framework.exp(scores - framework.log_sum_exp(scores, 2))
+        return own, theirs @ framework.move_axis(weights, 1, 2)
+
+    own_cells, their_cells = framework.either(how.moves_own, move_own, move_partner)
+    keep = _number(framework, how.lam, own)
+    mixed = (own_cells * keep + their_cells * (1.0 - keep)).reshape(tuple(feature.shape))
     return framework.like(framework.move_axis(mixed, 1, -1) if how.channel_dim == -1 else mixed, x)
 
 
 def _transport(framework: Framework, own: Any, theirs: Any, how: Align) -> Any:
-    """How much of each partner's cell goes with each own cell, (N, own cells, partner's cells).
+    """Logarithms of how much of each partner's cell goes with each own cell, (N, own cells, partner's cells).
 
-    Sinkhorn's rounds on logarithms. The last one fixes columns alone, so whatever is moved is normalised once more.
+    Sinkhorn's rounds; marginals of 1 / cells would only shift both. The last one fixes columns alone, so whatever is
+    moved is normalised once more.
     """
     squares = (
         (own**2).sum(1).reshape((own.shape[0], -1, 1)),
         (theirs**2).sum(1).reshape((own.shape[0], 1, -1)),
     )
     log_kernel = (framework.move_axis(own, 1, 2) @ theirs * 2.0 - squares[0] - squares[1]) * (1.0 / how.eps)
-    columns: Any = 0.0
-    for _ in range(how.rounds):  # marginals of 1 / cells only shift both, which the end undoes
-        rows = -framework.log_sum_exp(log_kernel + columns, 2)
-        columns = -framework.log_sum_exp(log_kernel + rows, 1)
-    plan = log_kernel + rows + columns
-    return framework.exp(plan - framework.log_sum_exp(plan, 1 if how.moves_own else 2))
+
+    def one_round(before: tuple[Any, Any]) -> tuple[Any, Any]:
+        rows = -framework.log_sum_exp(log_kernel + before[1], 2)
+        return rows, -framework.log_sum_exp(log_kernel + rows, 1)
+
+    rows, columns = framework.repeated(one_round, (0.0, 0.0), how.rounds)
+    return log_kernel + rows + columns
 
 
 def _paste(framework: Framework, x: Any, how: Paste, partners: Any) -> Any:
@@ -124,8 +129,20 @@ def _new_statistic(framework: Framework, own: Any, how: Restyle, part: int, part
     theirs = partners.of(own)
     if how.detached == "partner":
         theirs = framework.detached(theirs)
-    if not isinstance(how.keep, np.ndarray):
-        return theirs if how.keep == 0.0 else own * how.keep + theirs * (1.0 - how.keep)
-    keep = how.keep.reshape(-1, *(1,) * (len(own.shape) - 1))
-    keep = framework.like(framework.share(keep, own), own)
+    if _is_zero(how.keep):
+        return theirs
+    keep = _number(framework, how.keep, own)
     return own * keep + theirs * (1.0 - keep)
+
+
+def _is_zero(value: Any) -> bool:
+    """Whether a number is 0, whatever a compiled function is given."""
+    return isinstance(value, float | int) and value == 0.0
+
+
+def _number(framework: Framework, value: Any, like: Any) -> Any:
+    """A number, or one for each sample, that multiplies a tensor: a float, or an array of its dtype and axes."""
+    if isinstance(value, float):
+        return value
+    value = value.reshape(-1, *(1,) * (len(like.shape) - 1))
+    return framework.like(framework.share(value, like), like)

@@ -23,10 +23,11 @@ class BatchFunctions(Generic[Tensor, Scalar]):
     Args:
         framework: Whose tensors they take.
         ignored: The number of labels that do not count, by default.
+        channel_dim: Where its features usually have their channels, 1 or -1.
     """
 
-    def __init__(self, framework: Framework, ignored: int) -> None:
-        self._framework, self._ignored = framework, ignored
+    def __init__(self, framework: Framework, ignored: int, channel_dim: int = 1) -> None:
+        self._framework, self._ignored, self._channel_dim = framework, ignored, channel_dim
 
     def mix(
         self,
@@ -38,7 +39,7 @@ class BatchFunctions(Generic[Tensor, Scalar]):
         seed: int = 0,
         rank: int = 0,
         batch_dim: int = 0,
-        channel_dim: int = 1,
+        channel_dim: int | None = None,
         keep: Collection[str] = (),
     ) -> tuple[Any, MixedTarget]:
         """Mix an input batch and its target; no model needed.
@@ -52,13 +53,15 @@ class BatchFunctions(Generic[Tensor, Scalar]):
             seed: The run's seed.
             rank: The process's number; equal ranks draw equal plans.
             batch_dim: Axis of x that holds the batch.
-            channel_dim: 1 or -1, where a masked feature's channels are, the batch axis being first.
+            channel_dim: 1 or -1, where a masked feature's channels are, the batch axis being first. None: the
+                framework's own, 1, in JAX -1.
             keep: Names of entries of x that are no features and stay as they are, such as an image's scale.
 
         Returns:
             The mixed x, a new tensor of its kind, dtype and device; and the mixed target.
 
         Raises:
+            MixingError: If a compiler is tracing: what it compiles would mix by this one plan for ever.
             ValueError: If x holds no floating-point tensor, or the target has another length.
         """
         return mix_batch(
@@ -70,7 +73,7 @@ class BatchFunctions(Generic[Tensor, Scalar]):
             seed=seed,
             rank=rank,
             batch_dim=batch_dim,
-            channel_dim=channel_dim,
+            channel_dim=self._channel_dim if channel_dim is None else channel_dim,
             keep=keep,
         )
 

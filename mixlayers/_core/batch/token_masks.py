@@ -6,7 +6,9 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
+from mixlayers._core.errors import MixingError
 from mixlayers._core.framework.framework import Framework
+from mixlayers._core.methods.method import Method
 
 Meaning = Literal["real", "ignored"]
 """What True or 1 says of a position."""
@@ -33,6 +35,42 @@ def mask_meanings(mask: Mask) -> dict[str, Meaning]:
         return dict(mask)
     names = [mask] if isinstance(mask, str) else mask or ()
     return {name: "ignored" if name.endswith("padding_mask") else "real" for name in names}
+
+
+def check_share(share: Share, method: Method) -> None:
+    """Raise ValueError unless the label's share can be counted so."""
+    if share not in get_args(Share):
+        raise ValueError(f"share must be 'features' or 'tokens', got {share!r}.")
+    if share == "tokens" and any(leaf.partial or not leaf.share_is_lam for leaf in method.leaves):
+        raise ValueError(
+            f"share='tokens' counts tokens that are blended as wholes, but {method!r} replaces parts of "
+            "them, or gives labels another share than lam: leave share out, or use Mixup or ManifoldMixup."
+        )
+
+
+def united(
+    framework: Framework, mask: Any, partners: Any, size: int, meaning: Meaning, name: str = "mask"
+) -> Any:
+    """A mask that is real where the sample's or its partner's is; one for all samples stays.
+
+    Args:
+        mask: (N, ...), or (1, ...) for all samples.
+        partners: The plan's permutation, as the framework has it.
+        size: N.
+        meaning: What True says.
+        name: As errors call it.
+
+    Raises:
+        MixingError: If it has another first axis.
+    """
+    if not framework.is_tensor(mask) or (mask.ndim and mask.shape[0] == 1 != size):
+        return mask
+    if not mask.ndim or mask.shape[0] != size:
+        raise MixingError(
+            f"the mask {name!r} must have the batch of {size} on its first axis, as (N, T) or "
+            f"(N, 1, T, T), got shape {tuple(mask.shape)}: name the argument that holds the padding mask."
+        )
+    return union(framework, mask, partners.of(mask), meaning)
 
 
 def union(framework: Framework, mask: Any, partner: Any, meaning: Meaning) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -148,6 +148,16 @@ class Framework(ABC):
     def where(self, mask: npt.NDArray[np.bool_], x: Any, y: Any) -> Any:
         """x where the mask, broadcastable, is True, else y."""
         raise NotImplementedError
+
+    def either(self, which: Any, first: Callable[[], Any], second: Callable[[], Any]) -> Any:
+        """`first()` if which is true, else `second()`; a compiled function may know it only when it runs."""
+        return first() if which else second()
+
+    def repeated(self, step: Callable[[Any], Any], start: Any, times: int) -> Any:
+        """What a step makes of a start, again and again; times: at least 1."""
+        for _ in range(times):
+            start = step(start)
+        return start
 
     @abstractmethod
     def share(self, s: Lam, like: Any, partners: Any = None) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +13,13 @@ import numpy.typing as npt
 from mixlayers._core.batch.token_masks import (
     Mask,
     Share,
+    check_share,
     count_tokens,
     mask_meanings,
     masked_modules,
     present_masks,
     token_share,
-    union,
+    united,
 )
 from mixlayers._core.errors import MixingError
 from mixlayers._core.framework.framework import Framework
@@ -45,16 +46,10 @@ class Padding:
         self, framework: Framework, method: Method, mask: Mask, share: Share, modules: Mapping[str, Any]
     ) -> None:
         self.framework, self.share, self.meanings = framework, share, mask_meanings(mask)
-        if share not in get_args(Share):
-            raise ValueError(f"share must be 'features' or 'tokens', got {share!r}.")
+        check_share(share, method)
         if share == "tokens" and not self.meanings:
             raise ValueError(
                 "share='tokens' counts the tokens in the padding mask: name its argument, as mask='attention_mask'."
-            )
-        if share == "tokens" and any(leaf.partial or not leaf.share_is_lam for leaf in method.leaves):
-            raise ValueError(
-                f"share='tokens' counts tokens that are blended as wholes, but {method!r} replaces parts of "
-                "them, or gives labels another share than lam: leave share out, or use Mixup or ManifoldMixup."
             )
         self.masked = masked_modules(self.meanings, modules) if self.meanings else {}
         self._model_takes = self.masked.get("", {})
@@ -145,15 +140,8 @@ class Padding:
 
     def _unite(self, name: str, mixed: Pass, mask: Any) -> Any:
         size = mixed.plan.batch_size if mixed.plan is not None else 0
-        if not self.framework.is_tensor(mask) or (mask.ndim and mask.shape[0] == 1 != size):
-            return mask  # one for all samples
-        if not mask.ndim or mask.shape[0] != size:
-            raise MixingError(
-                f"the mask {name!r} must have the batch of {size} on its first axis, as (N, T) or "
-                f"(N, 1, T, T), got shape {tuple(mask.shape)}: name the argument that holds the padding mask."
-            )
-        partner = mixed.partners_of(self.framework).of(mask)
-        return union(self.framework, mask, partner, self.meanings[name])
+        partners = mixed.partners_of(self.framework)
+        return united(self.framework, mask, partners, size, self.meanings[name], name)
 
 
 def _unites(module: str, mixed: Pass, call: Call | None) -> bool:

@@ -93,27 +93,35 @@ class Planner:
                 )
         self._session.places = places
 
-    def draw(self, size: int, labels: Any = None) -> MixPlan:
+    def draw(self, size: int, labels: Any = None, lengths: Any = None) -> MixPlan:
         """The next plan.
 
         Args:
             size: N.
             labels: The step's labels, for pairs by class or label.
+            lengths: Each sample's real tokens, (N,), for pairs by length.
         """
         self.framework.check_mixing()
-        return self._session.draw(size, *self.host_labels(labels))
+        return self._session.draw(size, *self.host_labels(labels, lengths))
 
     def host_labels(
-        self, labels: Any
+        self, labels: Any, lengths: Any = None
     ) -> tuple[npt.NDArray[np.int64] | None, dict[str, npt.NDArray[Any]] | None]:
-        """What the pairs need of the labels; raises ValueError if they were not given."""
-        if not self.method.needs_labels:
-            return None, None
-        if labels is None:
+        """What the pairs need of labels and lengths; raises ValueError if they were not given."""
+        method, classes, near = self.method, None, None
+        if method.needs_labels:
+            if labels is None:
+                raise ValueError(
+                    f"{method!r} pairs by class or label: mixer.plan(batch_size, labels=labels), got none."
+                )
+            classes, near = host_labels(self.framework, method, labels)
+        if "length" not in method.near:
+            return classes, near
+        if lengths is None:
             raise ValueError(
-                f"{self.method!r} pairs by class or label: mixer.plan(batch_size, labels=labels), got none."
+                f"{method!r} pairs by length: mixer.plan(batch_size, lengths=lengths), got none."
             )
-        return host_labels(self.framework, self.method, labels)
+        return classes, {**(near or {}), "length": self.framework.to_numpy(lengths).astype(np.int64)}
 
     def note(self, plan: MixPlan, s: Any) -> None:
         """Remember a plan that was handed out, with the partner's share."""
