@@ -43,8 +43,8 @@ __all__ = [
     "Mixer",
     "audit",
     "convert_iebn",
+    "convert_rbn",
     "iebn_decay_mask",
     "revert_iebn",
     "revert_rbn",
-    "convert_rbn",
 ]
