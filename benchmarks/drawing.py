@@ -60,8 +60,8 @@ def pair_rows(scale: Scale) -> Iterator[Row]:
 
 def _pairs(policy: Policy, numbers: int, size: int) -> Callable[[], object]:
     rng, steps, method = np.random.default_rng(0), count(), Mixup(pairs=policy)
-    labels, near = rng.integers(10, size=size), {"label": rng.normal(size=(size, numbers or 1))}
-    near["domain"] = rng.integers(4, size=size)
+    labels = rng.integers(10, size=size)
+    near = {"label": rng.normal(size=(size, numbers or 1)), "domain": rng.integers(4, size=size)}
     return lambda: method.plan(step=next(steps), batch_size=size, labels=labels, near=near)
 
 

@@ -45,7 +45,17 @@ class Autograd(NumPy):
 
 def mix(x, target, method, step):
     """Mix a batch of features at any depth of a model, and its target."""
-    return mix_batch(Autograd(), x, target, method, step=step, seed=0, rank=0, batch_dim=0, channel_dim=1)
+    return mix_batch(
+        Autograd(),
+        x,
+        target,
+        method,
+        step=step,
+        seed=0,
+        rank=0,
+        batch_dim=0,
+        channel_dim=1,
+    )
 
 
 def loss(weights, x, y, step):
@@ -57,15 +67,21 @@ def loss(weights, x, y, step):
         hidden, target = mix(hidden, y, ManifoldMixup(), step)
     logits = hidden @ second
     logs = logits - anp.log(anp.sum(anp.exp(logits), axis=1, keepdims=True))
-    return target.blend(lambda labels: -anp.mean(logs[anp.arange(len(labels)), labels]))
+    return target.blend(
+        lambda labels: -anp.mean(logs[anp.arange(len(labels)), labels])
+    )
 
 
 def check_gradient(weights, x, y):
     """Compare the gradient through a mixed step with finite differences."""
     direction = [np.random.default_rng(1).normal(size=w.shape) for w in weights]
-    slope = sum((g * d).sum() for g, d in zip(grad(loss)(weights, x, y, 0), direction, strict=True))
+    slope = sum(
+        (g * d).sum()
+        for g, d in zip(grad(loss)(weights, x, y, 0), direction, strict=True)
+    )
     ahead, behind = (
-        loss([w + e * d for w, d in zip(weights, direction, strict=True)], x, y, 0) for e in (1e-5, -1e-5)
+        loss([w + e * d for w, d in zip(weights, direction, strict=True)], x, y, 0)
+        for e in (1e-5, -1e-5)
     )
     if abs(slope - (ahead - behind) / 2e-5) > 1e-6:
         raise SystemExit("the gradient through the mix is wrong")
@@ -87,6 +103,8 @@ for step in range(400):
     weights = [w - 0.5 * g for w, g in zip(weights, gradients, strict=True)]
 predicted = (np.tanh(images[test] @ weights[0]) @ weights[1]).argmax(1)
 accuracy = (predicted == labels[test]).mean()
-print(f"accuracy of a network in autograd, mixed after its first layer: {accuracy:.3f}")
+print(
+    f"accuracy of a network in autograd, mixed after its first layer: {accuracy:.3f}"
+)
 if accuracy < 0.9:
     raise SystemExit("the network has not learnt")

@@ -1,19 +1,21 @@
-"""Which layers of a network mix everything?
-=========================================
+"""Choosing layers with the audit
+==============================
 
-Those that nothing goes round.
+A layer can be mixed if everything that the network knows of a sample passes through
+it. The audit says which layers those are.
 """
-
-# sphinx_gallery_thumbnail_path = "pictures/view_audit.png"
 
 import torch
 from torch import Tensor, nn
 
-from mixlayers.torch import audit
+from mixlayers import ManifoldMixup, view
+from mixlayers.torch import audit, get_mixer, wrap
 
 # %%
-# A residual block adds its input to what its convolutions make of it. A convolution inside it sees only a part of what
-# the layers behind the block get to see; the block as a whole sees everything.
+# A residual block adds its input to what its convolutions make of it. If you mixed the
+# convolution's output, the other path would still carry the sample unmixed, and the
+# label would promise more of the partner than the network ever sees. The block as a
+# whole is fine: what comes out of it is all there is.
 
 
 class Residual(nn.Module):
@@ -23,7 +25,7 @@ class Residual(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(self.conv1(x).relu())  # x goes round both convolutions
+        return x + self.conv2(self.conv1(x).relu())  # x passes both convolutions by
 
 
 class Net(nn.Module):
@@ -37,17 +39,44 @@ class Net(nn.Module):
         self.head = nn.Linear(64, 10)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.layer3(self.layer2(self.layer1(self.stem(x)))).mean((2, 3)))
+        x = self.layer3(self.layer2(self.layer1(self.stem(x))))
+        return self.head(x.mean((2, 3)))
 
 
 # %%
-# The audit sends a few samples through the network, once, and looks in the graph that autograd recorded for a way from
-# the output to the input that goes round a layer.
+# The audit sends a few samples through the network. It looks in the graph that
+# autograd recorded for a way round each layer (the column "graph"); and it swaps
+# samples at the layer and looks whether the outputs are swapped too ("swap").
 
-report = audit(Net(), torch.randn(2, 1, 8, 8))
+model, images = Net(), torch.randn(4, 1, 8, 8)
+report = audit(model, images)
 print(report)
 
 # %%
-# Where mixing takes place if nobody names layers.
+# Each verdict has its reason.
 
-print(f"auto chooses: {', '.join(report.chosen)}")
+print(report["layer1.0.conv1"].reason)
+print(report["spare"].reason)
+
+# %%
+# As a picture: the layers in order, and how many values each puts out.
+
+view.audit(report)
+
+# %%
+# If you name no layers, the mixer takes the input and the ends of the first two
+# stages, where the papers mix.
+
+print(report.chosen)
+
+# %%
+# Or name them: a name, a pattern, a type, several of them. A layer that the audit
+# refutes is refused, before anything is trained with it.
+
+wrap(model, ManifoldMixup(), layers=["input", "stem", "layer[12]"], example=images)
+print(get_mixer(model).places)
+
+try:
+    wrap(Net(), ManifoldMixup(), layers="layer1.0.conv1", example=images)
+except ValueError as error:
+    print(error)

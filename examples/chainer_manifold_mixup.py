@@ -16,7 +16,9 @@ constant, was better without mixing (0.857 and 0.830 after 12 epochs on 400 digi
 import argparse
 import tempfile
 
-from mixlayers.chainer import ManifoldMixupClassifier  # before chainer, which it helps to be imported
+from mixlayers.chainer import (
+    ManifoldMixupClassifier,  # before chainer, which it helps to be imported
+)
 
 import chainer  # isort: skip
 import chainer.functions as F
@@ -53,7 +55,11 @@ class Network(Chain):
     def __init__(self, width: int = 8) -> None:
         super().__init__()
         with self.init_scope():
-            self.stage1, self.stage2, self.stage3 = Block(width, 1), Block(2 * width, 2), Block(4 * width, 2)
+            self.stage1, self.stage2, self.stage3 = (
+                Block(width, 1),
+                Block(2 * width, 2),
+                Block(4 * width, 2),
+            )
             self.head = Sequential(L.Linear(None, 10))
 
     def forward(self, x: chainer.Variable) -> chainer.Variable:
@@ -67,7 +73,9 @@ def digits(train: int, seed: int) -> tuple[TupleDataset, TupleDataset]:
     order = np.random.default_rng(seed).permutation(len(images))
     images = (images / 255).astype(np.float32).reshape(-1, 1, 28, 28)[order]
     labels = labels.astype(np.int32)[order]
-    return TupleDataset(images[:train], labels[:train]), TupleDataset(images[-1000:], labels[-1000:])
+    return TupleDataset(images[:train], labels[:train]), TupleDataset(
+        images[-1000:], labels[-1000:]
+    )
 
 
 def accuracy(mixing: bool, seed: int, options: argparse.Namespace) -> float:
@@ -83,7 +91,9 @@ def accuracy(mixing: bool, seed: int, options: argparse.Namespace) -> float:
         model = L.Classifier(Network())
     model.to_device(options.device)
     optimizer = chainer.optimizers.MomentumSGD(0.1).setup(model)
-    updater = StandardUpdater(SerialIterator(train, 50), optimizer, device=options.device)
+    updater = StandardUpdater(
+        SerialIterator(train, 50), optimizer, device=options.device
+    )
     iterations = options.epochs * len(train) // 50
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(updater, (options.epochs, "epoch"), out=folder)
@@ -96,26 +106,38 @@ def accuracy(mixing: bool, seed: int, options: argparse.Namespace) -> float:
         trainer.extend(extensions.LogReport(trigger=last))
         trainer.extend(extensions.snapshot(), trigger=last)
         if mixing:
-            trainer.extend(model.mixer.extension)  # snapshots hold the mixer's step: resume is exact
+            trainer.extend(
+                model.mixer.extension
+            )  # snapshots hold the mixer's step: resume is exact
         trainer.run()
-    return float(trainer.get_extension("LogReport").log[-1]["validation/main/accuracy"])
+    return float(
+        trainer.get_extension("LogReport").log[-1]["validation/main/accuracy"]
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--train", type=int, default=200, help="training images, at most 4,000")
+    parser.add_argument(
+        "--train", type=int, default=200, help="training images, at most 4,000"
+    )
     parser.add_argument("--alpha", type=float, default=0.2)
     parser.add_argument(
-        "--layer", type=int, help="0: always the input, 1 to 3: always that stage; default: drawn"
+        "--layer",
+        type=int,
+        help="0: always the input, 1 to 3: always that stage; default: drawn",
     )
     parser.add_argument("--device", default="@numpy")
     options = parser.parse_args()
     for mixing in (False, True):
         found = [accuracy(mixing, seed, options) for seed in range(options.seeds)]
-        name = f"Manifold Mixup, alpha {options.alpha}" if mixing else "without mixing"
-        print(f"{name:<28} accuracy {np.mean(found):.3f}  ({', '.join(f'{one:.3f}' for one in found)})")
+        name = (
+            f"Manifold Mixup, alpha {options.alpha}" if mixing else "without mixing"
+        )
+        print(
+            f"{name:<28} accuracy {np.mean(found):.3f}  ({', '.join(f'{one:.3f}' for one in found)})"
+        )
 
 
 if __name__ == "__main__":

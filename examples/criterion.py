@@ -14,7 +14,10 @@ from mixlayers.torch import Mixer
 
 
 def train(
-    model: nn.Module, loader: DataLoader, criterion: nn.Module, optimizer: torch.optim.Optimizer
+    model: nn.Module,
+    loader: DataLoader,
+    criterion: nn.Module,
+    optimizer: torch.optim.Optimizer,
 ) -> None:
     """Stands for a loop, or a trainer, that knows nothing of mixing."""
     model.train()
@@ -37,7 +40,9 @@ model = nn.Sequential(
 optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
 
 mixer = Mixer(model, ManifoldMixup(alpha=2.0), layers=["input", "0"])
-criterion = mixer.loss(nn.CrossEntropyLoss())  # from here on each training forward mixes
+criterion = mixer.loss(
+    nn.CrossEntropyLoss()
+)  # from here on each training forward mixes
 print(f"still a CrossEntropyLoss: {isinstance(criterion, nn.CrossEntropyLoss)}")
 
 for _ in range(15):
@@ -46,6 +51,8 @@ for _ in range(15):
 model.eval()
 with torch.no_grad():
     output = model(x[1437:])
-    loss = criterion(output, y[1437:])  # nothing was mixed in eval mode, so this is the plain loss
+    loss = criterion(
+        output, y[1437:]
+    )  # nothing was mixed in eval mode, so this is the plain loss
 correct = output.argmax(1) == y[1437:]
 print(f"test loss {loss:.3f}, accuracy {correct.float().mean():.3f}")

@@ -1,8 +1,7 @@
-"""Hugging Face's Trainer, with one more line
-==========================================
+"""A Hugging Face run
+==================
 
-A small DistilBERT reads first names: male or female? The names are the US Census's, from the package `names`; letters
-are the tokens, and shorter names are padded.
+One more line before ``trainer.train()``. A small DistilBERT reads first names.
 """
 
 import logging
@@ -11,17 +10,30 @@ from importlib.resources import files
 
 import numpy as np
 import torch
-from transformers import DistilBertConfig, DistilBertForSequenceClassification, Trainer, TrainingArguments
+from transformers import (
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+    Trainer,
+    TrainingArguments,
+)
+from transformers.trainer_callback import PrinterCallback
 
-from mixlayers import ManifoldMixup
+from mixlayers import ManifoldMixup, view
 from mixlayers.trainers.transformers import Mixing
 
 SEEDS = (0, 1)
 LETTERS = " abcdefghijklmnopqrstuvwxyz"
 logging.getLogger("transformers").setLevel(logging.ERROR)
 
+# %%
+# Male or female? The names are the US Census's, from the package `names`. Letters are
+# the tokens.
+
 lists = [
-    {line.split()[0].lower() for line in (files("names") / f"dist.{kind}.first").read_text().splitlines()}
+    {
+        line.split()[0].lower()
+        for line in (files("names") / f"dist.{kind}.first").read_text().splitlines()
+    }
     for kind in ("female", "male")
 ]
 rng = np.random.default_rng(0)
@@ -29,7 +41,9 @@ fewest = len(lists[1] - lists[0])
 rows = [
     {"input_ids": [LETTERS.index(letter) for letter in name], "labels": label}
     for label in (0, 1)
-    for name in rng.permutation(sorted(lists[label] - lists[1 - label]))[:fewest].tolist()
+    for name in rng.permutation(sorted(lists[label] - lists[1 - label]))[
+        :fewest
+    ].tolist()
 ]
 rows = [rows[i] for i in rng.permutation(len(rows))]
 train, test = rows[:1243], rows[1243:]
@@ -43,26 +57,61 @@ def collate(samples: list[dict[str, object]]) -> dict[str, torch.Tensor]:
     return {"input_ids": ids, "attention_mask": (ids > 0).long(), "labels": labels}
 
 
-def accuracy_and_loss(seed: int, mixed: bool) -> tuple[float, float]:
-    """Train for ten epochs."""
+# %%
+# A Trainer as you have it.
+
+
+def trainer(seed: int, folder: str) -> Trainer:
     torch.manual_seed(seed)
     config = DistilBertConfig(
-        vocab_size=len(LETTERS), dim=32, n_layers=3, n_heads=2, hidden_dim=64, max_position_embeddings=16
+        vocab_size=len(LETTERS),
+        dim=32,
+        n_layers=3,
+        n_heads=2,
+        hidden_dim=64,
+        max_position_embeddings=16,
     )
-    model = DistilBertForSequenceClassification(config)
+    arguments = TrainingArguments(
+        folder,
+        per_device_train_batch_size=64,
+        per_device_eval_batch_size=256,
+        num_train_epochs=10,
+        learning_rate=2e-3,
+        seed=seed,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        use_cpu=True,
+        logging_strategy="no",
+    )
+    made = Trainer(
+        DistilBertForSequenceClassification(config),
+        arguments,
+        train_dataset=train,
+        eval_dataset=test,
+        data_collator=collate,
+    )
+    made.remove_callback(PrinterCallback)  # it prints how long it took
+    return made
+
+
+# %%
+# ``Mixing(trainer)`` is the one line. It finds the hidden layers, and the argument that
+# holds the padding mask; ``predict`` and ``evaluate`` are never mixed.
+
+histories = []
+
+
+def accuracy_and_loss(seed: int, mixed: bool) -> tuple[float, float]:
+    """Train for ten epochs."""
     with tempfile.TemporaryDirectory() as folder:
-        arguments = TrainingArguments(
-            folder, per_device_train_batch_size=64, per_device_eval_batch_size=256, num_train_epochs=10,
-            learning_rate=2e-3, seed=seed, save_strategy="no", report_to=[], disable_tqdm=True, use_cpu=True,
-            logging_strategy="no",
-        )  # fmt: skip
-        trainer = Trainer(model, arguments, train_dataset=train, eval_dataset=test, data_collator=collate)
+        own = trainer(seed, folder)
         if mixed:
-            mixing = Mixing(trainer, ManifoldMixup(alpha=2.0))
-        trainer.train()
-        predictions = trainer.predict(test)
-        if mixed and seed == SEEDS[0]:
-            print(mixing.mixer.history)
+            mixing = Mixing(own, ManifoldMixup(alpha=2.0))
+        own.train()
+        predictions = own.predict(test)
+    if mixed:
+        histories.append(mixing.mixer.history)
     right = predictions.predictions.argmax(1) == predictions.label_ids
     return float(right.mean()), predictions.metrics["test_loss"]
 
@@ -70,4 +119,11 @@ def accuracy_and_loss(seed: int, mixed: bool) -> tuple[float, float]:
 for mixed in (False, True):
     results = np.array([accuracy_and_loss(seed, mixed) for seed in SEEDS])
     (accuracy, loss), (spread, _) = results.mean(0), results.std(0, ddof=1)
-    print(f"{'mixed' if mixed else 'plain'}: test accuracy {accuracy:.3f} +- {spread:.3f}, loss {loss:.3f}")
+    name = "mixed" if mixed else "plain"
+    print(f"{name}: test accuracy {accuracy:.3f} +- {spread:.3f}, loss {loss:.3f}")
+
+# %%
+# The accuracies are alike, and the mixed networks' loss is a little lower.
+
+print(histories[0])
+view.history(histories[0])

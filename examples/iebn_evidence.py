@@ -37,7 +37,11 @@ START: Final = 1 / (1 + math.e)  # sigmoid(-1) = 0.269, IEBN's scale at its star
 
 
 def norms(model: nn.Module) -> dict[str, Any]:
-    return {name: m for name, m in model.named_modules() if isinstance(m, nn.BatchNorm2d | IEBN2d)}
+    return {
+        name: m
+        for name, m in model.named_modules()
+        if isinstance(m, nn.BatchNorm2d | IEBN2d)
+    }
 
 
 def scale(model: nn.Module, *, shortcuts: bool = True) -> None:
@@ -57,7 +61,9 @@ NORMS: Final[dict[str, Callable[[nn.Module], Any]]] = {
     "BatchNorm": lambda model: None,
     "BatchNorm from 0.269": scale,
     "IEBN": convert_iebn,
-    "BatchNorm from 0.269, shortcuts from 1": lambda model: scale(model, shortcuts=False),
+    "BatchNorm from 0.269, shortcuts from 1": lambda model: scale(
+        model, shortcuts=False
+    ),
     "IEBN, shortcuts plain": lambda model: convert_iebn(model, skip="*shortcut*"),
     "IEBN, preserve_output": lambda model: convert_iebn(model, preserve_output=True),
     "IEBN, weight_readjust kept at 0": freeze,
@@ -77,8 +83,15 @@ class Condition:
 
 
 PLAIN: Final = Condition("50 images")
-CLEAN: Final = (PLAIN, Condition("50 images, twice as long", times=2), Condition("10 images", batch=10))
-CELLS: Final = [Condition(f"{a}, {b}", (a, b)) for a, b in ((0.8, 0.8), (0.8, 0.5), (0.5, 0.5), (0.5, 0.2))]
+CLEAN: Final = (
+    PLAIN,
+    Condition("50 images, twice as long", times=2),
+    Condition("10 images", batch=10),
+)
+CELLS: Final = [
+    Condition(f"{a}, {b}", (a, b))
+    for a, b in ((0.8, 0.8), (0.8, 0.5), (0.5, 0.5), (0.5, 0.2))
+]
 FOREIGN: Final = [Condition(f"{k} foreign", foreign=k) for k in (16, 32)]
 
 
@@ -104,14 +117,18 @@ class Noise:
         return self.factor * (output - bias) + bias + self.shift * gain
 
 
-def run(norm: str, condition: Condition, seed: int, budget: dict[str, int]) -> dict[str, Any]:
+def run(
+    norm: str, condition: Condition, seed: int, budget: dict[str, int]
+) -> dict[str, Any]:
     """Train one network and test it on clean images; scores by the state in which the norms are tested."""
     torch.set_num_threads(1)
     data, rate = read("mnist5k")[0], 0.1 * condition.batch / 50
     rows = split(data, budget["labels_per_class"], seed)
     batches = Batches(data, rows.train, seed)
     batches.size = condition.batch
-    foreign = torch.from_numpy(1 - read("digits")[0].images)  # dark on light; MNIST is light on dark
+    foreign = torch.from_numpy(
+        1 - read("digits")[0].images
+    )  # dark on light; MNIST is light on dark
     draw = np.random.default_rng([seed, 2])
 
     torch.manual_seed(seed)
@@ -120,8 +137,12 @@ def run(norm: str, condition: Condition, seed: int, budget: dict[str, int]) -> d
     noise = Noise(model, condition.cell)
     groups = iebn_parameters(model) if norm.startswith("IEBN") else model.parameters()
     steps = budget["epochs"] * condition.times * len(batches)
-    optimizer = torch.optim.SGD(groups, rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps, pct_start=0.2)
+    optimizer = torch.optim.SGD(
+        groups, rate, momentum=0.9, nesterov=True, weight_decay=5e-4
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, rate, steps, pct_start=0.2
+    )
     for batch in islice(chain.from_iterable(repeat(batches)), steps):
         images, labels = map(torch.from_numpy, batch)
         strangers = foreign[draw.integers(len(foreign), size=condition.foreign)]
@@ -135,7 +156,10 @@ def run(norm: str, condition: Condition, seed: int, budget: dict[str, int]) -> d
         chosen = rows.test[: budget["tested"]]
         probabilities = predict(model.eval(), torch.from_numpy(data.images[chosen]))
         labels = data.labels[chosen]
-        return {"accuracy": accuracy(probabilities, labels), "nll": nll(probabilities, labels)}
+        return {
+            "accuracy": accuracy(probabilities, labels),
+            "nll": nll(probabilities, labels),
+        }
 
     scores = {"noise": score()} if noise.on else {}
     noise.on = False
@@ -154,49 +178,91 @@ def spread(values: Iterable[float], digits: int) -> str:
     return f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=min(1, len(values) - 1)):.{digits}f}"
 
 
-def table(title: str, runs: list[dict[str, Any]], of: Sequence[Condition], test: str = "clean") -> None:
+def table(
+    title: str,
+    runs: list[dict[str, Any]],
+    of: Sequence[Condition],
+    test: str = "clean",
+) -> None:
     """Mean ± standard deviation over seeds; gains are over BatchNorm with the same seed."""
-    print(f"\n{title}\n\n| training | norm | accuracy % | gain | NLL |\n|---|---|---|---|---|")
+    print(
+        f"\n{title}\n\n| training | norm | accuracy % | gain | NLL |\n|---|---|---|---|---|"
+    )
     for condition in of:
-        found = {(each["norm"], each["seed"]): each for each in runs if each["name"] == condition.name}
-        scores = {key: each["scores"].get(test, each["scores"]["clean"]) for key, each in found.items()}
+        found = {
+            (each["norm"], each["seed"]): each
+            for each in runs
+            if each["name"] == condition.name
+        }
+        scores = {
+            key: each["scores"].get(test, each["scores"]["clean"])
+            for key, each in found.items()
+        }
         for norm in dict.fromkeys(norm for norm, _ in scores):
-            own = {seed: score for (other, seed), score in scores.items() if other == norm}
+            own = {
+                seed: score
+                for (other, seed), score in scores.items()
+                if other == norm
+            }
             percent = spread((100 * score["accuracy"] for score in own.values()), 1)
             plain = {seed: scores["BatchNorm", seed]["accuracy"] for seed in own}
-            gain = spread((100 * (score["accuracy"] - plain[seed]) for seed, score in own.items()), 1)
+            gain = spread(
+                (
+                    100 * (score["accuracy"] - plain[seed])
+                    for seed, score in own.items()
+                ),
+                1,
+            )
             losses = spread((score["nll"] for score in own.values()), 3)
             print(f"| {condition.name} | {norm} | {percent} | {gain} | {losses} |")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--full", action="store_true", help="what docs/iebn_evidence.md reports")
-    parser.add_argument("--workers", type=int, default=0, help="processes; 0: one for each core")
+    parser.add_argument(
+        "--full", action="store_true", help="what docs/iebn_evidence.md reports"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=0, help="processes; 0: one for each core"
+    )
     parser.add_argument("--out", help="write every run to this JSON file")
     arguments = parser.parse_args()
     full, budget = arguments.full, FULL if arguments.full else QUICK
     rest = [*CLEAN[1:], *CELLS, *FOREIGN] if full else [CELLS[0], FOREIGN[0]]
     many, few = (range(5), range(3)) if full else (range(1), range(1))
     jobs = [(norm, PLAIN, seed, budget) for norm, seed in product(NORMS, many)]
-    jobs += [(norm, each, seed, budget) for each, norm, seed in product(rest, COMPARED, few)]
+    jobs += [
+        (norm, each, seed, budget)
+        for each, norm, seed in product(rest, COMPARED, few)
+    ]
     workers = arguments.workers or (available_cores() if full else 1)
     if workers == 1:
         runs = [run(*job) for job in jobs]
     else:
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        with ProcessPoolExecutor(
+            workers, multiprocessing.get_context("spawn")
+        ) as pool:
             runs = list(pool.map(run, *zip(*jobs, strict=True)))
     if arguments.out:
         report = {"budget": budget, "torch": torch.__version__, "runs": runs}
-        Path(arguments.out).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        Path(arguments.out).write_text(
+            json.dumps(report, indent=1) + "\n", encoding="utf-8"
+        )
 
-    noisy = [each for each in runs if each["seed"] in few and each["norm"] in COMPARED]
+    noisy = [
+        each for each in runs if each["seed"] in few and each["norm"] in COMPARED
+    ]
     print(f"{read('mnist5k')[0].title}: {budget}")
     table("Batches as they are", runs, CLEAN)
     table("Constant noise in training only", noisy, [PLAIN, *CELLS])
     table("Constant noise in training and test", noisy, [PLAIN, *CELLS], "noise")
     table("Foreign images in each training batch", noisy, [PLAIN, *FOREIGN])
-    table("The same networks, statistics taken anew without them", noisy, FOREIGN, "statistics taken anew")
+    table(
+        "The same networks, statistics taken anew without them",
+        noisy,
+        FOREIGN,
+        "statistics taken anew",
+    )
 
 
 if __name__ == "__main__":

@@ -28,7 +28,9 @@ def resnet18() -> nn.Module:
 
 
 def count(model: nn.Module) -> str:
-    return f"{sum(parameter.numel() for parameter in model.parameters()):,} parameters"
+    return (
+        f"{sum(parameter.numel() for parameter in model.parameters()):,} parameters"
+    )
 
 
 def loaded(model: nn.Module, file: io.BytesIO) -> nn.Module:
@@ -60,10 +62,14 @@ x, y = F.interpolate(small.expand(-1, 3, -1, -1), 32), torch.tensor(labels)
 
 model = resnet18()
 print(f"BatchNorm: {count(model)}")
-convert_iebn(model)  # skip="*identity_conv*" leaves the shortcuts' three norms plain, as the authors do
+convert_iebn(
+    model
+)  # skip="*identity_conv*" leaves the shortcuts' three norms plain, as the authors do
 print(f"IEBN: {count(model)}")
 first = F.cross_entropy(model(x[:32]), y[:32]).item()
-last = train(model, iebn_parameters(model), steps=12)  # no weight decay on the attention
+last = train(
+    model, iebn_parameters(model), steps=12
+)  # no weight decay on the attention
 print(f"loss {first:.2f} at first, {last:.2f} after 12 steps")
 
 # %%
@@ -92,8 +98,12 @@ if find_spec("onnx") and find_spec("onnxscript"):
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own
-        graph = torch.onnx.export(model, (x[:4],), dynamo=True, verbose=False).model_proto
-    (output,) = ReferenceEvaluator(graph).run(None, {graph.graph.input[0].name: x[:4].numpy()})
+        graph = torch.onnx.export(
+            model, (x[:4],), dynamo=True, verbose=False
+        ).model_proto
+    (output,) = ReferenceEvaluator(graph).run(
+        None, {graph.graph.input[0].name: x[:4].numpy()}
+    )
     torch.testing.assert_close(torch.tensor(output), expected, rtol=1e-4, atol=1e-4)
     print(f"ONNX: {len(graph.graph.node)} nodes, equal outputs")
 
@@ -108,8 +118,12 @@ plain, scaled = loaded(resnet18(), saved), loaded(convert_iebn(resnet18()), save
 kept = convert_iebn(loaded(resnet18(), saved), preserve_output=True)
 with torch.no_grad():
     outputs = plain(x[:4])
-    far, near = ((net(x[:4]) - outputs).norm() / outputs.norm() for net in (scaled, kept))
-    print(f"BatchNorm's checkpoint in IEBN: outputs differ by {far:.0%}; with preserve_output by {near:.0e}")
+    far, near = (
+        (net(x[:4]) - outputs).norm() / outputs.norm() for net in (scaled, kept)
+    )
+    print(
+        f"BatchNorm's checkpoint in IEBN: outputs differ by {far:.0%}; with preserve_output by {near:.0e}"
+    )
 
     # Back to BatchNorm, which inference engines fold into convolutions: exact while weight_readjust is 0.
     folded = revert_iebn(kept, preserve_output=True)

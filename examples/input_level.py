@@ -28,7 +28,9 @@ model = nn.Sequential(
     nn.Linear(64 * 16, 10),
 )
 optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
-method = CutMix(alpha=1.0, prob=0.5)  # half of the batches stay as they are, as its authors do on CIFAR
+method = CutMix(
+    alpha=1.0, prob=0.5
+)  # half of the batches stay as they are, as its authors do on CIFAR
 
 step = 0
 for _ in range(8):
@@ -40,11 +42,15 @@ for _ in range(8):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        scores.append(accuracy(output, target).item())  # both labels count, by their shares
+        scores.append(
+            accuracy(output, target).item()
+        )  # both labels count, by their shares
         step += 1
 
 model.eval()
 with torch.no_grad():
     test = accuracy(model(x[1437:]), y[1437:])
-print(f"accuracy on the mixed batches of the last epoch {sum(scores) / len(scores):.3f}")
+print(
+    f"accuracy on the mixed batches of the last epoch {sum(scores) / len(scores):.3f}"
+)
 print(f"test accuracy {test:.3f}")

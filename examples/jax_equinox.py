@@ -18,7 +18,9 @@ images, labels = (digits.data / 16.0).astype(np.float32), digits.target
 order = np.random.default_rng(0).permutation(len(images))
 train, test = order[:1200], order[1200:]
 model = eqx.nn.MLP(64, 10, width_size=64, depth=3, key=jax.random.key(0))
-mixer = Mixer(model, ManifoldMixup(), ["input", "layers.0", "layers.1"], example=images[:64])
+mixer = Mixer(
+    model, ManifoldMixup(), ["input", "layers.0", "layers.1"], example=images[:64]
+)
 print(mixer.audit)
 optimizer = optax.adam(2e-3)
 

@@ -11,7 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn.datasets import load_digits
 
-from mixlayers.jax import ManifoldMixup, Mixer, accuracy, blend, cross_entropy, stacked
+from mixlayers.jax import (
+    ManifoldMixup,
+    Mixer,
+    accuracy,
+    blend,
+    cross_entropy,
+    stacked,
+)
 
 
 def net(weights, x, plan=None):
@@ -27,9 +34,15 @@ images, labels = (digits.data / 16.0).astype(np.float32), digits.target
 rng = np.random.default_rng(0)
 order = rng.permutation(len(images))
 train, test = order[:1200], order[1200:]
-weights = [0.2 * rng.normal(size=shape).astype(np.float32) for shape in ((64, 64), (64, 64), (64, 10))]
+weights = [
+    0.2 * rng.normal(size=shape).astype(np.float32)
+    for shape in ((64, 64), (64, 64), (64, 10))
+]
 mixer = Mixer(
-    lambda x, plan: net(weights, x, plan), ManifoldMixup(), example=images[:64], one_compilation=True
+    lambda x, plan: net(weights, x, plan),
+    ManifoldMixup(),
+    example=images[:64],
+    one_compilation=True,
 )
 print(mixer.audit)
 
@@ -37,9 +50,9 @@ print(mixer.audit)
 def step(weights, batch):
     """One of many steps."""
     x, y, plan = batch
-    loss, gradients = jax.value_and_grad(lambda w: cross_entropy(net(w, x, plan), mixer.target(y, plan)))(
-        weights
-    )
+    loss, gradients = jax.value_and_grad(
+        lambda w: cross_entropy(net(w, x, plan), mixer.target(y, plan))
+    )(weights)
     return jax.tree.map(lambda w, g: w - 0.3 * g, weights, gradients), loss
 
 

@@ -42,19 +42,31 @@ def step(variables, state, x, y, plan):
 
     def loss(parameters):
         (logits, updates), target = mixer.apply(
-            {**variables, "params": parameters}, x, train=True, target=y, plan=plan, mutable=["batch_stats"]
+            {**variables, "params": parameters},
+            x,
+            train=True,
+            target=y,
+            plan=plan,
+            mutable=["batch_stats"],
         )
         return cross_entropy(logits, target, label_smoothing=0.1), updates
 
-    (_, updates), gradients = jax.value_and_grad(loss, has_aux=True)(variables["params"])
+    (_, updates), gradients = jax.value_and_grad(loss, has_aux=True)(
+        variables["params"]
+    )
     changes, state = optimizer.update(gradients, state)
-    return {"params": optax.apply_updates(variables["params"], changes), **updates}, state
+    return {
+        "params": optax.apply_updates(variables["params"], changes),
+        **updates,
+    }, state
 
 
 state, rng = optimizer.init(variables["params"]), np.random.default_rng(1)
 for _ in range(200):
     batch = rng.choice(train, 64, replace=False)
-    variables, state = step(variables, state, images[batch], labels[batch], mixer.plan(64))
+    variables, state = step(
+        variables, state, images[batch], labels[batch], mixer.plan(64)
+    )
 right = float(accuracy(net.apply(variables, images[test], train=False), labels[test]))
 print(f"{mixer.history}\naccuracy: {right:.3f}")
 if right < 0.9:

@@ -1,7 +1,8 @@
-"""Flax NNX: hidden mixing inside nnx.jit
-======================================
+"""A Flax NNX loop
+===============
 
-A small residual network learns scikit-learn's digits. The plan of each step is drawn outside, and is an argument.
+A small residual network learns scikit-learn's digits. The plan of each step is drawn
+outside of the compiled step, and is one of its arguments.
 """
 
 import jax.numpy as jnp
@@ -10,18 +11,20 @@ import optax
 from flax import nnx
 from sklearn.datasets import load_digits
 
+from mixlayers import view
 from mixlayers.jax import accuracy
 from mixlayers.nnx import Mixer, PatchUp
+
+# %%
+# An ordinary network.
 
 
 class Block(nnx.Module):
     """A convolution and the way round it."""
 
     def __init__(self, width, rngs):
-        self.conv, self.norm = (
-            nnx.Conv(width, width, (3, 3), rngs=rngs),
-            nnx.BatchNorm(width, momentum=0.9, rngs=rngs),
-        )
+        self.conv = nnx.Conv(width, width, (3, 3), rngs=rngs)
+        self.norm = nnx.BatchNorm(width, momentum=0.9, rngs=rngs)
 
     def __call__(self, x):
         return nnx.relu(x + self.norm(self.conv(x)))
@@ -40,26 +43,41 @@ class Net(nnx.Module):
         return self.head(x.mean((1, 2)))
 
 
+# %%
+# The mixer traces the network once, with an example of the batch, and finds the layers
+# that everything passes through: the blocks, and not the convolutions inside them.
+
+digits = load_digits()
+images = (digits.images[..., None] / 16.0).astype(np.float32)
+labels = digits.target
+order = np.random.default_rng(0).permutation(len(images))
+train, test = order[:1200], order[1200:]
+net = Net(nnx.Rngs(0))
+mixer = Mixer(net, PatchUp("soft", block_size=3), example=images[:64])
+print(mixer.audit)
+
+
+# %%
+# The network takes ``target`` and ``plan``, and returns the logits with the mixed
+# target. ``blend`` calls the loss for the samples' own labels and for their partners'.
+
+
 @nnx.jit
 def step(net, optimizer, x, y, plan):
     """Train on a batch; the loss blends as the plan mixed."""
 
     def loss(net):
         logits, target = net(x, target=y, plan=plan)
-        return target.blend(lambda y: optax.softmax_cross_entropy_with_integer_labels(logits, y)).mean()
+        cross_entropy = optax.softmax_cross_entropy_with_integer_labels
+        return target.blend(lambda y: cross_entropy(logits, y)).mean()
 
     value, gradients = nnx.value_and_grad(loss)(net)
     optimizer.update(net, gradients)
     return value
 
 
-digits = load_digits()
-images, labels = (digits.images[..., None] / 16.0).astype(np.float32), digits.target
-order = np.random.default_rng(0).permutation(len(images))
-train, test = order[:1200], order[1200:]
-net = Net(nnx.Rngs(0))
-mixer = Mixer(net, PatchUp("soft", block_size=3), example=images[:64])
-print(mixer.audit)
+# %%
+# Each step gets a plan of its own. The step is compiled once for each place.
 
 optimizer = nnx.Optimizer(net, optax.adam(5e-3), wrt=nnx.Param)
 rng = np.random.default_rng(1)
@@ -71,3 +89,8 @@ right = float(accuracy(net(jnp.asarray(images[test])), labels[test]))
 print(f"{mixer.history}\naccuracy: {right:.3f}")
 if right < 0.9:
     raise SystemExit("the network has not learnt")
+
+# %%
+# What was mixed, and how much of it.
+
+view.history(mixer.history)

@@ -1,7 +1,7 @@
-"""Lightning, with one more callback
-=================================
+"""A Lightning run
+===============
 
-All else is as it was: the module below knows nothing of mixing.
+One more callback. The LightningModule knows nothing of mixing.
 """
 
 import logging
@@ -13,16 +13,19 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from mixlayers import ManifoldMixup
+from mixlayers import ManifoldMixup, view
 from mixlayers.trainers.lightning import Mixing
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-warnings.filterwarnings("ignore", ".*(many workers|LeafSpec).*")  # of Lightning, on small data
+warnings.filterwarnings(
+    "ignore", ".*(many workers|LeafSpec).*"
+)  # of Lightning, on small data
+
+# %%
+# Any LightningModule: a network, a loss, a step.
 
 
 class Digits(pl.LightningModule):
-    """Any LightningModule: a network, a loss, a step."""
-
     def __init__(self) -> None:
         super().__init__()
         self.net = nn.Sequential(
@@ -46,7 +49,13 @@ class Digits(pl.LightningModule):
         return torch.optim.Adam(self.parameters(), lr=2e-3)
 
 
-def loaders() -> tuple[DataLoader[tuple[Tensor, ...]], DataLoader[tuple[Tensor, ...]]]:
+# %%
+# Any loaders; here of scikit-learn's digits.
+
+
+def loaders() -> tuple[
+    DataLoader[tuple[Tensor, ...]], DataLoader[tuple[Tensor, ...]]
+]:
     """Digits to train and to validate on."""
     features, labels = load_digits(return_X_y=True)
     x, y = torch.tensor(features / 16, dtype=torch.float32), torch.tensor(labels)
@@ -54,20 +63,34 @@ def loaders() -> tuple[DataLoader[tuple[Tensor, ...]], DataLoader[tuple[Tensor, 
     return DataLoader(train, 64, shuffle=True), DataLoader(test, 360)
 
 
-if __name__ == "__main__":
-    torch.manual_seed(0)
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        max_epochs=15,
-        callbacks=[Mixing(ManifoldMixup(alpha=2.0), layers=["input", "0", "1"])],  # all that is new
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(Digits(), *loaders())
-    logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    print(f"test loss {logged['loss']:.3f}, accuracy {logged['accuracy']:.3f}")
-    for name, count in logged.items():
-        if name.startswith("mixing/steps/"):
-            print(f"steps of the last epoch mixed at {name.removeprefix('mixing/steps/')}: {count:.0f}")
+# %%
+# The callback is all that is new. It finds the network and the loss of the module by
+# itself: training steps are mixed, validation never is.
+
+torch.manual_seed(0)
+mixing = Mixing(ManifoldMixup(alpha=2.0), layers=["input", "0", "1"])
+trainer = pl.Trainer(
+    accelerator="cpu",
+    max_epochs=15,
+    callbacks=[mixing],
+    logger=False,
+    enable_checkpointing=False,
+    enable_progress_bar=False,
+    enable_model_summary=False,
+)
+trainer.fit(Digits(), *loaders())
+
+# %%
+# Lightning's own metrics, and what the callback logs beside them for each epoch.
+
+logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+print(f"test loss {logged['loss']:.3f}, accuracy {logged['accuracy']:.3f}")
+for name, count in logged.items():
+    if name.startswith("mixing/steps/"):
+        print(f"steps of the last epoch mixed at {name[13:]}: {count:.0f}")
+
+# %%
+# The whole fit, step by step.
+
+print(mixing.history)
+view.history(mixing.history)

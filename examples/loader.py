@@ -30,7 +30,10 @@ def train_and_test(workers: int) -> float:
     model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     for _ in range(8):
-        for images, soft_targets in loader:  # soft_targets: (N, 10), rows that sum to one
+        for (
+            images,
+            soft_targets,
+        ) in loader:  # soft_targets: (N, 10), rows that sum to one
             loss = F.cross_entropy(model(images), soft_targets)
             optimizer.zero_grad()
             loss.backward()

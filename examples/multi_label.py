@@ -26,7 +26,11 @@ class Heads(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        layers = [layer for width in ((64, 128), (128, 128)) for layer in (nn.Linear(*width), nn.ReLU())]
+        layers = [
+            layer
+            for width in ((64, 128), (128, 128))
+            for layer in (nn.Linear(*width), nn.ReLU())
+        ]
         self.trunk = nn.Sequential(*layers)
         self.digit, self.holds = nn.Linear(128, 10), nn.Linear(128, 3)
 
@@ -43,7 +47,9 @@ def loss_of(output: dict[str, Tensor], label: dict[str, Tensor]) -> Tensor:
 
 def score(method: Method | None, seed: int) -> tuple[float, float]:
     """Test accuracy of the digit, and the share of digits of which all three are said rightly."""
-    train, test = torch.tensor(np.random.default_rng(seed).permutation(len(x))).split([TRAIN, len(x) - TRAIN])
+    train, test = torch.tensor(np.random.default_rng(seed).permutation(len(x))).split(
+        [TRAIN, len(x) - TRAIN]
+    )
     torch.manual_seed(seed)
     model = Heads()
     if method is not None:
@@ -65,7 +71,9 @@ def score(method: Method | None, seed: int) -> tuple[float, float]:
     with torch.no_grad():
         output = model.eval()(images[test])
     named = (output["digit"].argmax(1) == labels["digit"][test]).float().mean()
-    said = ((output["holds"] > 0) == (labels["holds"][test] > 0)).all(1).float().mean()
+    said = (
+        ((output["holds"] > 0) == (labels["holds"][test] > 0)).all(1).float().mean()
+    )
     return named.item(), said.item()
 
 

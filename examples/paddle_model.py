@@ -42,7 +42,10 @@ warnings.filterwarnings(
 )  # what paddle.Model says of its own labels
 features, labels = load_digits(return_X_y=True)
 x, y = paddle.to_tensor((features / 16).astype("float32")), paddle.to_tensor(labels)
-training, test = TensorDataset([x[:1437], y[:1437]]), TensorDataset([x[1437:], y[1437:]])
+training, test = (
+    TensorDataset([x[:1437], y[:1437]]),
+    TensorDataset([x[1437:], y[1437:]]),
+)
 network = nn.Sequential(
     nn.Sequential(nn.Linear(64, 128), nn.ReLU()),
     nn.Sequential(nn.Linear(128, 128), nn.ReLU()),
@@ -57,6 +60,13 @@ log = LogMixing(mixer)
 model.fit(training, batch_size=64, epochs=15, verbose=0, callbacks=[log])
 
 places = [place for place, _ in log.steps]
-print(", ".join(f"{places.count(place)} steps mixed {place!r}" for place in sorted(set(places))))
-result = model.evaluate(test, batch_size=360, verbose=0)  # nothing is mixed in evaluation
+print(
+    ", ".join(
+        f"{places.count(place)} steps mixed {place!r}"
+        for place in sorted(set(places))
+    )
+)
+result = model.evaluate(
+    test, batch_size=360, verbose=0
+)  # nothing is mixed in evaluation
 print(f"test loss {result['loss'][0]:.3f}, accuracy {result['acc']:.3f}")

@@ -31,14 +31,26 @@ from sklearn.datasets import load_digits
 
 from mixlayers.paddle import IEBN
 
-BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+BLOCKS = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}
 
 
 class BasicBlock(nn.Layer):
     expansion = 1
 
     def __init__(
-        self, inputs: int, planes: int, stride: int, norm_layer: Any, groups: int, width: int
+        self,
+        inputs: int,
+        planes: int,
+        stride: int,
+        norm_layer: Any,
+        groups: int,
+        width: int,
     ) -> None:
         super().__init__()
         if groups != 1 or width != 64:
@@ -59,7 +71,13 @@ class BottleneckBlock(BasicBlock):
     expansion = 4
 
     def __init__(
-        self, inputs: int, planes: int, stride: int, norm_layer: Any, groups: int, width: int
+        self,
+        inputs: int,
+        planes: int,
+        stride: int,
+        norm_layer: Any,
+        groups: int,
+        width: int,
     ) -> None:
         nn.Layer.__init__(self)
         inner, outputs = int(planes * width / 64) * groups, planes * 4
@@ -74,7 +92,9 @@ class BottleneckBlock(BasicBlock):
 def shortcut(inputs: int, outputs: int, stride: int, norm_layer: Any) -> nn.Layer:
     if stride == 1 and inputs == outputs:
         return nn.Identity()
-    return nn.Sequential(nn.Conv2D(inputs, outputs, 1, stride, bias_attr=False), norm_layer(outputs))
+    return nn.Sequential(
+        nn.Conv2D(inputs, outputs, 1, stride, bias_attr=False), norm_layer(outputs)
+    )
 
 
 class ResNet(nn.Layer):
@@ -94,12 +114,16 @@ class ResNet(nn.Layer):
         for stage, number in enumerate(BLOCKS[depth]):
             for index in range(number):
                 stride = 2 if stage > 0 and index == 0 else 1
-                stages.append(block(inputs, base * 2**stage, stride, norm_layer, groups, width))
+                stages.append(
+                    block(inputs, base * 2**stage, stride, norm_layer, groups, width)
+                )
                 inputs = base * 2**stage * block.expansion
         self.stages = nn.Sequential(*stages)
         self.pool = nn.AdaptiveAvgPool2D(1) if with_pool else nn.Identity()
         self.head = (
-            nn.Sequential(nn.Flatten(), nn.Linear(inputs, num_classes)) if num_classes > 0 else nn.Identity()
+            nn.Sequential(nn.Flatten(), nn.Linear(inputs, num_classes))
+            if num_classes > 0
+            else nn.Identity()
         )
 
     def forward(self, x: Any) -> Any:
@@ -172,12 +196,20 @@ def save(name: str, model: nn.Layer, optimizer: Any, folder: Path) -> None:
     paddle.save(optimizer.state_dict(), str(folder / f"{name}_optimizer.pdopt"))
 
 
-def train(model: nn.Layer, training: DataLoader, validation: DataLoader, epochs: int, folder: Path) -> Any:
+def train(
+    model: nn.Layer,
+    training: DataLoader,
+    validation: DataLoader,
+    epochs: int,
+    folder: Path,
+) -> Any:
     """Train; returns the learning curves and images per second. `best_` and `final_` weights are in the folder."""
     # the article's 30, 60, 80, 100 of its epochs
     milestones = sorted({max(1, epochs * part // 100) for part in (30, 60, 80, 100)})
     rate = paddle.optimizer.lr.MultiStepDecay(0.1, milestones, 0.1)
-    optimizer = paddle.optimizer.Momentum(rate, parameters=model.parameters(), weight_decay=1e-5)
+    optimizer = paddle.optimizer.Momentum(
+        rate, parameters=model.parameters(), weight_decay=1e-5
+    )
     curves: dict[str, list[tuple[float, float]]] = {"train": [], "validation": []}
     best, seconds, seen = -1.0, 0.0, 0
     for _ in range(epochs):
@@ -212,7 +244,9 @@ def draw(curves: dict[str, Any], path: Path) -> None:
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4))
     for name, found in curves.items():
         for part, line in (("train", "--"), ("validation", "-")):
-            for axis, values in zip(axes, zip(*found[part], strict=True), strict=True):
+            for axis, values in zip(
+                axes, zip(*found[part], strict=True), strict=True
+            ):
                 axis.plot(values, line, label=f"{name}, {part}")
     for axis, title in zip(axes, ("loss", "accuracy"), strict=True):
         axis.set(title=title, xlabel="epoch")
@@ -222,18 +256,26 @@ def draw(curves: dict[str, Any], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--full", action="store_true", help="ResNet-18 at 32 pixels, 20 epochs: some minutes")
-    parser.add_argument("--out", type=Path, help="folder for weights and curves; a temporary one without it")
-    parser.add_argument("--workers", type=int, default=2, help="processes that load images")
+    parser.add_argument(
+        "--full", action="store_true", help="ResNet-18, 32 pixels, 20 epochs: minutes"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="folder for weights and curves; else a temporary one"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=2, help="processes that load images"
+    )
     options = parser.parse_args()
-    warnings.filterwarnings("ignore", "When training, we now always track")  # what Paddle's BatchNorm says
+    # what Paddle's BatchNorm says
+    warnings.filterwarnings("ignore", "When training, we now always track")
     side, base, epochs, batch = (32, 64, 20, 64) if options.full else (16, 8, 2, 64)
     folder = options.out or Path(mkdtemp())
     training, validation, test = loaders(side, batch, options.workers)
     curves = {}
     for name, norm_layer in (("IEBN", IEBN), ("BatchNorm", nn.BatchNorm2D)):
         paddle.seed(42)
-        model, place = ResNet(18, num_classes=10, norm_layer=norm_layer, base=base), folder / name
+        model = ResNet(18, num_classes=10, norm_layer=norm_layer, base=base)
+        place = folder / name
         place.mkdir(parents=True, exist_ok=True)
         np.random.seed(42)  # noqa: NPY002 - paddle.io shuffles by it, and seeds its workers
         curves[name], speed = train(model, training, validation, epochs, place)

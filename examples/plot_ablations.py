@@ -55,7 +55,9 @@ def jobs(settings: Job, seed: int) -> list[Job]:
         (DEFAULT, alpha) for alpha in settings["alphas"]
     ]
     return [
-        {"labels": n, "layers": layers, "alpha": alpha} for n in settings["labels"] for layers, alpha in cases
+        {"labels": n, "layers": layers, "alpha": alpha}
+        for n in settings["labels"]
+        for layers, alpha in cases
     ]
 
 
@@ -79,8 +81,12 @@ def tables(record: Record) -> str:
     for n in settings["labels"]:
         plain = having(record["runs"], labels=n, layers="none")
         cases = {
-            "layers (alpha 2)": [(layers, layers, 2.0) for layers in settings["sets"]],
-            f"alpha ({DEFAULT})": [(f"{alpha:g}", DEFAULT, alpha) for alpha in alphas(settings)],
+            "layers (alpha 2)": [
+                (layers, layers, 2.0) for layers in settings["sets"]
+            ],
+            f"alpha ({DEFAULT})": [
+                (f"{alpha:g}", DEFAULT, alpha) for alpha in alphas(settings)
+            ],
         }
         for head, lines in cases.items():
             rows = {
@@ -94,7 +100,12 @@ def tables(record: Record) -> str:
 
 def claims(record: Record) -> list[Claim]:
     runs, settings = record["runs"], record["settings"]
-    found = [("Every network does better than guessing.", all(run["accuracy"] > 0.15 for run in runs))]
+    found = [
+        (
+            "Every network does better than guessing.",
+            all(run["accuracy"] > 0.15 for run in runs),
+        )
+    ]
     if settings["steps"] < FULL["steps"]:
         return found
 
@@ -130,7 +141,11 @@ def draw(record: Record) -> Figure:
     settings = record["settings"]
     n = settings["labels"][0]
     plain = of(record["runs"], "accuracy", labels=n, layers="none")
-    sets = [(layers.replace(", ", "\n"), layers, 2.0) for layers in settings["sets"] if layers != "none"]
+    sets = [
+        (layers.replace(", ", "\n"), layers, 2.0)
+        for layers in settings["sets"]
+        if layers != "none"
+    ]
     fig = figure(10.0, 4.6)
     left, right = fig.subplots(1, 2, sharey=True, width_ratios=(1.4, 1))
     for axes, cases in (
@@ -138,9 +153,14 @@ def draw(record: Record) -> Figure:
         (right, [(f"{alpha:g}", DEFAULT, alpha) for alpha in alphas(settings)]),
     ):
         for place, (_, layers, alpha) in enumerate(cases):
-            gain = 100 * (of(record["runs"], "accuracy", labels=n, layers=layers, alpha=alpha) - plain)
+            gain = 100 * (
+                of(record["runs"], "accuracy", labels=n, layers=layers, alpha=alpha)
+                - plain
+            )
             axes.bar(place, gain.mean(), 0.7, color="#7FC9B3", edgecolor="#009E73")
-            axes.plot(np.full(len(gain), place), gain, "o", color="#00513B", markersize=4)
+            axes.plot(
+                np.full(len(gain), place), gain, "o", color="#00513B", markersize=4
+            )
         axes.axhline(0.0, color="#333333", linewidth=0.8)
         axes.set_xticks(range(len(cases)), [case[0] for case in cases], fontsize=10)
         axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)

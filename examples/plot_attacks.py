@@ -14,7 +14,19 @@ zoomed. `--full` runs what docs/evidence/attacks.md reports; without it the run 
 
 import numpy as np
 import torch
-from evidence import Claim, Figure, Job, Record, Run, Study, figure, main, of, spread, table
+from evidence import (
+    Claim,
+    Figure,
+    Job,
+    Record,
+    Run,
+    Study,
+    figure,
+    main,
+    of,
+    spread,
+    table,
+)
 from evidence.networks import parts, pictures, trained
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -58,14 +70,22 @@ DEFORMATIONS = {
 }
 
 
-def pgd(model: nn.Module, images: Tensor, labels: Tensor, epsilon: float, steps: int = 10) -> Tensor:
+def pgd(
+    model: nn.Module, images: Tensor, labels: Tensor, epsilon: float, steps: int = 10
+) -> Tensor:
     """Projected gradient descent within epsilon of every pixel (Madry et al., ICLR 2018), begun at the images."""
     moved = images.clone()
     for _ in range(steps):
         moved.requires_grad_()
-        (gradient,) = torch.autograd.grad(F.cross_entropy(model(moved), labels), moved)
+        (gradient,) = torch.autograd.grad(
+            F.cross_entropy(model(moved), labels), moved
+        )
         moved = moved.detach() + epsilon / 4 * gradient.sign()
-        moved = torch.clamp(torch.minimum(torch.maximum(moved, images - epsilon), images + epsilon), 0.0, 1.0)
+        moved = torch.clamp(
+            torch.minimum(torch.maximum(moved, images - epsilon), images + epsilon),
+            0.0,
+            1.0,
+        )
     return moved
 
 
@@ -79,28 +99,44 @@ def deformed(images: Tensor, kind: str, amount: float, seed: int) -> Tensor:
         "shear": (one, angle.tan(), zero, one),
         "zoom": (one / amount, zero, zero, one / amount),
     }[kind]
-    across, up = torch.stack([rows[0], rows[1], zero], dim=1), torch.stack([rows[2], rows[3], zero], dim=1)
+    across, up = (
+        torch.stack([rows[0], rows[1], zero], dim=1),
+        torch.stack([rows[2], rows[3], zero], dim=1),
+    )
     matrix = torch.stack([across, up], dim=1).float()
     return F.grid_sample(
-        images, F.affine_grid(matrix, list(images.shape), align_corners=False), align_corners=False
+        images,
+        F.affine_grid(matrix, list(images.shape), align_corners=False),
+        align_corners=False,
     )
 
 
 def jobs(settings: Job, seed: int) -> list[Job]:
-    return [{"labels": n, "method": name} for n in settings["labels"] for name in settings["methods"]]
+    return [
+        {"labels": n, "method": name}
+        for n in settings["labels"]
+        for name in settings["methods"]
+    ]
 
 
 def work(job: Job, settings: Job) -> Run:
     data, entry = pictures(settings["data"]), METHODS[job["method"]]
     rows = parts(data, job["labels"], job["seed"], settings["tested"])
-    network = trained(entry.method, entry.layers, data, rows, job["seed"], settings["steps"])
-    images, labels = (torch.from_numpy(array) for array in (data.take(rows.test), data.labels[rows.test]))
+    network = trained(
+        entry.method, entry.layers, data, rows, job["seed"], settings["steps"]
+    )
+    images, labels = (
+        torch.from_numpy(array)
+        for array in (data.take(rows.test), data.labels[rows.test])
+    )
     scores = {}
     for name in (*ATTACKS, *DEFORMATIONS):
         kind, _, amount = name.partition(" ")
         changed = images
         if kind in ("fgsm", "pgd"):
-            changed = {"fgsm": fgsm, "pgd": pgd}[kind](network, images, labels, float(amount))
+            changed = {"fgsm": fgsm, "pgd": pgd}[kind](
+                network, images, labels, float(amount)
+            )
         elif kind != "clean":
             changed = deformed(images, kind, float(amount), job["seed"])
         scores[name] = accuracy(predict(network, changed), labels.numpy())
@@ -115,7 +151,14 @@ def tables(record: Record) -> str:
             rows = [
                 [
                     METHODS[method].title,
-                    *(spread(of(record["runs"], name, method=method, labels=n), 1, 100.0) for name in names),
+                    *(
+                        spread(
+                            of(record["runs"], name, method=method, labels=n),
+                            1,
+                            100.0,
+                        )
+                        for name in names
+                    ),
                 ]
                 for method in record["settings"]["methods"]
             ]
@@ -133,11 +176,17 @@ def claims(record: Record) -> list[Claim]:
             "PGD leaves no more right than FGSM of the same strength, give or take a point, in every run.",
             stronger,
         ),
-        ("PGD at 0.3 leaves less than 10 % right in every run: no network hides its gradient.", broken),
+        (
+            "PGD at 0.3 leaves less than 10 % right in every run: no network hides its gradient.",
+            broken,
+        ),
     ]
     if settings["steps"] < FULL["steps"]:
         return found
-    left = {name: of(runs, "fgsm 0.05", method=name).mean() for name in ("plain", "mixup", "manifold")}
+    left = {
+        name: of(runs, "fgsm 0.05", method=name).mean()
+        for name in ("plain", "mixup", "manifold")
+    }
     withstands = left["plain"] < min(left["mixup"], left["manifold"])
     return [
         *found,
@@ -156,22 +205,41 @@ def draw(record: Record) -> Figure:
         for place, method in enumerate(settings["methods"]):
             entry = METHODS[method]
             values = [
-                100 * of(record["runs"], name, method=method, labels=settings["labels"][0]) for name in names
+                100
+                * of(
+                    record["runs"], name, method=method, labels=settings["labels"][0]
+                )
+                for name in names
             ]
-            x = np.arange(len(names)) + 0.11 * (place - (len(settings["methods"]) - 1) / 2)
+            x = np.arange(len(names)) + 0.11 * (
+                place - (len(settings["methods"]) - 1) / 2
+            )
             bars = [value.std(ddof=1) if len(value) > 1 else 0.0 for value in values]
             means = [value.mean() for value in values]
             axes.errorbar(
-                x, means, bars, fmt="o", color=entry.colour, markersize=6, linewidth=1.5, label=entry.title
+                x,
+                means,
+                bars,
+                fmt="o",
+                color=entry.colour,
+                markersize=6,
+                linewidth=1.5,
+                label=entry.title,
             )
         axes.set_xticks(
-            range(len(names)), [name.replace(" ", "\n", 1) for name in names.values()], fontsize=11
+            range(len(names)),
+            [name.replace(" ", "\n", 1) for name in names.values()],
+            fontsize=11,
         )
         axes.set_ylabel("accuracy, %", fontsize=11)
         axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
     fig.legend(
-        *axes.get_legend_handles_labels(), loc="outside upper center", ncols=6, frameon=False, fontsize=11
+        *axes.get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=6,
+        frameon=False,
+        fontsize=11,
     )
     return fig
 

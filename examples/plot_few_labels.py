@@ -40,13 +40,19 @@ FULL = {
 
 
 def jobs(settings: Job, seed: int) -> list[Job]:
-    return [{"labels": n, "method": name} for n in settings["labels"] for name in settings["methods"]]
+    return [
+        {"labels": n, "method": name}
+        for n in settings["labels"]
+        for name in settings["methods"]
+    ]
 
 
 def work(job: Job, settings: Job) -> Run:
     data, entry = pictures(settings["data"]), METHODS[job["method"]]
     rows = parts(data, job["labels"], job["seed"], settings["tested"])
-    network = trained(entry.method, entry.layers, data, rows, job["seed"], settings["steps"])
+    network = trained(
+        entry.method, entry.layers, data, rows, job["seed"], settings["steps"]
+    )
     return scored(network, data, rows)
 
 
@@ -56,7 +62,8 @@ def tables(record: Record) -> str:
     found = []
     for n in settings["labels"]:
         rows = {
-            METHODS[name].title: having(record["runs"], labels=n, method=name) for name in settings["methods"]
+            METHODS[name].title: having(record["runs"], labels=n, method=name)
+            for name in settings["methods"]
         }
         title = f"{title_of(settings['data'])}, {n} labels per class, {settings['seeds']} seeds"
         found.append(comparison(title, "method", rows))
@@ -65,19 +72,35 @@ def tables(record: Record) -> str:
 
 def claims(record: Record) -> list[Claim]:
     runs, settings = record["runs"], record["settings"]
-    found = [("Every network does better than guessing.", all(run["accuracy"] > 0.15 for run in runs))]
+    found = [
+        (
+            "Every network does better than guessing.",
+            all(run["accuracy"] > 0.15 for run in runs),
+        )
+    ]
     if settings["steps"] < FULL["steps"]:
         return found
 
     def better(name: str, n: int, measure: str) -> bool:
-        return is_sure(having(runs, labels=n, method=name), having(runs, labels=n, method="plain"), measure)
+        return is_sure(
+            having(runs, labels=n, method=name),
+            having(runs, labels=n, method="plain"),
+            measure,
+        )
 
     def means(measure: str, n: int) -> dict[str, float]:
-        return {name: float(of(runs, measure, labels=n, method=name).mean()) for name in settings["methods"]}
+        return {
+            name: float(of(runs, measure, labels=n, method=name).mean())
+            for name in settings["methods"]
+        }
 
     labels = settings["labels"]
     if settings["data"] == "fashion":
-        none = not any(better(name, n, "accuracy") for name in settings["methods"] for n in labels)
+        none = not any(
+            better(name, n, "accuracy")
+            for name in settings["methods"]
+            for n in labels
+        )
         return [
             *found,
             ("No method is surely more accurate than plain training.", none),
@@ -85,7 +108,9 @@ def claims(record: Record) -> list[Claim]:
                 "Manifold Mixup and soft PatchUp have a better mean likelihood, before and after temperature scaling.",
                 all(
                     max(each["manifold"], each["patchup-soft"]) < each["plain"]
-                    for each in (means(key, n) for key in ("nll", "scaled_nll") for n in labels)
+                    for each in (
+                        means(key, n) for key in ("nll", "scaled_nll") for n in labels
+                    )
                 ),
             ),
         ]
@@ -97,17 +122,26 @@ def claims(record: Record) -> list[Claim]:
         (
             f"With {fewest} labels per class Manifold Mixup and both PatchUps are surely more accurate than plain "
             "training, and surely likelier after temperature scaling.",
-            all(better(name, fewest, key) for name in hidden for key in ("accuracy", "scaled_nll")),
+            all(
+                better(name, fewest, key)
+                for name in hidden
+                for key in ("accuracy", "scaled_nll")
+            ),
         ),
         (
             f"With {most} labels per class nothing is surely more accurate or likelier.",
             not any(
-                better(name, most, key) for name in settings["methods"] for key in ("accuracy", "scaled_nll")
+                better(name, most, key)
+                for name in settings["methods"]
+                for key in ("accuracy", "scaled_nll")
             ),
         ),
         (
             "As trained, plain networks have the smallest calibration error, whatever the number of labels.",
-            all(min(each, key=each.__getitem__) == "plain" for each in (means("ece", n) for n in labels)),
+            all(
+                min(each, key=each.__getitem__) == "plain"
+                for each in (means("ece", n) for n in labels)
+            ),
         ),
         (
             "After temperature scaling no method's calibration error is above 3 %.",
@@ -129,15 +163,24 @@ def draw(record: Record) -> Figure:
     Bars are standard deviations.
     """
     settings = record["settings"]
-    heads = {"accuracy": "accuracy, %", "nll": "NLL", "scaled_nll": "NLL after temperature scaling"}
+    heads = {
+        "accuracy": "accuracy, %",
+        "nll": "NLL",
+        "scaled_nll": "NLL after temperature scaling",
+    }
     fig = figure(10.0, 4.2)
     grid = fig.subplots(1, 3)
     grid[2].sharey(grid[1])
     for axes, (key, head) in zip(grid, heads.items(), strict=True):
         for place, name in enumerate(settings["methods"]):
             entry, factor = METHODS[name], 100.0 if key == "accuracy" else 1.0
-            values = [factor * of(record["runs"], key, labels=n, method=name) for n in settings["labels"]]
-            x = np.arange(len(values)) + 0.06 * (place - (len(settings["methods"]) - 1) / 2)
+            values = [
+                factor * of(record["runs"], key, labels=n, method=name)
+                for n in settings["labels"]
+            ]
+            x = np.arange(len(values)) + 0.06 * (
+                place - (len(settings["methods"]) - 1) / 2
+            )
             bars = [value.std(ddof=1) if len(value) > 1 else 0.0 for value in values]
             axes.errorbar(
                 x,
@@ -156,7 +199,11 @@ def draw(record: Record) -> Figure:
         axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
     fig.legend(
-        *axes.get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False, fontsize=11
+        *axes.get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=6,
+        frameon=False,
+        fontsize=11,
     )
     return fig
 

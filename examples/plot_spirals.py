@@ -17,14 +17,31 @@ from functools import cache
 
 import numpy as np
 import torch
-from evidence import Claim, Figure, Job, Record, Run, Study, figure, main, of, spread, table
+from evidence import (
+    Claim,
+    Figure,
+    Job,
+    Record,
+    Run,
+    Study,
+    figure,
+    main,
+    of,
+    spread,
+    table,
+)
 from matplotlib.colors import LinearSegmentedColormap
 from torch import Tensor, nn
 
 from mixlayers import ManifoldMixup, Mixup
 from mixlayers.torch import cross_entropy, unwrap, wrap
 
-QUICK = {"methods": ["plain", "Mixup", "Manifold Mixup"], "steps": 300, "points": 300, "seeds": 1}
+QUICK = {
+    "methods": ["plain", "Mixup", "Manifold Mixup"],
+    "steps": 300,
+    "points": 300,
+    "seeds": 1,
+}
 FULL = {**QUICK, "steps": 1000, "seeds": 5}
 MIXING = {
     "plain": (None, ()),
@@ -33,7 +50,9 @@ MIXING = {
 }
 EDGE = 1.3
 BLUE, ORANGE = "#0B5FA5", "#C4500A"
-MAP = LinearSegmentedColormap.from_list("classes", ["#3D8FD1", "#A9CFEE", "#FFFFFF", "#FBCB9F", "#EB8A3C"])
+MAP = LinearSegmentedColormap.from_list(
+    "classes", ["#3D8FD1", "#A9CFEE", "#FFFFFF", "#FBCB9F", "#EB8A3C"]
+)
 
 
 class Net(nn.Module):
@@ -41,9 +60,17 @@ class Net(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.early = nn.Sequential(*(part for n in (2, 64, 64) for part in (nn.Linear(n, 64), nn.ReLU())))
+        self.early = nn.Sequential(
+            *(part for n in (2, 64, 64) for part in (nn.Linear(n, 64), nn.ReLU()))
+        )
         self.bottleneck = nn.Linear(64, 2)
-        self.late = nn.Sequential(nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2))
+        self.late = nn.Sequential(
+            nn.Linear(2, 64),
+            nn.ReLU(),
+            nn.Linear(64, 64),
+            nn.ReLU(),
+            nn.Linear(64, 2),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.late(self.bottleneck(self.early(x)))
@@ -73,7 +100,11 @@ def trained(method: str, seed: int, points: int, steps: int) -> Net:
     draw = np.random.default_rng([seed, 8])
     for _ in range(steps):
         rows = torch.from_numpy(draw.choice(points, 100, replace=False))
-        output, target = (net(x[rows]), y[rows]) if mixing is None else net(x[rows], target=y[rows])
+        output, target = (
+            (net(x[rows]), y[rows])
+            if mixing is None
+            else net(x[rows], target=y[rows])
+        )
         optimizer.zero_grad()
         cross_entropy(output, target).backward()
         optimizer.step()
@@ -86,7 +117,9 @@ def chances(model: nn.Module, x: Tensor) -> Tensor:
         return model(x).softmax(dim=1)
 
 
-def grid(across: tuple[float, float], up: tuple[float, float], side: int = 150) -> Tensor:
+def grid(
+    across: tuple[float, float], up: tuple[float, float], side: int = 150
+) -> Tensor:
     axes = np.meshgrid(np.linspace(*across, side), np.linspace(*up, side))
     return torch.from_numpy(np.stack(axes, axis=-1).reshape(-1, 2).astype(np.float32))
 
@@ -109,7 +142,9 @@ def work(job: Job, settings: Job) -> Run:
     return {
         "train": float((chances(net, x).argmax(dim=1) == y).float().mean()),
         "test": float((tested.argmax(dim=1) == labels).float().mean()),
-        "nll": float(-tested[torch.arange(len(labels)), labels].clamp_min(1e-12).log().mean()),
+        "nll": float(
+            -tested[torch.arange(len(labels)), labels].clamp_min(1e-12).log().mean()
+        ),
         "sure": float(sure.float().mean()),
         "within": float(within / spread_of_all),
     }
@@ -133,7 +168,13 @@ def tables(record: Record) -> str:
         "within": (1, 100.0),
     }
     rows = [
-        [method, *(spread(of(record["runs"], key, method=method), *how) for key, how in scale.items())]
+        [
+            method,
+            *(
+                spread(of(record["runs"], key, method=method), *how)
+                for key, how in scale.items()
+            ),
+        ]
         for method in record["settings"]["methods"]
     ]
     return table(f"Two spirals, {record['settings']['seeds']} seeds", heads, rows)
@@ -142,12 +183,24 @@ def tables(record: Record) -> str:
 def claims(record: Record) -> list[Claim]:
     runs = record["runs"]
     plain, mixup, manifold = (
-        {key: of(runs, key, method=method).mean() for key in ("test", "sure", "within")} for method in MIXING
+        {
+            key: of(runs, key, method=method).mean()
+            for key in ("test", "sure", "within")
+        }
+        for method in MIXING
     )
-    fitted = record["settings"]["steps"] < FULL["steps"] or (plain["test"] > 0.98 and manifold["test"] > 0.98)
+    fitted = record["settings"]["steps"] < FULL["steps"] or (
+        plain["test"] > 0.98 and manifold["test"] > 0.98
+    )
     return [
-        ("Plain training and Manifold Mixup both get more than 98 % of unseen points right.", fitted),
-        ("Mixup at the input gets fewer points right than Manifold Mixup.", mixup["test"] < manifold["test"]),
+        (
+            "Plain training and Manifold Mixup both get more than 98 % of unseen points right.",
+            fitted,
+        ),
+        (
+            "Mixup at the input gets fewer points right than Manifold Mixup.",
+            mixup["test"] < manifold["test"],
+        ),
         (
             "With Manifold Mixup less of the plane has a confidence above 0.9 than with plain training.",
             manifold["sure"] < plain["sure"],
@@ -172,17 +225,30 @@ def draw(record: Record) -> Figure:
         middle = (hidden.amax(dim=0) + hidden.amin(dim=0)) / 2
         reach = 0.62 * float((hidden.amax(dim=0) - hidden.amin(dim=0)).max())
         window = [(float(m) - reach, float(m) + reach) for m in middle]
-        run = next(run for run in record["runs"] if run["method"] == method and run["seed"] == 0)
+        run = next(
+            run
+            for run in record["runs"]
+            if run["method"] == method and run["seed"] == 0
+        )
         paint(top, net, [(-EDGE, EDGE)] * 2, x, y)
         paint(low, net.late, window, hidden, y)
         top.set_title(method, fontsize=15, fontweight="bold")
-        top.set_xlabel(f"{run['test']:.1%} right\nconfident in {run['sure']:.0%} of the area", fontsize=12)
+        top.set_xlabel(
+            f"{run['test']:.1%} right\nconfident in {run['sure']:.0%} of the area",
+            fontsize=12,
+        )
     panes[0, 0].set_ylabel("the plane", fontsize=13)
     panes[1, 0].set_ylabel("the hidden layer of two units", fontsize=13)
     return fig
 
 
-def paint(axes, model: nn.Module, window: list[tuple[float, float]], points: Tensor, labels: Tensor) -> None:
+def paint(
+    axes,
+    model: nn.Module,
+    window: list[tuple[float, float]],
+    points: Tensor,
+    labels: Tensor,
+) -> None:
     belief = chances(model, grid(*window))[:, 1].view(150, 150).numpy()
     extent = (*window[0], *window[1])
     axes.imshow(
@@ -195,10 +261,14 @@ def paint(axes, model: nn.Module, window: list[tuple[float, float]], points: Ten
         interpolation="bilinear",
         aspect="auto",
     )
-    axes.contour(belief, levels=[0.5], extent=extent, colors="#333333", linewidths=1.2)
+    axes.contour(
+        belief, levels=[0.5], extent=extent, colors="#333333", linewidths=1.2
+    )
     for label, colour, marker in ((0, BLUE, "o"), (1, ORANGE, "^")):
         own = points[labels == label]
-        axes.scatter(*own.T, s=17, c=colour, marker=marker, edgecolors="white", linewidths=0.5)
+        axes.scatter(
+            *own.T, s=17, c=colour, marker=marker, edgecolors="white", linewidths=0.5
+        )
     axes.set(xticks=[], yticks=[], xlim=window[0], ylim=window[1])
     axes.spines[:].set_color("#999999")
 

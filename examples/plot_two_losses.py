@@ -23,8 +23,12 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 LOSSES: dict[str, Loss] = {
     "cross-entropy": F.cross_entropy,
-    "cross-entropy, smoothing 0.1": lambda z, t: F.cross_entropy(z, t, label_smoothing=0.1),
-    "binary cross-entropy of the softmax (published)": lambda z, t: F.binary_cross_entropy(z.softmax(1), t),
+    "cross-entropy, smoothing 0.1": lambda z, t: F.cross_entropy(
+        z, t, label_smoothing=0.1
+    ),
+    "binary cross-entropy of the softmax (published)": lambda z, t: (
+        F.binary_cross_entropy(z.softmax(1), t)
+    ),
     "squared error of the softmax": lambda z, t: F.mse_loss(z.softmax(1), t),
     "absolute error of the softmax": lambda z, t: F.l1_loss(z.softmax(1), t),
 }
@@ -34,7 +38,11 @@ FULL = {**QUICK, "batch": 50, "seeds": 5}
 
 
 def jobs(settings: Job, seed: int) -> list[Job]:
-    return [{"mode": mode, "loss": loss} for mode in settings["modes"] for loss in settings["losses"]]
+    return [
+        {"mode": mode, "loss": loss}
+        for mode in settings["modes"]
+        for loss in settings["losses"]
+    ]
 
 
 def work(job: Job, settings: Job) -> Run:
@@ -44,15 +52,25 @@ def work(job: Job, settings: Job) -> Run:
     images = torch.from_numpy(rng.random((batch, 1, 28, 28)))
     labels = torch.from_numpy(rng.integers(0, 10, batch))
     network = SmallResNet(8).double()
-    start = {name: torch.from_numpy(value).double() for name, value in initial_weights(seed, 8).items()}
+    start = {
+        name: torch.from_numpy(value).double()
+        for name, value in initial_weights(seed, 8).items()
+    }
     network.load_state_dict(start, strict=False)
-    mixer = Mixer(network, PatchUp(job["mode"], loss_scale=2.0), layers=["layer1"], seed=seed)
+    mixer = Mixer(
+        network, PatchUp(job["mode"], loss_scale=2.0), layers=["layer1"], seed=seed
+    )
     with mixer(labels) as target:
         logits = network(images)
-    ours = target.loss_scale * target.blend(lambda y: loss(logits, F.one_hot(y, 10).double()))
+    ours = target.loss_scale * target.blend(
+        lambda y: loss(logits, F.one_hot(y, 10).double())
+    )
 
     blend = target.plan.blend((batch, 8, 14, 14))
-    y, partner = (F.one_hot(some, 10).double() for some in (labels, labels[torch.from_numpy(blend.perm)]))
+    y, partner = (
+        F.one_hot(some, 10).double()
+        for some in (labels, labels[torch.from_numpy(blend.perm)])
+    )
     changed, lam = float(blend.mask.mean()), float(blend.lam)
     under_blocks = lam * y + (1 - lam) * partner  # the authors' target_b
     reweighted = (1 - changed) * y + changed * under_blocks
@@ -60,7 +78,9 @@ def work(job: Job, settings: Job) -> Run:
     second = loss(logits, reweighted)
 
     def gradient(value: Tensor) -> Tensor:
-        found = torch.autograd.grad(value, list(network.parameters()), retain_graph=True)
+        found = torch.autograd.grad(
+            value, list(network.parameters()), retain_graph=True
+        )
         return torch.cat([each.flatten() for each in found])
 
     of_first, of_second = gradient(first), gradient(second)
@@ -70,14 +90,23 @@ def work(job: Job, settings: Job) -> Run:
         "first": first.item(),
         "second": second.item(),
         "value": (first - second).abs().item(),
-        "gradient": ((of_first - of_second).abs().max() / of_second.abs().max()).item(),
+        "gradient": (
+            (of_first - of_second).abs().max() / of_second.abs().max()
+        ).item(),
         "ours": (ours - first - second).abs().item(),
     }
 
 
 def tables(record: Record) -> str:
     """The largest differences over the seeds."""
-    heads = ["mode", "loss", "first term", "second term", "largest difference", "in the gradient, relative"]
+    heads = [
+        "mode",
+        "loss",
+        "first term",
+        "second term",
+        "largest difference",
+        "in the gradient, relative",
+    ]
     rows = []
     for mode in record["settings"]["modes"]:
         for loss in record["settings"]["losses"]:
@@ -111,7 +140,10 @@ def claims(record: Record) -> list[Claim]:
     equal = all(run["value"] < 1e-12 and run["gradient"] < 1e-12 for run in affine)
     twice = all(run["ours"] < 1e-12 for run in affine)
     return [
-        ("For every loss that is affine in the target both terms and their gradients are equal.", equal),
+        (
+            "For every loss that is affine in the target both terms and their gradients are equal.",
+            equal,
+        ),
         ("loss_scale=2 gives their sum.", twice),
         (
             "For the squared and the absolute error the terms are not equal.",
@@ -119,7 +151,10 @@ def claims(record: Record) -> list[Claim]:
         ),
         (
             "For the squared error their gradients still are; for the absolute error they are not.",
-            all((run["gradient"] < 1e-12) == ("squared" in run["loss"]) for run in other),
+            all(
+                (run["gradient"] < 1e-12) == ("squared" in run["loss"])
+                for run in other
+            ),
         ),
     ]
 
@@ -130,7 +165,9 @@ def draw(record: Record) -> Figure:
     axes = fig.subplots()
     markers = dict(zip(LOSSES, "os^Dv", strict=True))
     for loss, marker in markers.items():
-        first, second = (of(record["runs"], key, loss=loss) for key in ("first", "second"))
+        first, second = (
+            of(record["runs"], key, loss=loss) for key in ("first", "second")
+        )
         axes.plot(first, second, marker, markersize=6, label=loss, alpha=0.8)
     axes.set(xscale="log", yscale="log", xlabel="first term", ylabel="second term")
     axes.axline((0.1, 0.1), (1.0, 1.0), color="#999999", linewidth=1, zorder=0)

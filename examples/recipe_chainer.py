@@ -31,11 +31,17 @@ class Network(Chain):
     def __init__(self) -> None:
         super().__init__()
         with self.init_scope():
-            self.stage1, self.stage2, self.stage3 = stage(1, 16), stage(16, 32), stage(32, 64)
+            self.stage1, self.stage2, self.stage3 = (
+                stage(1, 16),
+                stage(16, 32),
+                stage(32, 64),
+            )
             self.head = L.Linear(64, 10)
 
     def forward(self, x: Variable) -> Variable:
-        return self.head(F.mean(self.stage3(self.stage2(self.stage1(x))), axis=(2, 3)))
+        return self.head(
+            F.mean(self.stage3(self.stage2(self.stage1(x))), axis=(2, 3))
+        )
 
 
 def stage(incoming: int, outgoing: int) -> Sequential:
@@ -50,11 +56,24 @@ def train(task: Task) -> np.ndarray:
     optimizer = chainer.optimizers.Adam().setup(model)
     order = None
     if pieces.repeats > 1:
-        order = RepeatedAugmentationSampler(task.train, pieces.repeats, seed=task.seed)
-    iterator = SerialIterator(task.train, BATCH, shuffle=None if order else True, order_sampler=order)
+        order = RepeatedAugmentationSampler(
+            task.train, pieces.repeats, seed=task.seed
+        )
+    iterator = SerialIterator(
+        task.train, BATCH, shuffle=None if order else True, order_sampler=order
+    )
     if pieces.dropblock:  # at a hidden layer; mixing is left to the input
-        wrap(model, DropBlock(pieces.dropblock, block_size=3), layers=["stage2"], seed=task.seed)
-    mixer = Mixer(model, method, ["input", *STAGES], seed=task.seed) if method and method.hidden else None
+        wrap(
+            model,
+            DropBlock(pieces.dropblock, block_size=3),
+            layers=["stage2"],
+            seed=task.seed,
+        )
+    mixer = (
+        Mixer(model, method, ["input", *STAGES], seed=task.seed)
+        if method and method.hidden
+        else None
+    )
 
     for step, rate in enumerate(task.rates()):
         images, labels = concat_examples(next(iterator))
@@ -67,7 +86,9 @@ def train(task: Task) -> np.ndarray:
         else:
             output, target = model(images), labels
         if pieces.loss == "bce":
-            loss = binary_cross_entropy(output, target, pieces.smoothing, pieces.target_threshold)
+            loss = binary_cross_entropy(
+                output, target, pieces.smoothing, pieces.target_threshold
+            )
         else:
             loss = cross_entropy(output, target, pieces.smoothing)
         model.cleargrads()

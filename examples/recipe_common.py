@@ -101,7 +101,11 @@ class Pieces:
         """What differs from none, as command-line options."""
         none = Pieces()
         told = ((field.name, getattr(self, field.name)) for field in fields(self))
-        return " ".join(f"--{name} {value}" for name, value in told if value != getattr(none, name))
+        return " ".join(
+            f"--{name} {value}"
+            for name, value in told
+            if value != getattr(none, name)
+        )
 
 
 AUGMENTED = Pieces(policy="randaugment")
@@ -115,12 +119,16 @@ ROWS = {
     "BCE": Pieces(loss="bce"),
     "Mixup": Pieces(mix="mixup"),
     "CutMix": Pieces(mix="cutmix"),
-    "Mixup or CutMix, BCE, threshold 0.2": Pieces(mix="either", loss="bce", threshold=0.2),
+    "Mixup or CutMix, BCE, threshold 0.2": Pieces(
+        mix="either", loss="bce", threshold=0.2
+    ),
     "Manifold Mixup": Pieces(mix="manifold"),
     "PatchUp": Pieces(mix="patchup"),
     "DropBlock": Pieces(dropblock=0.1),
     "RandAugment, 3 repeats": replace(AUGMENTED, repeats=3),
-    "all": Pieces("randaugment", erasing=0.25, repeats=3, mix="either", smoothing=0.1),
+    "all": Pieces(
+        "randaugment", erasing=0.25, repeats=3, mix="either", smoothing=0.1
+    ),
 }
 QUICK = ("no piece", "RandAugment", "DropBlock", "all")
 
@@ -132,14 +140,20 @@ class Digits:
     and the copies that repeated augmentation makes of an image differ. With worker processes call the transform itself.
     """
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray, pieces: Pieces, seed: int) -> None:
+    def __init__(
+        self, images: np.ndarray, labels: np.ndarray, pieces: Pieces, seed: int
+    ) -> None:
         self.images, self.labels = images, labels
         self.rng = np.random.default_rng(seed)
         self.transform = Compose(
             [
                 *POLICIES[pieces.policy],
                 Normalize(mean=(0.13,), std=(0.31,)),
-                *([RandomErasing(p=pieces.erasing, value="random")] if pieces.erasing else []),
+                *(
+                    [RandomErasing(p=pieces.erasing, value="random")]
+                    if pieces.erasing
+                    else []
+                ),
             ]
         )
 
@@ -148,7 +162,9 @@ class Digits:
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
         image = self.images[index]
-        return apply(image, self.transform.draw(self.rng, image.shape)), self.labels[index]
+        return apply(image, self.transform.draw(self.rng, image.shape)), self.labels[
+            index
+        ]
 
 
 @dataclass(frozen=True)
@@ -171,7 +187,9 @@ class Task:
 
     def rates(self) -> np.ndarray:
         """The learning rate of each step: a line down to 0."""
-        return np.linspace(RATE, 0.0, self.epochs * -(-len(self.train) // BATCH), endpoint=False)
+        return np.linspace(
+            RATE, 0.0, self.epochs * -(-len(self.train) // BATCH), endpoint=False
+        )
 
 
 Train = Callable[[Task], np.ndarray]
@@ -185,7 +203,9 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
     return images.reshape(-1, 28, 28).astype(np.uint8), labels
 
 
-def scores(train: Train, pieces: Pieces, options: argparse.Namespace, seed: int) -> tuple[float, float]:
+def scores(
+    train: Train, pieces: Pieces, options: argparse.Namespace, seed: int
+) -> tuple[float, float]:
     """Accuracy and negative log-likelihood (of the softmax, also after BCE) on the unseen images."""
     images, labels = digits()
     order = np.random.default_rng(0).permutation(len(images))
@@ -203,23 +223,31 @@ def scores(train: Train, pieces: Pieces, options: argparse.Namespace, seed: int)
 def main(train: Train) -> None:
     """Read the options, train, print the table."""
     options = _options()
-    chosen = Pieces(**{field.name: getattr(options, field.name) for field in fields(Pieces)})
+    chosen = Pieces(
+        **{field.name: getattr(options, field.name) for field in fields(Pieces)}
+    )
     names = list(ROWS) if options.full else QUICK
     rows = {name: ROWS[name] for name in names}
     if chosen != Pieces():
         rows = {"no piece": Pieces(), "chosen": chosen}
     seeds = range(options.seeds or (3 if options.full else 1))
     options.epochs = options.epochs or (25 if options.full else 8)
-    print(f"{options.train} training images, {options.epochs} epochs, 1000 unseen images, {len(seeds)} seeds")
+    print(
+        f"{options.train} training images, {options.epochs} epochs, 1000 unseen images, {len(seeds)} seeds"
+    )
     if options.epochs < 20:
-        print("(a quick look: augmentation and mixing need more epochs than this to pay)")
+        print(
+            "(a quick look: augmentation and mixing need more epochs than this to pay)"
+        )
     print("| piece | accuracy | NLL | options |\n|---|---|---|---|")
     found: dict[str, Any] = {}
     start = time.process_time()
     for name, pieces in rows.items():
         results = [scores(train, pieces, options, seed) for seed in seeds]
         found[name] = {"pieces": asdict(pieces), "results": results}
-        told = " | ".join(_spread([one[column] for one in results]) for column in (0, 1))
+        told = " | ".join(
+            _spread([one[column] for one in results]) for column in (0, 1)
+        )
         print(f"| {name} | {told} | `{pieces.options() or 'none'}` |", flush=True)
     print(f"{time.process_time() - start:.0f} s of processor time")
     if options.json:
@@ -232,17 +260,29 @@ def _spread(values: list[float]) -> str:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="The recipe, piece by piece, on handwritten digits.")
-    none, choices = Pieces(), {"policy": list(POLICIES), "mix": list(MIXES), "loss": ["ce", "bce"]}
+    parser = argparse.ArgumentParser(
+        description="The recipe, piece by piece, on handwritten digits."
+    )
+    none, choices = (
+        Pieces(),
+        {"policy": list(POLICIES), "mix": list(MIXES), "loss": ["ce", "bce"]},
+    )
     for field in fields(Pieces):
         default = getattr(none, field.name)
         parser.add_argument(
-            f"--{field.name}", type=type(default), default=default, choices=choices.get(field.name)
+            f"--{field.name}",
+            type=type(default),
+            default=default,
+            choices=choices.get(field.name),
         )
-    parser.add_argument("--full", action="store_true", help="all rows, 3 seeds, 25 epochs")
+    parser.add_argument(
+        "--full", action="store_true", help="all rows, 3 seeds, 25 epochs"
+    )
     parser.add_argument("--seeds", type=int, help="1, or 3 with --full")
     parser.add_argument("--epochs", type=int, help="8, or 25 with --full")
-    parser.add_argument("--train", type=int, default=400, help="training images, at most 4,000")
+    parser.add_argument(
+        "--train", type=int, default=400, help="training images, at most 4,000"
+    )
     parser.add_argument("--json", help="file for the results of each seed")
     options = parser.parse_args()
     if options.dropblock and options.mix in ("manifold", "patchup"):

@@ -36,7 +36,10 @@ def network() -> nn.Layer:
 
     head = nn.Sequential(nn.AdaptiveAvgPool2D(1), nn.Flatten(), nn.Linear(64, 10))
     return nn.Sequential(
-        ("stage1", stage(1, 16)), ("stage2", stage(16, 32)), ("stage3", stage(32, 64)), ("head", head)
+        ("stage1", stage(1, 16)),
+        ("stage2", stage(16, 32)),
+        ("stage3", stage(32, 64)),
+        ("head", head),
     )
 
 
@@ -47,13 +50,26 @@ def train(task: Task) -> np.ndarray:
     pieces, method, model = task.pieces, task.pieces.method, network()
     optimizer = paddle.optimizer.Adam(parameters=model.parameters())
     if pieces.repeats > 1:
-        sampler = RepeatedAugmentationSampler(task.train, pieces.repeats, seed=task.seed)
+        sampler = RepeatedAugmentationSampler(
+            task.train, pieces.repeats, seed=task.seed
+        )
     else:
         sampler = RandomSampler(task.train)
-    loader = DataLoader(task.train, batch_sampler=BatchSampler(sampler=sampler, batch_size=BATCH))
+    loader = DataLoader(
+        task.train, batch_sampler=BatchSampler(sampler=sampler, batch_size=BATCH)
+    )
     if pieces.dropblock:  # at a hidden layer; mixing is left to the input
-        wrap(model, DropBlock(pieces.dropblock, block_size=3), layers=["stage2"], seed=task.seed)
-    mixer = Mixer(model, method, ["input", *STAGES], seed=task.seed) if method and method.hidden else None
+        wrap(
+            model,
+            DropBlock(pieces.dropblock, block_size=3),
+            layers=["stage2"],
+            seed=task.seed,
+        )
+    mixer = (
+        Mixer(model, method, ["input", *STAGES], seed=task.seed)
+        if method and method.hidden
+        else None
+    )
 
     steps = enumerate(task.rates())
     for _ in range(task.epochs):
@@ -68,7 +84,9 @@ def train(task: Task) -> np.ndarray:
             else:
                 output, target = model(images), labels
             if pieces.loss == "bce":
-                loss = binary_cross_entropy(output, target, pieces.smoothing, pieces.target_threshold)
+                loss = binary_cross_entropy(
+                    output, target, pieces.smoothing, pieces.target_threshold
+                )
             else:
                 loss = cross_entropy(output, target, pieces.smoothing)
             loss.backward()
@@ -80,5 +98,7 @@ def train(task: Task) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    warnings.filterwarnings("ignore", "When training, we now always track")  # what Paddle's BatchNorm says
+    warnings.filterwarnings(
+        "ignore", "When training, we now always track"
+    )  # what Paddle's BatchNorm says
     main(train)

@@ -11,7 +11,14 @@ from torch import nn
 from torch.utils.data import DataLoader, RandomSampler
 
 from mixlayers import DropBlock
-from mixlayers.torch import Mixer, RepeatedAugmentationSampler, binary_cross_entropy, cross_entropy, mix, wrap
+from mixlayers.torch import (
+    Mixer,
+    RepeatedAugmentationSampler,
+    binary_cross_entropy,
+    cross_entropy,
+    mix,
+    wrap,
+)
 
 
 def network() -> nn.Module:
@@ -22,9 +29,14 @@ def network() -> nn.Module:
         return nn.Sequential(convolution, nn.BatchNorm2d(outgoing), nn.ReLU())
 
     model = nn.Sequential()
-    for number, (incoming, outgoing) in enumerate(((1, 16), (16, 32), (32, 64)), start=1):
+    for number, (incoming, outgoing) in enumerate(
+        ((1, 16), (16, 32), (32, 64)), start=1
+    ):
         model.add_module(f"stage{number}", stage(incoming, outgoing))
-    model.add_module("head", nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10)))
+    model.add_module(
+        "head",
+        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10)),
+    )
     return model
 
 
@@ -34,13 +46,24 @@ def train(task: Task) -> np.ndarray:
     pieces, method, model = task.pieces, task.pieces.method, network()
     optimizer = torch.optim.Adam(model.parameters())
     if pieces.repeats > 1:
-        sampler = RepeatedAugmentationSampler(task.train, pieces.repeats, seed=task.seed)
+        sampler = RepeatedAugmentationSampler(
+            task.train, pieces.repeats, seed=task.seed
+        )
     else:
         sampler = RandomSampler(task.train)
     loader = DataLoader(task.train, BATCH, sampler=sampler)
     if pieces.dropblock:  # at a hidden layer; mixing is left to the input
-        wrap(model, DropBlock(pieces.dropblock, block_size=3), layers=["stage2"], seed=task.seed)
-    mixer = Mixer(model, method, ["input", *STAGES], seed=task.seed) if method and method.hidden else None
+        wrap(
+            model,
+            DropBlock(pieces.dropblock, block_size=3),
+            layers=["stage2"],
+            seed=task.seed,
+        )
+    mixer = (
+        Mixer(model, method, ["input", *STAGES], seed=task.seed)
+        if method and method.hidden
+        else None
+    )
 
     steps = enumerate(task.rates())
     for _ in range(task.epochs):
@@ -54,7 +77,9 @@ def train(task: Task) -> np.ndarray:
             else:
                 output, target = model(images), labels
             if pieces.loss == "bce":
-                loss = binary_cross_entropy(output, target, pieces.smoothing, pieces.target_threshold)
+                loss = binary_cross_entropy(
+                    output, target, pieces.smoothing, pieces.target_threshold
+                )
             else:
                 loss = cross_entropy(output, target, pieces.smoothing)
             optimizer.zero_grad()

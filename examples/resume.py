@@ -24,8 +24,12 @@ class Run:
     def __init__(self) -> None:
         torch.manual_seed(0)
         self.model = nn.Sequential(
-            nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()),
-            nn.Sequential(nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU()),
+            nn.Sequential(
+                nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()
+            ),
+            nn.Sequential(
+                nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU()
+            ),
             nn.Flatten(),
             nn.Linear(32 * 64, 10),
         )
@@ -78,4 +82,6 @@ second_half.train(20, 40)
 
 pairs = zip(whole.model.parameters(), second_half.model.parameters(), strict=True)
 print(f"the mixer's state: {saved['mixer']}")
-print(f"same parameters, bit for bit: {all(torch.equal(one, other) for one, other in pairs)}")
+print(
+    f"same parameters, bit for bit: {all(torch.equal(one, other) for one, other in pairs)}"
+)

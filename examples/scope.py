@@ -17,8 +17,12 @@ from mixlayers.torch import Mixer, cross_entropy
 class Net(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.early = nn.Sequential(nn.Conv2d(1, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU())
-        self.late = nn.Sequential(nn.Conv2d(32, 64, 3, 2, padding=1), nn.BatchNorm2d(64), nn.ReLU())
+        self.early = nn.Sequential(
+            nn.Conv2d(1, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU()
+        )
+        self.late = nn.Sequential(
+            nn.Conv2d(32, 64, 3, 2, padding=1), nn.BatchNorm2d(64), nn.ReLU()
+        )
         self.head = nn.Linear(64, 10)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -37,7 +41,9 @@ y = torch.tensor(labels)
 
 model = Net()
 # On maps of 8 x 8 the published block of 7 x 7 and gamma would replace nearly everything.
-mixer = Mixer(model, PatchUp("hard", block_size=3, portion=0.3), layers=["input", "early"])
+mixer = Mixer(
+    model, PatchUp("hard", block_size=3, portion=0.3), layers=["input", "early"]
+)
 optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
 shares = []
 

@@ -42,9 +42,15 @@ torch.manual_seed(0)
 model = nn.Sequential()
 model.stem = nn.Conv2d(1, 16, 3, padding=1)
 model.layer1, model.layer2, model.layer3 = Block(16), Block(16), Block(16)
-model.pool, model.flat, model.head = nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(64, 10)
+model.pool, model.flat, model.head = (
+    nn.AdaptiveAvgPool2d(2),
+    nn.Flatten(),
+    nn.Linear(64, 10),
+)
 
-method = OneOf({ManifoldMixup(): 3, PatchUp("hard", block_size=3): 2, CutMix(): 1}, prob=0.9)
+method = OneOf(
+    {ManifoldMixup(): 3, PatchUp("hard", block_size=3): 2, CutMix(): 1}, prob=0.9
+)
 wrap(model, method, ["input", "layer1", "layer2"], seed=1)
 mixer = get_mixer(model)
 optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
@@ -70,7 +76,11 @@ figures["view_batch.png"] = view.batch(x[:32], plan, labels=y[:32])
 # %%
 # PatchUp's masks, at the layers of a ResNet.
 
-shapes = {"input": (32, 3, 32, 32), "layer1": (32, 64, 32, 32), "layer2": (32, 128, 16, 16)}
+shapes = {
+    "input": (32, 3, 32, 32),
+    "layer1": (32, 64, 32, 32),
+    "layer2": (32, 128, 16, 16),
+}
 figures["view_masks.png"] = view.masks(PatchUp("hard"), shapes)
 
 # %%

@@ -21,7 +21,9 @@ def score(method: Method | None, seed: int) -> tuple[float, float]:
     """Test accuracy and negative log-likelihood after training."""
     order = np.random.default_rng(seed).permutation(len(x))
     train, test = order[:TRAIN], order[TRAIN:]
-    scaled = torch.tensor((x - x[train].mean(0)) / x[train].std(0), dtype=torch.float32)
+    scaled = torch.tensor(
+        (x - x[train].mean(0)) / x[train].std(0), dtype=torch.float32
+    )
     labels = torch.tensor(y)
     torch.manual_seed(seed)
     model = MLP(d_in=30, d_out=2, n_blocks=3, d_block=64, dropout=0.1)
@@ -43,14 +45,20 @@ def score(method: Method | None, seed: int) -> tuple[float, float]:
     model.eval()
     with torch.no_grad():
         output = model(scaled[test])
-        return accuracy(output, labels[test]).item(), cross_entropy(output, labels[test]).item()
+        return accuracy(output, labels[test]).item(), cross_entropy(
+            output, labels[test]
+        ).item()
 
 
 print(
     f"{TRAIN} rows to train, {len(x) - TRAIN} to test; mean ± sd of {SEEDS} seeds\n{'':15} accuracy        NLL"
 )
 found = {}
-for name, method in {"plain": None, "Mixup": Mixup(0.5), "Manifold Mixup": ManifoldMixup(0.5)}.items():
+for name, method in {
+    "plain": None,
+    "Mixup": Mixup(0.5),
+    "Manifold Mixup": ManifoldMixup(0.5),
+}.items():
     scores = np.array([score(method, seed) for seed in range(SEEDS)])
     found[name] = scores.mean(0), scores.std(0, ddof=1)
     (hits, loss), (hits_sd, loss_sd) = found[name]

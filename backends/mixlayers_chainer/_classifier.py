@@ -103,7 +103,7 @@ class ManifoldMixupClassifier(Classifier):
     Args:
         predictor: The network, for example ResNet50Layers inside a Chain; it needs no editing.
         mixup_hidden: Whether to mix at hidden layers too; False: the input alone.
-        mixup_alpha: Of lam's Beta law, > 0.
+        mixup_alpha: Of lam's Beta distribution, > 0.
         layer_mix: The one place to mix at: a number, 0 being the input and k the k-th of `layers`, or a name.
             None: a place drawn anew in each step.
         layers: The hidden places, as of `wrap`; "stages": the ends of the network's stages.

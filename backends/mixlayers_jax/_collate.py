@@ -17,7 +17,7 @@ class MixCollate(ArrayCollate):
 
     Args:
         method: An input method, for example Mixup(0.2) or CutMix().
-        num_classes: K.
+        num_classes: How many classes there are, K.
         seed: The run's seed; worker processes draw differently.
         rank: The process's number; give different ranks different numbers.
         smoothing: Label smoothing epsilon in [0, 1).

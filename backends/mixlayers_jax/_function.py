@@ -39,7 +39,7 @@ class Mixer(BaseMixer):
 
     Args:
         model: Takes the samples, and `plan=`; its parameters are bound, `lambda x, plan: net(parameters, x, plan)`.
-        method, layers, example, options: As of `BaseMixer`; layers="auto" are all places that are named.
+        layers: Where a hidden method may mix, by the names given to `blend`; "auto": at all of them.
     """
 
     def __init__(

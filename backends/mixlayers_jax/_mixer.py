@@ -13,6 +13,7 @@ from mixlayers._core.audit.places import Layers
 from mixlayers._core.audit.report import Audit
 from mixlayers._core.audit.verdicts import Layer
 from mixlayers._core.batch.token_masks import Share, check_share
+from mixlayers._core.documents import add_arguments
 from mixlayers._core.errors import MixingError, refuse
 from mixlayers._core.model.judge import Trust
 from mixlayers._core.model.mixer import call_of
@@ -97,6 +98,9 @@ class BaseMixer:
     Raises:
         ValueError: If the layers match nothing, or are no true mixing points.
     """
+
+    def __init_subclass__(cls) -> None:
+        add_arguments(cls, BaseMixer)
 
     def __init__(
         self,

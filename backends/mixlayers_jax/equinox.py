@@ -144,7 +144,7 @@ class Mixer(BaseMixer):
 
     Args:
         model: An `equinox.Module` of one sample.
-        method, layers, example, options: As of `BaseMixer`; channel_dim is 1, as a sample is (C, H, W).
+        channel_dim: -1 or 1, where CutMix and PatchUp find channels, the batch axis being first; a sample is (C, H, W).
         call: Calls the model with the example, where that is not `jax.vmap(model)(*example)`: for states and keys,
             `lambda model, x: jax.vmap(model, in_axes=(0, None), out_axes=(0, None), axis_name="batch")(x, state)[0]`.
     """

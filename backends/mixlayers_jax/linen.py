@@ -101,8 +101,8 @@ class Mixer(BaseMixer):
 
     Args:
         model: The module.
-        method, layers, example, options: As of `BaseMixer`. The example holds what the module is called with beside the
-            variables, for example `{"x": images, "train": True}`.
+        example: What the module is called with beside the variables, such as `{"x": images, "train": True}`: arrays, or
+            their jax.ShapeDtypeStruct. The module is traced with it, and not run.
     """
 
     def __init__(

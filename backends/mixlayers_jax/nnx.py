@@ -13,6 +13,7 @@ from mixlayers import Method
 from mixlayers._core.audit.places import Layers
 from mixlayers._core.audit.report import Audit
 from mixlayers._core.audit.verdicts import Layer
+from mixlayers._core.documents import add_arguments
 from mixlayers._core.model.mixer import check_signature, check_unwrapped
 from mixlayers._core.model.wrapping import Wrapping
 from mixlayers_jax._audit import Marks
@@ -100,7 +101,10 @@ class Mixer(BaseMixer):
         logits, target = model(images, target=labels, plan=plan)
 
     Without them a call is what it was. The model is of a class made from its own, of the same name; `unwrap(model)`
-    gives its own back. Its state is untouched. Arguments and attributes are those of `BaseMixer`.
+    gives its own back. Its state is untouched.
+
+    Args:
+        model: A `flax.nnx.Module`; its layers' names are found in it.
     """
 
     def __init__(self, model: nnx.Module, *args: Any, **kwargs: Any) -> None:
@@ -125,9 +129,12 @@ class Mixer(BaseMixer):
 
 
 def wrap(model: Any, method: Method | None = None, layers: Layers = "auto", **options: Any) -> Any:
-    """Let a model mix, and return it: `Mixer(model, method, layers, ...)`; its mixer is `get_mixer(model)`."""
+    """Let a model mix, and return it; its mixer is `get_mixer(model)`."""
     Mixer(model, method, layers, **options)
     return model
+
+
+add_arguments(wrap, BaseMixer)
 
 
 def audit(model: nnx.Module, example: Any) -> Audit:

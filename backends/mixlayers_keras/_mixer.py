@@ -13,6 +13,7 @@ import numpy as np
 from mixlayers import History, Method, MixedTarget, MixPlan
 from mixlayers._core.audit.places import Layers, named_places
 from mixlayers._core.audit.report import Audit
+from mixlayers._core.documents import add_arguments
 from mixlayers._core.model.judge import Trust
 from mixlayers._core.model.mixer import check_unwrapped
 from mixlayers._core.model.planner import Planner
@@ -83,7 +84,7 @@ class Mixer:
         ENGINE.check_method(self.method)
         self.channel_dim = default_channel_dim() if channel_dim is None else channel_dim
         self.keep = frozenset(keep)
-        self._layers, self._trust = layers, trust
+        self._layers, self._trust = layers, [trust] if isinstance(trust, str) else trust
         self._seen: Seen | None = None
         self._step: Step | None = None
         x = _inputs_of(model) if example is None else example
@@ -202,7 +203,7 @@ class Mixer:
 
 
 def wrap(model: Any, method: Method | None = None, layers: Layers = "auto", **options: Any) -> Any:
-    """Let a model mix in training, and return it: `Mixer(model, method, layers, ...)`; its mixer is `get_mixer(model)`.
+    """Let a model mix in training, and return it; its mixer is `get_mixer(model)`.
 
     model = mixlayers.keras.wrap(model, ManifoldMixup())
     model.compile(optimizer="adam", loss="sparse_categorical_crossentropy")
@@ -210,6 +211,9 @@ def wrap(model: Any, method: Method | None = None, layers: Layers = "auto", **op
     """
     Mixer(model, method, layers, **options)
     return model
+
+
+add_arguments(wrap, Mixer)
 
 
 def _make_train_function(model: Any, force: bool = False) -> Any:

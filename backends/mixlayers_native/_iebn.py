@@ -147,7 +147,7 @@ class Forward:
             *(*layout.shape, layout.rows, layout.threads, self.batch, x, g, dx or 0, *parameters[:4], 0, 0),
             *(self.kept.ctypes.data, room.ctypes.data, sums.ctypes.data, *learned[:4], self.count, self.eps),
         )
-        self._trace(call, sums, room, learned, join)
+        self._trace(call, sums, room, learned, join, wants_x=dx is not None)
 
     def _trace(
         self,
@@ -156,13 +156,15 @@ class Forward:
         room: npt.NDArray[Any],
         learned: Sequence[int],
         join: Join | None,
+        *,
+        wants_x: bool,
     ) -> None:
-        """The gradients; arguments as `backward` and `Layout.room` have them."""
+        """The gradients; arguments as `backward` and `Layout.room` have them; an empty x is wanted at address 0."""
         run = passes(self.layout.kind)
         run.products(ctypes.byref(call))
-        if self.batch and call.y and join is not None:
+        if self.batch and wants_x and join is not None:
             join(sums[2:], self.count)
-        if call.y:
+        if wants_x:
             run.combine(ctypes.byref(call))
 
     def statistics(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

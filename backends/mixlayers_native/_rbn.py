@@ -62,6 +62,8 @@ class RBNForward(Forward):
         room: npt.NDArray[Any],
         learned: Sequence[int],
         join: Join | None,
+        *,
+        wants_x: bool,
     ) -> None:
         n, channels, length = self.layout.shape
         run, (first, second) = passes(self.layout.kind), self._planes(room)
@@ -78,7 +80,7 @@ class RBNForward(Forward):
             on_x[...] = -slope
             for address, own in zip(learned, (*found, last), strict=True):
                 self._vector(address)[...] = own
-        if call.y:
+        if wants_x:
             run.blend(ctypes.byref(call))
 
     def statistics(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

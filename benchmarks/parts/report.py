@@ -23,6 +23,19 @@ from parts.timing import FULL, QUICK, TINY, Row, Scale
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+MIXING, IEBN = "benchmarks/mixing.py --parts blend mask step small", "benchmarks/iebn.py"
+MATTERS = {
+    "Manifold Mixup in a training step, ResNet-18": (MIXING, "step: Manifold Mixup, ResNet-18, batch 128"),
+    "PatchUp in a training step, ResNet-18": (MIXING, "step: PatchUp soft, ResNet-18, batch 128"),
+    "a compiled training step that mixes": (
+        "benchmarks/mixing.py --quick --parts compiled",
+        "compiled step: Manifold Mixup, ResNet-18, width 32, batch 64",
+    ),
+    "Mixup in the loader instead, 8-bit images": ("benchmarks/augment.py", "loading uint8: Mixup"),
+    "an IEBN layer in training, median of 12 shapes": (IEBN, "drawn: the median of 12 shapes"),
+    "ResNet-18 with IEBN in training": (IEBN, "step: ResNet-18, batch 128, width 64"),
+}
+"""The rows that docs/results.md begins with: what each tells, and of which command which row it is."""
 KEEP_BLOCKS = "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296"
 Part = Callable[[Scale], Iterable[Row]]
 
@@ -162,18 +175,40 @@ def commit(root: Path = ROOT) -> str:
 
 
 def record(command: str, ran: str, rows: Sequence[Row]) -> None:
-    """Write a section's record into docs/results.json, and its table into docs/results.md."""
+    """Write a section's record into docs/results.json, its table and the summary into docs/results.md."""
     path = DOCS / "results.json"
     records = json.loads(path.read_text(encoding="utf-8"))
     records[command] = {"ran": ran, "table": table(rows).splitlines()}
     put(DOCS / "results.md", "measured", block(records[command]), after=f"{command}`\n")
     kept = {each: records[each] for each in sections() if each in records}
+    put(DOCS / "results.md", "summary", summary(kept))
     path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 def block(kept: Mapping[str, Any]) -> str:
     """A record as its page has it between the marks: the table, when it was measured, at which commit, on what."""
     return "\n".join([*kept["table"], "", f"{kept['ran']}."])
+
+
+def summary(records: Mapping[str, Any]) -> str:
+    """What docs/results.md begins with: the rows that matter, and how many aims were missed."""
+    lines = ["| what | measured | others | aim | met |", "|---|---|---|---|---|"]
+    for told, (command, what) in MATTERS.items():
+        for row in _rows(records.get(command, {}).get("table", ())):
+            if row[0] == what:
+                lines.append(f"| {told} | {row[3]} {row[2]} | {row[4]} | {row[5]} | {row[6]} |")
+                break
+    met = [row[6] for record in records.values() for row in _rows(record["table"])]
+    aims, missed = len(met) - met.count(""), met.count("NO")
+    return "\n".join([*lines, "", f"Of the {aims} aims in all tables {missed} were missed."])
+
+
+def _rows(table: Iterable[str]) -> Iterator[list[str]]:
+    """The rows of a table as `table` prints it; those of another form are left out."""
+    for line in table:
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 7 and cells[0] != "what" and set(cells[0]) != {"-"}:
+            yield cells
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -1,11 +1,16 @@
-"""The gallery of examples: docs/examples.md names them, in its order, and Sphinx-Gallery makes a page of each."""
+"""The gallery: docs/tutorials.md and docs/examples.md name examples, and Sphinx-Gallery makes a page of each.
+
+A tutorial is run by each build, which shows what it prints and draws, and can be downloaded as a notebook.
+"""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
+from matplotlib.figure import Figure
 from sphinx.application import Sphinx
 from sphinx_gallery.scrapers import figure_rst
 
@@ -13,10 +18,15 @@ DOCS = Path(__file__).parents[1]
 EXAMPLES, GALLERY = DOCS.parent / "examples", DOCS / "gallery"
 HELPERS = ("recipe_common",)
 """Modules in the examples' folder that are no examples."""
-RUN = ("audit", "plot_two_losses", "seeing")
+LINK = re.compile(rf"\]\((?:\.\./)+examples/(?!{'|'.join(HELPERS)})(\w+)\.py\)")
+PAGES = {name: (DOCS / f"{name}.md").read_text(encoding="utf-8") for name in ("tutorials", "examples")}
+TUTORIALS = LINK.findall(PAGES["tutorials"])
+RUN = (*TUTORIALS, "plot_two_losses", "seeing")
 """Run by each build, in seconds; of the others the code is shown, and CI runs it."""
 
-LINK = re.compile(rf"\]\((?:\.\./)+examples/(?!{'|'.join(HELPERS)})(\w+)\.py\)")
+FIRST_CELL = """# Needs mixlayers (in a checkout: pip install '.[torch,demo]') and what the imports below name.
+%matplotlib inline"""
+
 CARDS = """
 ```{{eval-rst}}
 .. minigallery:: {files}
@@ -31,19 +41,23 @@ CLUTTER = re.compile(
     r"\.\. only:: html\n\n    \.\. note::\n(?:.+\n|\n(?= ))*"  # how to get to the page's end
     r"|    \.\. container:: \S+ sphx-glr-download-zip\n\n.*\n"
 )
+NOTEBOOK = re.compile(r"    \.\. container:: \S+ sphx-glr-download-jupyter\n\n.*\n")
+SHOWN: WeakSet[Figure] = WeakSet()
 
 
 def place(path: str) -> int:
-    """Where docs/examples.md names an example."""
-    return (DOCS / "examples.md").read_text(encoding="utf-8").index(f"/{Path(path).name})")
+    """Where the two pages name an example, the tutorials first."""
+    return "".join(PAGES.values()).index(f"/{Path(path).name})")
 
 
 def figures(block: object, variables: dict[str, Any], config: dict[str, Any]) -> str:
-    """Pictures of what a block has added to the example's `figures`: pyplot does not know Figures made without it."""
-    places = variables["image_path_iterator"]
-    made = list(variables["example_globals"].get("figures", {}).values())[len(places) :]
+    """Pictures of a block's Figures, which pyplot does not know: its last value, or new ones in `figures`."""
+    values = variables["example_globals"]
+    made = [*values.get("figures", {}).values(), values.get("___")]
+    new = [figure for figure in made if isinstance(figure, Figure) and figure not in SHOWN]
+    SHOWN.update(new)
     paths = []
-    for figure, path in zip(made, places, strict=False):
+    for figure, path in zip(new, variables["image_path_iterator"], strict=False):
         figure.savefig(path, dpi=110)
         paths.append(path)
     return figure_rst(paths, config["src_dir"])
@@ -58,9 +72,10 @@ def complete(app: Sphinx, page: str, source: list[str]) -> None:
     """Lead links to examples to their pages, show cards under the sections that have such links."""
     text = source[0]
     if page.startswith("gallery/"):
-        source[0] = CLUTTER.sub("", text)
+        text = CLUTTER.sub("", text)
+        source[0] = text if Path(page).name in TUTORIALS else NOTEBOOK.sub("", text)
         return
-    if page == "examples":
+    if page in PAGES:
         text = "\n## ".join(section + cards(LINK.findall(section)) for section in text.split("\n## "))
     source[0] = LINK.sub(r"](/gallery/\1.rst)", text)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -37,6 +38,15 @@ from mixlayers._core.plan.relabel import Lopsided
 from mixlayers.torch import IEBN2d, RBN2d
 
 PICTURES = Path(__file__).parents[1] / "pictures"
+GREY = "#7a7a7a"
+"""Legible on white and on black."""
+BOTH_THEMES = {
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+} | dict.fromkeys(
+    ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"), GREY
+)
 SIDE = 48
 STEP = 28  # nobody is its own partner
 
@@ -187,4 +197,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with matplotlib.rc_context(BOTH_THEMES):
+        main()

@@ -12,6 +12,12 @@ import numpy as np
 def check_integer(name: str, value: Any, low: int, high: int, hint: str = "pass an integer in it.") -> int:
     """The value as a Python integer.
 
+    Args:
+        name: What the error calls it.
+        value: Any integer, NumPy's too.
+        low, high: The smallest and the largest that is taken.
+        hint: The way out, for the error.
+
     Raises:
         TypeError: If it is no integer; True and False are none.
         ValueError: If it is not in [low, high].

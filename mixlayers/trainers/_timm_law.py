@@ -35,8 +35,8 @@ class Law:
     """timm's arguments, by its names and with its defaults.
 
     Attributes:
-        mixup_alpha: Of Mixup's Beta law; 0: no Mixup.
-        cutmix_alpha: Of CutMix's Beta law; 0: no CutMix.
+        mixup_alpha: Of Mixup's Beta distribution; 0: no Mixup.
+        cutmix_alpha: Of CutMix's Beta distribution; 0: no CutMix.
         cutmix_minmax: Smallest and largest side of CutMix's box, as shares of the image's; instead of the alpha.
         prob: Probability to mix.
         switch_prob: Probability of CutMix, where both are on.

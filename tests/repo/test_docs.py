@@ -39,6 +39,8 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 MOST_NOT_RUN = 3
+WIDEST = 86
+"""Columns of code that a page shows without scrolling, in a window of 1280 pixels."""
 SHORTER = {
     "chainer_manifold_mixup": ("default=40)", "default=2)"),
     "huggingface_trainer": ("num_train_epochs=10", "num_train_epochs=2"),
@@ -85,6 +87,24 @@ def test_every_python_block_is_found_and_few_are_not_run() -> None:
     fences = sum(page.read_text(encoding="utf-8").count("```python") for page in PAGES)
     assert len(found) == fences, "a ```python fence is not closed, or does not begin its line"
     assert sum(block["reason"] is not None for block in found) <= MOST_NOT_RUN
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_code_fits_its_page(page: Path) -> None:
+    code = "".join(block["code"] for block in blocks(page))
+    assert [line for line in code.splitlines() if len(line) > WIDEST] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_no_line_is_dropped(page: Path) -> None:
+    """MyST takes a line that begins with a percent sign for a comment: the site would lose it without a word."""
+    prose = re.sub(
+        r"^ *(`{3,})\w.*?^ *\1$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+    )
+    dropped = [line for line in prose.splitlines() if line.lstrip().startswith("%")]
+    assert not dropped, (
+        f"{relative(page)} loses {dropped}: move the percent sign away from the line's beginning"
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=relative)

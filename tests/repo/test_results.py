@@ -18,6 +18,12 @@ from parts.timing import Row, Scale, Spread  # noqa: E402
 sys.path.remove(str(ROOT / "benchmarks"))
 PAGE = """# Costs
 
+<!-- summary -->
+
+old summary
+
+<!-- end of summary -->
+
 ## A: `python benchmarks/a.py --quick`
 
 <!-- measured -->
@@ -70,7 +76,9 @@ def test_a_benchmark_writes_its_section(
     records = json.loads((docs / "results.json").read_text(encoding="utf-8"))
     record = records["benchmarks/a.py --quick"]
     page = (docs / "results.md").read_text(encoding="utf-8")
-    assert list(records) == report.sections() and page == PAGE.replace("old", report.block(record))
+    assert list(records) == report.sections() and page == PAGE.replace(
+        "old summary", report.summary(records)
+    ).replace("old", report.block(record))
     assert "| step: of 5 rounds | default | ms   | 1 [0.5, 2] |        | 1.5   | yes |\n\n20" in page
     assert f"commit {report.commit()}, 3 threads" in record["ran"]
     assert "\n".join(record["table"]) in capsys.readouterr().out
@@ -100,3 +108,13 @@ def test_a_commit_with_changes_is_marked(tmp_path: Path) -> None:
     assert re.fullmatch("[0-9a-f]{7,}", clean)
     (tmp_path / "code.py").write_text("2\n", encoding="utf-8")
     assert report.commit(tmp_path) == f"{clean}+"
+
+
+def test_the_page_begins_with_the_rows_that_matter() -> None:
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    records = json.loads((ROOT / "docs" / "results.json").read_text(encoding="utf-8"))
+    told = between(page, "summary")
+    assert told == report.summary(records)
+    assert all(f"| {name} | " in told for name in report.MATTERS), "a row is called otherwise now"
+    missed = sum(line.endswith("| NO  |") for record in records.values() for line in record["table"])
+    assert told.endswith(f" {missed} were missed.")

@@ -1,25 +1,45 @@
 """The documentation's site: it builds without a warning, offline, and leaves no public name undocumented."""
 
+import ast
+import dataclasses
 import inspect
+import json
 import re
 import subprocess
 import sys
+from html import unescape
 from html.parser import HTMLParser
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from mixlayers.presets import PRESETS
+
 ROOT = Path(__file__).parents[2]
 HELPERS = {"recipe_common"}
+GALLERY = {name: ROOT / "docs" / f"{name}.md" for name in ("tutorials", "examples")}
 EXAMPLES = sorted({path.stem for path in (ROOT / "examples").glob("*.py")} - HELPERS)
-PICTURES = {"audit": 0, "plot_two_losses": 1, "seeing": 4}
+TUTORIALS = re.findall(r"\(\.\./examples/(\w+)\.py\)", GALLERY["tutorials"].read_text(encoding="utf-8"))
+PICTURES = {
+    **dict.fromkeys(TUTORIALS, 1), "first_steps": 2, "segmentation": 2, "domain_shift": 2, "writing_a_method": 2,
+    "plot_two_losses": 1, "seeing": 4,
+}  # fmt: skip
 """The examples that the build runs, and how many pictures each draws."""
-PUBLIC = [
-    "mixlayers",
-    *(f"mixlayers.{face}" for face in ("torch", "paddle", "chainer", "augment", "view", "testing", "extend")),
-]
+MODULES = {"core": "mixlayers"} | {
+    path.stem: f"mixlayers.{path.stem}"
+    for path in sorted((ROOT / "mixlayers").glob("*.py"))
+    if not path.stem.startswith("_")
+}
+"""What users import, by the page of docs/api that describes it."""
+OWN_NAMES = {"mixlayers.testing": ["check", "Report", "Property"], "mixlayers.presets": ["Preset"]}
+"""Of the modules without an `__all__`."""
+
+
+def names_of(module: str) -> list[str]:
+    return OWN_NAMES.get(module) or list(import_module(module).__all__)
 
 
 @pytest.fixture(scope="module")
@@ -40,18 +60,65 @@ def test_every_page_is_built_and_nothing_is_loaded_from_elsewhere(site: Path) ->
             assert tag not in html, f"{page} loads something from the network"
 
 
-@pytest.mark.parametrize("name", ["wrap", "Mixer", "IEBN2d", "ManifoldMixup", "check"])
-def test_reference_has_the_names(site: Path, name: str) -> None:
-    assert f'class="sig-name descname"><span class="pre">{name}</span>' in (site / "api.html").read_text(
-        "utf-8"
+def described(page: str) -> list[str]:
+    """The names whose entries a page of the reference has."""
+    return re.findall(r'class="sig-name descname"><span class="pre">([^<]+)</span>', page)
+
+
+@pytest.mark.parametrize("page", MODULES)
+def test_reference_has_every_name(site: Path, page: str) -> None:
+    html = (site / "api" / f"{page}.html").read_text("utf-8")
+    assert set(names_of(MODULES[page])) - set(described(html)) == set()
+
+
+@pytest.mark.parametrize("page", [*MODULES, "trainers", "command_line"])
+def test_reference_has_no_internals(site: Path, page: str) -> None:
+    article = (
+        (site / "api" / f"{page}.html").read_text("utf-8").partition("<article")[2].partition("</article")[0]
     )
+    text = unescape(re.sub(r"<[^>]+>", "", article))
+    assert re.findall(r"(?<![\w/])_[a-z]\w*|mixlayers_\w+|\._\w+| object at |~\w", text) == []
 
 
-@pytest.mark.parametrize("module", PUBLIC)
+@pytest.mark.parametrize(
+    ("page", "name"),
+    [
+        ("torch", "Mixer.loss"),
+        ("torch", "Mixer.state_dict"),
+        ("torch", "Mixer.places"),
+        ("torch", "Mixer.last"),
+        ("torch", "Mixer.step"),
+        ("chainer", "Mixer.loss"),
+        ("nnx", "Mixer.plan"),
+        ("core", "Method.plan"),
+        ("core", "MixedTarget.blend"),
+    ],
+)
+def test_reference_has_inherited_members(site: Path, page: str, name: str) -> None:
+    html = (site / "api" / f"{page}.html").read_text("utf-8")
+    assert f'id="mixlayers{"" if page == "core" else f".{page}"}.{name}"' in html
+
+
+@pytest.mark.parametrize("method", ["Mixup", "PatchUp", "ResizeMix", "Remix"])
+def test_reference_tells_the_arguments_that_methods_share(site: Path, method: str) -> None:
+    html = (site / "api" / "core.html").read_text("utf-8")
+    own = html.partition(f'id="mixlayers.{method}"')[2].partition('<dl class="py')[0]
+    assert all(f"<strong>{argument}</strong>" in own for argument in ("prob", "lam_per", "pairs"))
+
+
+def test_reference_has_the_commands_and_presets(site: Path) -> None:
+    commands = (site / "api" / "command_line.html").read_text("utf-8")
+    assert all(
+        f">{option}<" in commands for option in ("--labels-per-class", "--framework", "--all", "--shape")
+    )
+    presets = (site / "api" / "presets.html").read_text("utf-8")
+    assert all(f">{name}<" in presets for name in PRESETS)
+
+
+@pytest.mark.parametrize("module", MODULES.values())
 def test_every_public_name_is_documented(module: str) -> None:
     face = import_module(module)
-    names = getattr(face, "__all__", None) or ["check", "Report", "Property"]
-    for name in names:
+    for name in names_of(module):
         thing = getattr(face, name)
         assert inspect.getdoc(thing), f"{module}.{name} has no docstring"
         if inspect.isclass(thing):
@@ -63,15 +130,42 @@ def test_every_public_name_is_documented(module: str) -> None:
                     )
 
 
+DESCRIBED_ELSEWHERE = {
+    "MixedTarget", "SyncIEBN", "SyncRBN", "Report", "Preset", "linen.IEBN", "linen.RBN", "keras.IEBN", "keras.RBN",
+}  # fmt: skip
+"""Made by the library alone, or with the arguments of another class, which the docstring names."""
+
+
+def docstrings(thing: Any) -> str:
+    """Its own, for a dataclass those of its bases too."""
+    kinds = thing.__mro__ if dataclasses.is_dataclass(thing) else [thing]
+    return "\n".join(inspect.getdoc(kind) or "" for kind in kinds)
+
+
+@pytest.mark.parametrize("module", MODULES.values())
+def test_every_argument_is_described(module: str) -> None:
+    face = import_module(module)
+    for name in names_of(module):
+        thing = getattr(face, name)
+        told = {name, f"{module.rpartition('.')[2]}.{name}"} & DESCRIBED_ELSEWHERE
+        if told or name in ("Lam", "Mask", "Permutation", "Recipe", "Plan", "MixingError"):
+            continue
+        arguments = set(inspect.signature(thing).parameters) - {"self", "args", "kwargs", "options"}
+        described = re.findall(r"^ +(\w+(?:, \w+)*): ", docstrings(thing), re.MULTILINE)
+        missing = arguments - {each for entry in described for each in entry.split(", ")}
+        assert not missing or len(arguments) == 1, f"{module}.{name} does not describe {sorted(missing)}"
+
+
 def test_every_example_is_shown() -> None:
-    page = (ROOT / "docs" / "examples.md").read_text(encoding="utf-8")
-    missing = [path.name for path in (ROOT / "examples").glob("*.py") if path.name not in page]
-    assert not missing, f"docs/examples.md does not show {missing}"
+    pages = "".join(page.read_text(encoding="utf-8") for page in GALLERY.values())
+    missing = [path.name for path in (ROOT / "examples").glob("*.py") if path.name not in pages]
+    assert not missing, f"neither docs/tutorials.md nor docs/examples.md shows {missing}"
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_example_has_a_card_and_a_page(site: Path, name: str) -> None:
-    gallery = (site / "examples.html").read_text(encoding="utf-8")
+    entry = "tutorials.html" if name in TUTORIALS else "examples.html"
+    gallery = (site / entry).read_text(encoding="utf-8")
     assert f'src="_images/sphx_glr_{name}_thumb.' in gallery
     assert f'href="gallery/{name}.html"' in gallery.partition('<div class="sphx-glr-thumbnails">')[2]
     page = (site / "gallery" / f"{name}.html").read_text(encoding="utf-8")
@@ -79,12 +173,41 @@ def test_example_has_a_card_and_a_page(site: Path, name: str) -> None:
     assert ("sphx-glr-script-out" in page) == (name in PICTURES), "run by the build, or not"
     drawn = set(re.findall(rf"_images/sphx_glr_{name}_\d+\.png", page))
     assert len(drawn) == PICTURES.get(name, 0)
+    assert (f"/{name}.ipynb" in page) == (name in TUTORIALS)
+
+
+@pytest.mark.parametrize("name", TUTORIALS)
+def test_notebook_has_the_tutorials_code(site: Path, name: str) -> None:
+    page = (site / "gallery" / f"{name}.html").read_text(encoding="utf-8")
+    (link,) = set(re.findall(rf'href="\.\./(_downloads/\w+/{name}\.ipynb)"', page))
+    _, *cells = json.loads((site / link).read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    script = ast.parse((ROOT / "examples" / f"{name}.py").read_text(encoding="utf-8"))
+    _docstring, *script.body = script.body
+    assert ast.dump(ast.parse(code)) == ast.dump(script)
 
 
 def test_link_to_an_example_leads_to_its_page(site: Path) -> None:
     page = (site / "trainers" / "index.html").read_text(encoding="utf-8")
     assert 'href="../gallery/paddle_model.html"' in page
     assert "_downloads" not in page
+
+
+def test_navigation_calls_pages_by_their_titles(site: Path) -> None:
+    tree = (
+        (site / "index.html")
+        .read_text(encoding="utf-8")
+        .partition('class="sidebar-tree"')[2]
+        .partition("</aside>")[0]
+    )
+    links = re.findall(r'<a class="reference internal" href="([^"#]+)">(.*?)</a>', tree)
+    assert len(links) > 40
+    for lead, told in links:
+        title = re.search(
+            r"<h1>(.*?)<a class=\"headerlink\"", (site / lead).read_text(encoding="utf-8"), re.DOTALL
+        )
+        assert title, f"{lead} has no title"
+        assert re.sub(r"<[^>]+>", "", title[1]) == re.sub(r"<[^>]+>", "", told)
 
 
 class _Page(HTMLParser):

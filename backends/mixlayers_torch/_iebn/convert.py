@@ -197,6 +197,10 @@ def iebn_parameters(model: nn.Module, weight_decay: float = 0.0) -> list[dict[st
     Decay pulls bias_readjust from IEBN's -1, or RBN's 1, to 0, which lets every sample through at half scale. So:
     `torch.optim.SGD(iebn_parameters(model), lr=0.1, weight_decay=1e-4)`.
 
+    Args:
+        model: One with IEBN layers, such as `convert_iebn` makes.
+        weight_decay: Of the attention.
+
     Returns:
         Two groups: all other parameters; weight_readjust, bias_readjust and weight_recenter with `weight_decay`.
     """

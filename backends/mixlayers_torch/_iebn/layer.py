@@ -186,7 +186,7 @@ class _IEBN(PerInstance):
     the authors' code, whose parameters are (1, C, 1, 1). Where DataParallel put `module.` before every key, drop it
     by `torch.nn.modules.utils.consume_prefix_in_state_dict_if_present(state_dict, "module.")`, as for any model.
 
-    This is not a subclass of torch's `_BatchNorm`, since `nn.SyncBatchNorm.convert_sync_batchnorm` would replace
+    This is not a subclass of torch's batch norms, since `nn.SyncBatchNorm.convert_sync_batchnorm` would replace
     those by layers without attention; now it leaves IEBN as it is, and `SyncIEBN.convert_sync_iebn` is the way.
     The price: code that asks `isinstance(m, nn.BatchNorm2d)`, as `torch.optim.swa_utils.update_bn` does,
     overlooks IEBN; `mixlayers.torch.update_bn` does not.

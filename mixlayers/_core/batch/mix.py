@@ -43,7 +43,12 @@ def mix_batch(
     channel_dim: int,
     keep: Collection[str] = (),
 ) -> tuple[Any, MixedTarget]:
-    """The core of every backend's `mix`."""
+    """The core of every backend's `mix`.
+
+    Args:
+        framework: Whose tensors they are.
+        x, target, method, step, seed, rank, batch_dim, channel_dim, keep: As of `mixlayers.torch.mix`.
+    """
     framework.check_mixing()
     if not isinstance(method, Method):
         raise TypeError(f"method must be a method such as Mixup(), got {method!r}.")

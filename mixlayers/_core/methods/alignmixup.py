@@ -24,7 +24,7 @@ class AlignMixup(ManifoldMixup):
     Venkataramanan et al., "AlignMixup: Improving Representations by Interpolating Aligned Features", CVPR 2022.
 
     Attributes:
-        alpha: Of the Beta law of lam, > 0. Published: 2.
+        alpha: Of the Beta distribution of lam, > 0. Published: 2.
         eps: Regularisation of the transport between the maps, > 0. Published: 0.1.
         rounds: Sinkhorn's rounds, >= 1. Published: at most 100, ended when they change little; here always so many.
         fold: As of Mixup.

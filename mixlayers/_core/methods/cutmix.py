@@ -22,7 +22,7 @@ class CutMix(MixingMethod):
     Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers", ICCV 2019.
 
     Attributes:
-        alpha: Of the Beta law of the box's nominal share, > 0. Published: 1.
+        alpha: Of the Beta distribution of the box's nominal share, > 0. Published: 1.
         correct_lam: False gives the label the nominal share, as timm's option of that name.
         axes: Which spatial axes the box is cut along, whole along the others; None: all. Of series (N, C, T) there is
             one; of spectrograms (N, C, F, T) `axes=(-1,)` pastes a stretch of time.

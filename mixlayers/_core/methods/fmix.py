@@ -24,7 +24,7 @@ class FMix(MixingMethod):
     Harris et al., "FMix: Enhancing Mixed Sample Data Augmentation", arXiv:2002.12047.
 
     Attributes:
-        alpha: Of the Beta law of the sample's own share, > 0. Published: 1.
+        alpha: Of the Beta distribution of the sample's own share, > 0. Published: 1.
         decay: The exponent by which high frequencies are weaker, > 0: larger ones make fewer, larger patches.
             Published: 3.
         max_soft: Share of the cells on each side of the edge that are blended, in [0, 0.5]. Published: 0.

@@ -23,7 +23,7 @@ class HMix(MixingMethod):
     Park et al., "A Unified Analysis of Mixed Sample Data Augmentation: A Loss Function Perspective", NeurIPS 2022.
 
     Attributes:
-        alpha: Of the Beta law of lam, > 0. Published: 1.
+        alpha: Of the Beta distribution of lam, > 0. Published: 1.
         ratio: Share of 1 - lam that the box takes, before clipping, in (0, 1]. The authors' code has 1 by default,
             their notebook 0.5.
     """
@@ -51,7 +51,7 @@ class GMix(MixingMethod):
     Park et al., "A Unified Analysis of Mixed Sample Data Augmentation: A Loss Function Perspective", NeurIPS 2022.
 
     Attributes:
-        alpha: Of the Beta law of lam, the nominal share, > 0. Published: 1.
+        alpha: Of the Beta distribution of lam, the nominal share, > 0. Published: 1.
     """
 
     partial: ClassVar[bool] = True

@@ -21,7 +21,13 @@ from mixlayers._core.plan.streams import PLAN, stream
 
 
 def check_fraction(name: str, value: float, hint: str) -> None:
-    """Raise ValueError, with the hint, unless the value is in (0, 1]."""
+    """Raise ValueError unless the value is in (0, 1].
+
+    Args:
+        name: What the error calls it.
+        value: The argument's.
+        hint: The way out, for the error.
+    """
     if not 0.0 < value <= 1.0:
         raise ValueError(f"{name} must be in (0, 1], got {value}: {hint}")
 

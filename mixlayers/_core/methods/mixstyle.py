@@ -27,7 +27,7 @@ class MixStyle(MixingMethod):
     Zhou et al., "Domain Generalization with MixStyle", ICLR 2021; of frequencies as in fschmid56/EfficientAT.
 
     Attributes:
-        alpha: Of the Beta law, > 0. Published: 0.1; of frequencies 0.4.
+        alpha: Of the Beta distribution, > 0. Published: 0.1; of frequencies 0.4.
         over: "space", or "frequency" for spectrograms (N, C, frequency, time): Freq-MixStyle's statistics, of each
             frequency over channels and time.
         prob: Probability that a layer does so in a step, each for itself. Published: 0.5; of frequencies 0.4.

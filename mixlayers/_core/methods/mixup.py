@@ -20,7 +20,7 @@ class Mixup(MixingMethod):
     Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018.
 
     Attributes:
-        alpha: Of the Beta law, > 0. Published: 1 on CIFAR, 0.2 on ImageNet.
+        alpha: Of the Beta distribution, > 0. Published: 1 on CIFAR, 0.2 on ImageNet.
         fold: Whether lam is the larger one of lam and 1 - lam, so that each sample keeps at least half of itself.
     """
 
@@ -42,7 +42,7 @@ class ManifoldMixup(Mixup):
     Verma et al., "Manifold Mixup: Better Representations by Interpolating Hidden States", ICML 2019.
 
     Attributes:
-        alpha: Of the Beta law, > 0. Published: 2 on CIFAR and SVHN, 0.2 on Tiny-ImageNet.
+        alpha: Of the Beta distribution, > 0. Published: 2 on CIFAR and SVHN, 0.2 on Tiny-ImageNet.
         fold: As of Mixup. Published: for text (TMix).
     """
 

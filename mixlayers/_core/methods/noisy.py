@@ -24,7 +24,7 @@ class NoisyFeatureMixup(ManifoldMixup):
     Lim et al., "Noisy Feature Mixup", ICLR 2022.
 
     Attributes:
-        alpha: Of the Beta law of lam, > 0. Published: 1.
+        alpha: Of the Beta distribution of lam, > 0. Published: 1.
         add: Strength of the added noise, >= 0. Published: 0.4 on CIFAR, 0.1 on ImageNet.
         multiply: Strength of the multiplied noise, >= 0. Published: 0.2 on CIFAR, 0.1 on ImageNet.
         fold: As of Mixup.

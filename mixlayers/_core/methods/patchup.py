@@ -29,7 +29,7 @@ class PatchUp(MixingMethod):
         block_size: Side of a block, >= 1, clipped to the map.
         portion: Expected share of features under the blocks, in (0, 1), whatever the map's size; instead
             of gamma.
-        alpha: Of soft mode's Beta law. Published: 2.
+        alpha: Of soft mode's Beta distribution. Published: 2.
         loss_scale: 2 gives the published loss, whose two terms are one and the same.
     """
 

@@ -69,7 +69,7 @@ class BaseMixer(ForwardHooks[Module]):
 
     Raises:
         ValueError: If the layers match nothing, or the model is already wrapped.
-        TypeError: If the model is not a module, or is a parallel or compiled container of one.
+        TypeError: If the model is not a module, or is a parallel container of one.
     """
 
     def __init__(

@@ -7,8 +7,10 @@ from typing import Any, Generic, TypeVar
 
 from mixlayers._core.audit.places import Layers
 from mixlayers._core.batch.token_masks import Mask, Share
+from mixlayers._core.documents import add_arguments
 from mixlayers._core.methods.method import Method
 from mixlayers._core.model.judge import Trust
+from mixlayers._core.model.mixer import BaseMixer
 
 Model = TypeVar("Model")
 AnyMixer = TypeVar("AnyMixer")
@@ -49,7 +51,7 @@ class Wrapping(Generic[AnyMixer]):
     ) -> Model:
         """Make a model mix: afterwards `output, target = model(images, target=labels)`.
 
-        The same object comes back, with hooks attached; the arguments are `Mixer`'s. In eval mode (in Chainer with
+        The same object comes back, with hooks attached. In eval mode (in Chainer with
         `chainer.config.train` False), without gradients, or without a target, the model computes what it always did.
         """
         make: Any = self._mixer
@@ -88,3 +90,6 @@ class Wrapping(Generic[AnyMixer]):
         if not isinstance(mixer, self._mixer):
             raise ValueError(f"this {type(model).__name__} is not wrapped: call wrap(model) first.")
         return mixer
+
+
+add_arguments(Wrapping.wrap, BaseMixer)

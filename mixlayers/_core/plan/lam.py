@@ -22,7 +22,7 @@ def draw_lam(
 
     Args:
         rng: The step's stream.
-        alpha: Both parameters of the Beta law, > 0. Small: mostly near 0 or 1; 1: uniform; large: near 1/2.
+        alpha: Both parameters of the Beta distribution, > 0. Small: mostly near 0 or 1; 1: uniform; large: near 1/2.
         perm: The partners, (N,); with `per="pair"` they must be mutual, and both get the same lam.
         per: "batch", "pair" or "sample".
         fold: Take the larger one of lam and 1 - lam, so that each sample keeps at least half of itself.

@@ -45,12 +45,16 @@ def exchange_near(rng: np.random.Generator, points: npt.NDArray[np.float64]) -> 
     if size < 2:
         return np.arange(size)
     centred = points.T - points.mean(0)[:, None]
-    # the last row holds indices, which change places with the points; float32 is exact for them, and near 0
+    lines, perm = _lines(rng, centred, LINES + min(1024 // size, 8))
+    # the last row holds indices, which change places with the points; of 64ths of a bandwidth float32 is exact, and
+    # their products where it matters, so that every processor decides alike
     wide = size >= 2**24 or float(np.abs(centred).max()) > 1e4
-    rows = np.vstack([centred, np.arange(size)]).astype(np.float64 if wide else np.float32)
-    lines, perm = _lines(rng, rows[:-1], LINES + min(512 // size, 8))
+    rows = np.vstack([np.rint(centred * 64.0) / 64.0, np.arange(size)]).astype(
+        np.float64 if wide else np.float32
+    )
     half = size // 2
-    places = [places for places in FACING if abs(places) < half]
+    some = FACING[:4] if points.shape[1] > 5 else FACING  # each costs as much as there are numbers
+    places = [places for places in some if abs(places) < half]
     bounds = _bounds()[rng.integers(2**16, size=(len(lines), len(places), half), dtype=np.uint16)]
     for line, bound in zip(lines, bounds, strict=True):
         faced = line[: 2 * half].reshape(half, 2).T.ravel()  # every second one, then the others
@@ -70,13 +74,17 @@ def exchange_near(rng: np.random.Generator, points: npt.NDArray[np.float64]) -> 
 
 @cache
 def _bounds() -> npt.NDArray[np.float32]:
-    """How far a sum may rise in an exchange: 2**16 equally likely quantiles of Exp(1), or -inf for no exchange."""
+    """How far a sum may rise in an exchange: 2**16 equally likely quantiles of Exp(1), or -inf for no exchange.
+
+    Sums are of 2**12ths; a bound lies between two of them.
+    """
     share = (np.arange(2**16) + 0.5) / 2**16 / ACCEPTED
-    return np.where(share < 1.0, -np.log1p(-np.minimum(share, 0.999999)), -np.inf).astype(np.float32)
+    quantiles = (np.floor(-np.log1p(-np.minimum(share, 0.999999)) * 2.0**12) + 0.5) / 2.0**12
+    return np.where(share < 1.0, quantiles, -np.inf).astype(np.float32)
 
 
 def _lines(
-    rng: np.random.Generator, coordinates: npt.NDArray[np.floating], number: int
+    rng: np.random.Generator, coordinates: npt.NDArray[np.float64], number: int
 ) -> tuple[npt.NDArray[np.intp], Permutation]:
     """So many orders of points (D, N) along a curve, and a permutation to begin with.
 
@@ -86,7 +94,7 @@ def _lines(
     dimensions, size = coordinates.shape
     axes = min(dimensions, 5)
     directions = np.linalg.qr(rng.normal(size=(number, dimensions, axes)))[0].transpose(0, 2, 1)
-    turned = directions.astype(coordinates.dtype) @ coordinates
+    turned = directions @ coordinates
     turned -= turned.min(2, keepdims=True)
     width = WIDTH * (axes / dimensions) ** 0.5
     # a cell is 2**power of the curve's steps wide; half of the numbers are room for the shift
