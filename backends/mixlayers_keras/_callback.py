@@ -15,7 +15,7 @@ class Mixing(keras.callbacks.Callback):
     """Logs each epoch's mixing, and resumes the mixer where the model is resumed.
 
     Each epoch's logs get "lam" and "share", the means over its mixed steps of lam and of the partner's share in the
-    label, and "mixed_at_..." for each place, how many steps mixed there. With a path the mixer's step is written
+    label, and `mixed_at_<place>` for each place, how many steps mixed there. With a path the mixer's step is written
     there after each epoch, and read when training begins with the model of that moment, as
     `keras.callbacks.BackupAndRestore` restores it, or a `.keras` file that was loaded.
 
