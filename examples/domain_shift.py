@@ -107,7 +107,8 @@ def mixstyle(model: nn.Module) -> Loss:
 # LISA is told. It mixes images of the same label and another colour, so that colour says
 # nothing; or of the same colour and another label, so that the label must be found
 # elsewhere. The target has both, and the partners follow from them. A batch must hold
-# such pairs: it has as many images of each label in each colour.
+# such pairs: it has as many images of each label in each colour. In random batches, most of
+# whose images have the usual colour, LISA got 6 % right, fewer than plain training.
 
 
 def lisa(model: nn.Module) -> Loss:
