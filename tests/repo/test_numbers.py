@@ -60,6 +60,12 @@ def step(method: str, batch: int, column: int = 3) -> float:
 
 
 SENTENCES: list[tuple[str, Sentence]] = [
+    (
+        "../README.md",
+        lambda: (
+            f"Mixing took {between([step(each, 128) for each in ('Manifold Mixup', *PATCHUP)])} % of a ResNet-18"
+        ),
+    ),
     ("methods/mixup.md", lambda: f"about {between(costs('blend: one lam'))} times as long as two additions"),
     ("methods/mixup.md", lambda: f"takes {between(others('blend: one lam'), 0)} times"),
     ("methods/mixup.md", lambda: f"drawing the plan takes about {costs('plan: Mixup,')[0]:.0f} µs"),
