@@ -34,8 +34,9 @@ def norms_to_convert(
     is_norm: Callable[[Any], bool],
     is_known: Callable[[Any], bool],
     bare: Callable[[Any], str | None],
+    stacklevel: int = 5,
 ) -> dict[str, Any]:
-    """The norms to convert, by name; a warning names those of unknown classes, for the caller of the caller's caller.
+    """The norms to convert, by name; a warning names those of unknown classes.
 
     Args:
         layers: All of the model's, by name, itself as ''.
@@ -43,6 +44,7 @@ def norms_to_convert(
         is_norm: Whether a layer is a BatchNorm, or of a subclass.
         is_known: Whether a BatchNorm is of a class that can be stood in for.
         bare: Why the output of a norm cannot be preserved, if it is to be; else None.
+        stacklevel: The warning's; by default it is of the caller of the caller's caller.
 
     Raises:
         ValueError: If there is none, if `skip` matches no layer, or if one lacks the weight that it needs.
@@ -50,7 +52,7 @@ def norms_to_convert(
     skipped = () if isinstance(skip, tuple | list) and not skip else select_layers(skip, layers)
     norms = {name: norm for name, norm in layers.items() if name not in skipped and is_norm(norm)}
     chosen = {name: norm for name, norm in norms.items() if is_known(norm)}
-    warn_of_left({name: norm for name, norm in norms.items() if name not in chosen}, stacklevel=5)
+    warn_of_left({name: norm for name, norm in norms.items() if name not in chosen}, stacklevel)
     if not chosen:
         raise ValueError(f"{type(model).__name__} holds no BatchNorm layer to convert: check skip={skip!r}.")
     for name, norm in chosen.items():

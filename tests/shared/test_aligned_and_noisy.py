@@ -7,6 +7,7 @@ from mixlayers import AlignMixup, ManifoldMixup, NoisyFeatureMixup
 from mixlayers._core.batch.carry import carry_out
 from mixlayers._core.framework.numpy_arrays import NUMPY
 from mixlayers._core.plan.alignments import Aligned
+from mixlayers._core.plan.feature import Feature
 from tests.support import reference
 from tests.support.everywhere import everywhere
 
@@ -65,7 +66,7 @@ def test_both_maps_are_moved_now_and_then_and_channels_may_be_last():
 
 
 def acted(x, perm, lam, moves_own, eps=0.1, rounds=50):
-    how = Aligned(eps, rounds).draw(np.random.default_rng(0), perm, lam, x.shape[1], x.shape[2:])
+    how = Aligned(eps, rounds).draw(np.random.default_rng(0), Feature(perm, lam, x.shape))
     how = type(how)(perm, lam, moves_own, eps, rounds, 0.5)
     return carry_out(NUMPY, x, how, NUMPY.partners(perm))
 

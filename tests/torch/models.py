@@ -200,7 +200,9 @@ CASES = {
         ("input", "encoder.layers.0", "encoder.layers.1"), batch_dim=1,
     ),
     "tabular": Case(Tabular, table, ("layers.1", "layers.3")),
-    "ft-transformer": Case(ft_transformer, table, ()),
+    "ft-transformer": Case(
+        ft_transformer, table, ("backbone.blocks.0.output", "backbone.blocks.1.output")
+    ),
 }  # fmt: skip
 
 

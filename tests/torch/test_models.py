@@ -110,10 +110,19 @@ def test_a_recurrent_state_is_not_mixed_along_its_layers() -> None:
 
 
 def test_a_model_without_a_true_hidden_layer_is_refused() -> None:
-    """FT-Transformer's residual stream is no module's output; its continuous columns are half the input."""
-    model, inputs = make("ft-transformer")
+    """Two branches, which no module joins; numbers are half of its input."""
+
+    class Branches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.numbers, self.categories = nn.Linear(3, 10), nn.Embedding(4, 10)
+
+        def forward(self, x: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+            return self.numbers(x) + self.categories(ids)
+
+    model = Branches()
     with pytest.raises(ValueError, match="no hidden layer that everything passes through"):
-        wrap(model, example=inputs)
+        wrap(model, example=(torch.randn(4, 3), torch.arange(4)))
     assert not any(model._forward_pre_hooks.values())
 
 

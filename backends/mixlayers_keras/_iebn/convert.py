@@ -78,6 +78,7 @@ def convert_iebn(
         is_norm=lambda layer: _is_norm(layer, also) and id(layer) in reached,
         is_known=lambda norm: type(norm) in also or type(norm) is BatchNormalization,
         bare=bare,
+        stacklevel=4,
     )
 
     def make(norm: Any) -> keras.Layer:
