@@ -6,12 +6,15 @@ import pytest
 from keras import ops
 
 import mixlayers.keras as mixing
-from mixlayers import CutMix, DropBlock, ManifoldMixup, MixingError, Mixup, OneOf, PatchUp, Remix
+from mixlayers import CutMix, DropBlock, ManifoldMixup, Mixup, OneOf, PatchUp, Remix
 from tests.keras.keras_nets import (
     ON_JAX,
     batch,
+    blended,
+    by_hand,
     close,
     compiled,
+    cross_entropy,
     loss,
     mixed_by_hand,
     run,
@@ -31,29 +34,6 @@ METHODS = [
     (PatchUp("soft", block_size=3), "two_relu"),
     (ManifoldMixup(pairs="different_class"), "one"),
 ]
-
-
-def cross_entropy(output, y):
-    """One value a sample."""
-    return keras.losses.sparse_categorical_crossentropy(y, output, from_logits=True)
-
-
-def blended(output, y, plan, s, weight=None):
-    weight = np.ones(len(y)) if weight is None else weight
-    own, theirs = (np.asarray(each, np.float32) for each in ((1 - s) * weight, s * weight[plan.perm]))
-    one, other = cross_entropy(output, y), cross_entropy(output, y[plan.perm])
-    return ops.mean(ops.convert_to_tensor(own) * one + ops.convert_to_tensor(theirs) * other)
-
-
-def by_hand(model, method, place, x, y, weight=None):
-    labels = y if method.needs_classes else None
-    plan = method.plan(step=0, batch_size=len(x), places=[place], labels=labels)
-
-    def value():
-        output, s = run(model, x, plan)
-        return blended(output, y, plan, s, weight) * plan.loss_scale
-
-    return stepped(model, value)
 
 
 @pytest.mark.parametrize(("method", "place"), METHODS, ids=lambda x: str(x))
@@ -257,67 +237,3 @@ def test_a_reduction_that_divides_by_the_shares_is_refused():
     compiled(model, loss=loss(reduction="mean_with_sample_weight"))
     with pytest.raises(ValueError, match="divides by the weights"):
         model.fit(x, y, verbose=0)
-
-
-class Own(keras.Model):
-    """With a training step of its own, for either backend, whose loss is `value(y, y_pred)`."""
-
-    def train_step(self, *args):
-        *state, data = args
-        x, y = data[0], data[1]
-        if not ON_JAX:
-            self.zero_grad()
-            found = self.value(y, self(x, training=True))
-            found.backward()
-            variables = self.trainable_variables
-            import torch
-
-            with torch.no_grad():
-                self.optimizer.apply([variable.value.grad for variable in variables], variables)
-            return {"loss": found}
-        import jax
-
-        trainable, others, optimizer, metrics = state[0]
-
-        def value(trainable):
-            y_pred, own = self.stateless_call(trainable, others, x, training=True)
-            return self.value(y, y_pred), own
-
-        (found, others), gradients = jax.value_and_grad(value, has_aux=True)(trainable)
-        trainable, optimizer = self.optimizer.stateless_apply(optimizer, gradients, trainable)
-        return {"loss": found}, (trainable, others, optimizer, metrics)
-
-
-class Blending(Own):
-    def value(self, y, y_pred):
-        target = mixing.get_mixer(self).target(y)
-        return target.blend(lambda y: ops.mean(cross_entropy(y_pred, y)))
-
-
-class Forgetting(Own):
-    def value(self, y, y_pred):
-        return ops.mean(cross_entropy(y_pred, y))
-
-
-def owned(kind):
-    net = sequential()
-    return kind(net.inputs, net.outputs)
-
-
-@pytest.mark.parametrize(("method", "place"), [(ManifoldMixup(), "one"), (Mixup(), "input")], ids=str)
-def test_a_training_step_of_ones_own_asks_for_its_target(method, place):
-    x, y = batch()
-    expected = by_hand(sequential(), method, place, x, y)
-    model = compiled(mixing.wrap(owned(Blending), method, place))
-    model.fit(x, y, batch_size=8, shuffle=False, verbose=0)
-    close(weights(model), expected)
-
-
-def test_a_loss_that_does_not_use_the_target_is_refused():
-    x, y = batch()
-    model = compiled(mixing.wrap(owned(Forgetting), ManifoldMixup(), "one"))
-    classes = [type(layer) for layer in model.layers]
-    with pytest.raises(MixingError, match="did not use the mixed labels"):
-        model.train_on_batch(x, y)
-    assert [type(layer) for layer in model.layers] == classes
-    assert mixing.get_mixer(model).target(y).blend(lambda y: y) is y
