@@ -56,4 +56,6 @@ def test_the_readmes_lines_bring_what_they_need():
     assert build in first and "--no-build-isolation" in second, "our own build backend must be there too"
     assert [build] == tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
     assert any(line.startswith("pytorchcv") for line in PROJECT["optional-dependencies"]["demo"])
-    assert set(try_install.CHECKS) == {"core", "torch", "paddle", "chainer", "view", "augment", "demo"}
+    assert set(try_install.CHECKS) == {
+        *("core", "torch", "paddle", "chainer", "jax", "keras,jax", "view", "augment", "torch,demo"),
+    }
