@@ -28,6 +28,7 @@ from mixlayers import ResizeMix as ResizeMix
 from mixlayers import Scheduled as Scheduled
 from mixlayers import SpecMix as SpecMix
 from mixlayers_keras import IEBN as IEBN
+from mixlayers_keras import RBN as RBN
 from mixlayers_keras import MixCollate as MixCollate
 from mixlayers_keras import Mixer as Mixer
 from mixlayers_keras import Mixing as Mixing
@@ -36,18 +37,21 @@ from mixlayers_keras import audit as audit
 from mixlayers_keras import binary_cross_entropy as binary_cross_entropy
 from mixlayers_keras import calibration_error as calibration_error
 from mixlayers_keras import convert_iebn as convert_iebn
+from mixlayers_keras import convert_rbn as convert_rbn
 from mixlayers_keras import cross_entropy as cross_entropy
 from mixlayers_keras import get_mixer as get_mixer
 from mixlayers_keras import iebn_parameters as iebn_parameters
 from mixlayers_keras import mix as mix
 from mixlayers_keras import mix_detection as mix_detection
 from mixlayers_keras import revert_iebn as revert_iebn
+from mixlayers_keras import revert_rbn as revert_rbn
 from mixlayers_keras import temperature as temperature
 from mixlayers_keras import unwrap as unwrap
 from mixlayers_keras import wrap as wrap
 
 __all__ = [
     "IEBN",
+    "RBN",
     "MixCollate",
     "Mixer",
     "Mixing",
@@ -56,12 +60,14 @@ __all__ = [
     "binary_cross_entropy",
     "calibration_error",
     "convert_iebn",
+    "convert_rbn",
     "cross_entropy",
     "get_mixer",
     "iebn_parameters",
     "mix",
     "mix_detection",
     "revert_iebn",
+    "revert_rbn",
     "temperature",
     "unwrap",
     "wrap",

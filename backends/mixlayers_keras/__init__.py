@@ -13,9 +13,12 @@ from mixlayers_keras._functions import mix as mix
 from mixlayers_keras._functions import mix_detection as mix_detection
 from mixlayers_keras._functions import temperature as temperature
 from mixlayers_keras._iebn.convert import convert_iebn as convert_iebn
+from mixlayers_keras._iebn.convert import convert_rbn as convert_rbn
 from mixlayers_keras._iebn.convert import iebn_parameters as iebn_parameters
 from mixlayers_keras._iebn.convert import revert_iebn as revert_iebn
+from mixlayers_keras._iebn.convert import revert_rbn as revert_rbn
 from mixlayers_keras._iebn.layer import IEBN as IEBN
+from mixlayers_keras._iebn.layer import RBN as RBN
 from mixlayers_keras._mixer import Mixer as Mixer
 from mixlayers_keras._mixer import get_mixer as get_mixer
 from mixlayers_keras._mixer import unwrap as unwrap
@@ -23,6 +26,7 @@ from mixlayers_keras._mixer import wrap as wrap
 
 __all__ = [
     "IEBN",
+    "RBN",
     "MixCollate",
     "Mixer",
     "Mixing",
@@ -31,12 +35,14 @@ __all__ = [
     "binary_cross_entropy",
     "calibration_error",
     "convert_iebn",
+    "convert_rbn",
     "cross_entropy",
     "get_mixer",
     "iebn_parameters",
     "mix",
     "mix_detection",
     "revert_iebn",
+    "revert_rbn",
     "temperature",
     "unwrap",
     "wrap",

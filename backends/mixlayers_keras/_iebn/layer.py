@@ -1,41 +1,35 @@
-"""IEBN as a layer of Keras 3, on any of its backends."""
+"""IEBN and RBN as layers of Keras 3, on any of its backends."""
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, ClassVar, TypeVar, cast
 
 import keras
 from keras import ops
 
-from mixlayers._core.iebn import IEBN_STARTS
+from mixlayers._core.iebn import IEBN_STARTS, RBN_STARTS
+
+Norm = TypeVar("Norm", bound="PerInstance")
+_Map = Callable[[Any], Any]
 
 
-@keras.saving.register_keras_serializable("mixlayers")
-class IEBN(keras.layers.BatchNormalization):
-    """Instance Enhancement Batch Normalization: BatchNormalization whose scale every sample adjusts for itself.
-
-        y = xhat * (gamma * a) + beta,    a = sigmoid(weight_readjust * mean_over_space(x) + bias_readjust)
-
-    xhat is BatchNormalization's output without its affine part; a is made of the raw x, one number a sample and
-    channel. Liang et al., "Instance Enhancement Batch Normalization: An Adaptive Regulator of Batch Noise", AAAI 2020.
-    At its start y is sigmoid(-1) = 0.269 times BatchNormalization's output.
-
-    The statistics are `keras.layers.BatchNormalization`'s own: `synchronized` and `renorm` mean what they mean there,
-    the moving variance is the biased one, `momentum` is the old value's share, and where `trainable` is False the
-    moving statistics normalise. Positions that a mask leaves out count neither for them nor for the mean over space.
+class PerInstance(keras.layers.BatchNormalization):
+    """A BatchNormalization that reads each sample by itself: what IEBN and RBN have in common.
 
     Args:
         args, kwargs: As of `keras.layers.BatchNormalization`. Its `axis` is the channels'; the samples' is axis 0.
     """
 
-    starts = IEBN_STARTS
+    starts: ClassVar[Mapping[str, float]]
     weight_readjust: Any
     bias_readjust: Any
 
     @classmethod
-    def from_batchnorm(cls, norm: keras.layers.BatchNormalization) -> IEBN:
-        """An IEBN with a norm's arguments, name and weights; one of a subclass keeps what BatchNormalization has."""
-        new = cast(IEBN, like(norm, cls))
+    def from_batchnorm(cls: type[Norm], norm: keras.layers.BatchNormalization) -> Norm:
+        """A layer with a norm's arguments, name and weights; one of a subclass keeps what BatchNormalization has."""
+        new = cast(Norm, like(norm, cls))
         take(new, norm)
         return new
 
@@ -47,8 +41,8 @@ class IEBN(keras.layers.BatchNormalization):
         """
         if self.axis in (0, -len(input_shape)):
             raise ValueError(
-                f"IEBN scales each sample's channels, so axis 0 of an input {tuple(input_shape)} cannot be the "
-                "samples' and the channels': axis= names the channels, and the samples come first."
+                f"{type(self).__name__} scales each sample's channels, so axis 0 of an input {tuple(input_shape)} "
+                "cannot be the samples' and the channels': axis= names the channels, and the samples come first."
             )
         super().build(input_shape)
         for name, start in self.starts.items():
@@ -77,7 +71,6 @@ class IEBN(keras.layers.BatchNormalization):
                 "a mask of Keras has the input's axes but the last, so the channels must be there, got "
                 f"axis={self.axis} of an input {tuple(inputs.shape)}: permute the axes, or drop the mask."
             )
-        normed = super().call(inputs, training=training, mask=mask)
         kind = keras.backend.result_type(inputs.dtype, "float32")  # half precision would move the attention
         space = tuple(axis for axis in range(1, rank) if axis != channels)
         shape = [-1 if axis == channels else 1 for axis in range(rank)]
@@ -85,12 +78,91 @@ class IEBN(keras.layers.BatchNormalization):
         def spread(vector: Any) -> Any:
             return ops.reshape(ops.cast(vector, kind), shape)
 
-        gap = _mean(ops.cast(inputs, kind), space, mask)
-        z = spread(self.weight_readjust) * gap + spread(self.bias_readjust)
-        y = ops.sigmoid(z) * ops.cast(normed, kind)
+        normalise = partial(
+            keras.layers.BatchNormalization.call, _Bare(self, kind), training=training, mask=mask
+        )
+        xhat, gap = self._read(
+            ops.cast(inputs, kind), normalise, partial(_mean, space=space, mask=mask), spread
+        )
+        scale = ops.sigmoid(spread(self.weight_readjust) * gap + spread(self.bias_readjust))
+        if self.scale:
+            scale = scale * spread(self.gamma)
+        y = xhat * scale
         if self.center:
-            y = y + ops.sigmoid(-z) * spread(self.beta)  # 1 - a, to the last digit
+            y = y + spread(self.beta)
         return ops.cast(y, self.compute_dtype)
+
+    def _read(self, x: Any, normalise: _Map, mean: _Map, spread: _Map) -> tuple[Any, Any]:
+        """The normalised input, and the means that the attention is made of.
+
+        Args:
+            x: The input, float32 at least.
+            normalise: Keras' own, without gamma and beta.
+            mean: Over space.
+            spread: Makes a weight (C,) broadcastable to x.
+        """
+        raise NotImplementedError
+
+
+class _Bare:
+    """A layer to BatchNormalization's eyes, without gamma and beta, and of another precision."""
+
+    scale = center = False
+
+    def __init__(self, layer: PerInstance, compute_dtype: str) -> None:
+        self._layer, self.compute_dtype = layer, compute_dtype
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._layer, name)
+
+
+@keras.saving.register_keras_serializable("mixlayers")
+class IEBN(PerInstance):
+    """Instance Enhancement Batch Normalization: BatchNormalization whose scale every sample adjusts for itself.
+
+        y = xhat * (gamma * a) + beta,    a = sigmoid(weight_readjust * mean_over_space(x) + bias_readjust)
+
+    xhat is BatchNormalization's output without its affine part; a is made of the raw x, one number a sample and
+    channel. Liang et al., "Instance Enhancement Batch Normalization: An Adaptive Regulator of Batch Noise", AAAI 2020.
+    At its start y is sigmoid(-1) = 0.269 times BatchNormalization's output.
+
+    The statistics are `keras.layers.BatchNormalization`'s own: `synchronized` and `renorm` mean what they mean there,
+    the moving variance is the biased one, `momentum` is the old value's share, and where `trainable` is False the
+    moving statistics normalise. Positions that a mask leaves out count neither for them nor for the mean over space.
+
+    Args:
+        args, kwargs: As of `keras.layers.BatchNormalization`. Its `axis` is the channels'; the samples' is axis 0.
+    """
+
+    starts = IEBN_STARTS
+
+    def _read(self, x: Any, normalise: _Map, mean: _Map, spread: _Map) -> tuple[Any, Any]:
+        return normalise(x), mean(x)
+
+
+@keras.saving.register_keras_serializable("mixlayers")
+class RBN(PerInstance):
+    """Representative Batch Normalization: it moves and scales each sample by what stands out in it, and normalises.
+
+        x' = x + weight_recenter * mean_over_space(x)
+        y = xhat * (gamma * a) + beta,    a = sigmoid(weight_readjust * mean_over_space(xhat) + bias_readjust)
+
+    xhat is BatchNormalization's output for x', without its affine part; each mean is one number a sample and channel.
+    Gao, Han, Li, Cheng, Peng, "Representative Batch Normalization with Feature Calibration", CVPR 2021. At its start y
+    is sigmoid(1) = 0.731 times BatchNormalization's output.
+
+    The statistics are BatchNormalization's own, of x'; what is said of `IEBN`'s holds.
+
+    Args:
+        args, kwargs: As of `keras.layers.BatchNormalization`. Its `axis` is the channels'; the samples' is axis 0.
+    """
+
+    starts = RBN_STARTS
+    weight_recenter: Any
+
+    def _read(self, x: Any, normalise: _Map, mean: _Map, spread: _Map) -> tuple[Any, Any]:
+        xhat = normalise(x + spread(self.weight_recenter) * mean(x))
+        return xhat, mean(xhat)
 
 
 def _mean(x: Any, space: tuple[int, ...], mask: Any) -> Any:

@@ -1,15 +1,13 @@
-"""Layers, features and numbers for the tests of IEBN in Keras."""
+"""Layers, features and numbers for the tests of IEBN and RBN in Keras."""
 
 import keras
 import numpy as np
 
+from tests.support.reference_norms import REFERENCES
+
 CHANNELS = 5
-NAMES = {
-    "weight": "gamma",
-    "bias": "beta",
-    "weight_readjust": "weight_readjust",
-    "bias_readjust": "bias_readjust",
-}
+OURS = {"weight": "gamma", "bias": "beta"}
+"""The names of the reference's vectors in Keras, where they are others."""
 SHAPES = {"vectors": (8, CHANNELS), "series": (8, CHANNELS, 6), "maps": (8, CHANNELS, 4, 3)}
 CASES = [("vectors", -1), ("series", 1), ("maps", -1), ("maps", 1)]
 
@@ -18,23 +16,30 @@ def numbers(shape, seed):
     return np.random.default_rng(seed).standard_normal(shape) * 1.5 + 0.7
 
 
-def values():
-    """Random parameters by the reference's names, and a moving mean and variance."""
+def last(x):
+    """(N, C, ...) with the channels last, float32."""
+    return np.moveaxis(x, 1, -1).astype("float32")
+
+
+def values(kind="RBN"):
+    """Random vectors in the order of the kind's reference, and a moving mean and variance."""
     rng = np.random.default_rng(0)
-    return {name: rng.standard_normal(CHANNELS) for name in NAMES}, {
-        "mean": rng.standard_normal(CHANNELS),
-        "var": 0.5 + rng.random(CHANNELS),
-    }
+    statistics = {"mean": rng.standard_normal(CHANNELS), "var": 0.5 + rng.random(CHANNELS)}
+    vectors = [rng.standard_normal(CHANNELS) for _ in REFERENCES[kind].names]
+    vectors[4:] = [
+        0.5 * vector for vector in vectors[4:]
+    ]  # at -1 it would leave nothing to normalise of (N, C)
+    return vectors, statistics
 
 
 def given(layer, x):
     """The layer, built for x and with the values above, as far as it has them."""
     if not layer.built:
         layer.build(x.shape)
-    parameters, statistics = values()
-    for name, ours in NAMES.items():
-        if getattr(layer, ours, None) is not None:
-            getattr(layer, ours).assign(parameters[name])
+    vectors, statistics = values()
+    for name, vector in zip(REFERENCES["RBN"].names, vectors, strict=True):
+        if getattr(layer, OURS.get(name, name), None) is not None:
+            getattr(layer, OURS.get(name, name)).assign(vector)
     layer.moving_mean.assign(statistics["mean"])
     layer.moving_variance.assign(statistics["var"])
     return layer

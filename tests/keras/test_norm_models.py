@@ -1,4 +1,4 @@
-"""Models whose norms are converted into IEBN, and back."""
+"""Models whose norms are converted into IEBN or RBN, and back."""
 
 import logging
 
@@ -8,8 +8,24 @@ import pytest
 from keras import layers
 
 from mixlayers import Mixup
-from mixlayers.keras import IEBN, convert_iebn, get_mixer, iebn_parameters, revert_iebn, wrap
-from tests.keras.iebn_cases import CHANNELS, given, numbers, numpy
+from mixlayers.keras import (
+    IEBN,
+    RBN,
+    convert_iebn,
+    convert_rbn,
+    get_mixer,
+    iebn_parameters,
+    revert_iebn,
+    revert_rbn,
+    wrap,
+)
+from tests.keras.norm_cases import CHANNELS, given, last, numbers, numpy
+
+BOTH = pytest.mark.parametrize(
+    ("kind", "convert", "revert"),
+    [(IEBN, convert_iebn, revert_iebn), (RBN, convert_rbn, revert_rbn)],
+    ids=["IEBN", "RBN"],
+)
 
 
 def network(**options):
@@ -37,38 +53,54 @@ def by_path(model):
     return {weight.path: numpy(weight) for weight in model.weights}
 
 
+@BOTH
 @pytest.mark.parametrize("preserve", [True, False])
-def test_a_functional_model_is_copied_with_its_weights(preserve, caplog):
+def test_a_functional_model_is_copied_with_its_weights(preserve, kind, convert, revert, caplog):
     model = network()
     model.get_layer("twice").trainable = False
     model.compile("sgd", lambda y, output: output, metrics=["mae"])  # which Keras could not copy
-    x = np.moveaxis(numbers((4, CHANNELS, 6, 6), 3), 1, -1).astype("float32")
+    x = last(numbers((4, CHANNELS, 6, 6), 3))
     before, held = numpy(model(x)), by_path(model)
     with caplog.at_level(logging.INFO, "mixlayers"):
-        new = convert_iebn(model, skip="short*", preserve_output=preserve)
-    assert "replaced 2 norms by IEBN, +20 parameters: inner.norm, twice" in caplog.text
+        new = convert(model, skip="short*", preserve_output=preserve)
+    added = 2 * len(kind.starts)
+    text = f"replaced 2 norms by {kind.__name__}, +{added * CHANNELS} parameters: inner.norm, twice"
+    assert text in caplog.text
     assert type(new) is type(model) and new.name == "net"
     kinds = [type(new.get_layer("inner").get_layer("norm")), type(new.get_layer("twice"))]
-    assert kinds == [IEBN, IEBN] and type(new.get_layer("shortcut")) is layers.BatchNormalization
+    assert kinds == [kind, kind] and type(new.get_layer("shortcut")) is layers.BatchNormalization
     assert not new.get_layer("twice").trainable and new.get_layer("shortcut").trainable
     after = by_path(new)
     for path, array in held.items():
         if preserve and path.endswith("gamma") and "shortcut" not in path:
-            array = array * (1.0 + np.e)  # 1 / sigmoid(-1)
+            array = array * (1.0 + np.exp(-kind.starts["bias_readjust"]))
         np.testing.assert_allclose(after[path], array, rtol=1e-6)
-    assert len(after) == len(held) + 4
+    assert len(after) == len(held) + added
     assert np.allclose(numpy(new(x)), before, atol=1e-5) == preserve
     assert model.compiled and not new.compiled
+    np.testing.assert_array_equal(numpy(model(x)), before)  # the model itself is as it was
+    with pytest.raises(ValueError, match="no BatchNorm layer to convert"):
+        convert(new, skip="shortcut")
+
+
+@BOTH
+def test_a_copy_trains_and_the_model_stays_as_it_is(kind, convert, revert):
+    model = network()
+    model.get_layer("twice").trainable = False
+    x = last(numbers((4, CHANNELS, 6, 6), 3))
+    before, new = numpy(model(x)), convert(model)
     new.compile("sgd", "mse")
     new.fit(x, numbers((4, CHANNELS), 4), verbose=0)
     moved = by_path(new)
-    assert np.abs(moved["inner/norm/weight_readjust"]).max() > 0 and not moved["twice/weight_readjust"].any()
-    np.testing.assert_array_equal(numpy(model(x)), before)  # the model itself is as it was
-    with pytest.raises(ValueError, match="no BatchNorm layer to convert"):
-        convert_iebn(new, skip="shortcut")
+    for name, start in kind.starts.items():
+        assert (moved[f"inner/norm/{name}"] != start).any() and (moved[f"twice/{name}"] == start).all()
+    np.testing.assert_array_equal(numpy(model(x)), before)
 
+
+@BOTH
+def test_a_copy_is_copied_back(kind, convert, revert):
     model = network()
-    back = revert_iebn(convert_iebn(model))
+    back = revert(convert(model))
     assert [type(layer) for layer in back.layers] == [type(layer) for layer in model.layers]
     held = by_path(model)
     assert by_path(back).keys() == held.keys()
@@ -95,32 +127,35 @@ def test_a_copy_draws_what_the_model_would_have():
     np.testing.assert_array_equal(*(numpy(state) for (state,) in drops))
 
 
-def test_attention_that_is_alike_for_all_samples_folds():
-    x = np.moveaxis(numbers((4, CHANNELS, 6, 6), 3), 1, -1).astype("float32")
-    model = convert_iebn(network())
+@BOTH
+def test_attention_that_is_alike_for_all_samples_folds(kind, convert, revert):
+    x = last(numbers((4, CHANNELS, 6, 6), 3))
+    model = convert(network())
     model.get_layer("twice").bias_readjust.assign(numbers(CHANNELS, 5))
     before = numpy(model(x))
-    back = revert_iebn(model, preserve_output=True)
+    back = revert(model, preserve_output=True)
     assert type(back.get_layer("twice")) is layers.BatchNormalization
     np.testing.assert_allclose(numpy(back(x)), before, atol=1e-6)
-    model.get_layer("twice").weight_readjust.assign(np.ones(CHANNELS))
-    back = revert_iebn(model, preserve_output=True)
-    assert type(back.get_layer("twice")) is IEBN
+    getattr(model.get_layer("twice"), [*kind.starts][-1 if kind is RBN else 0]).assign(np.ones(CHANNELS))
+    back = revert(model, preserve_output=True)
+    assert type(back.get_layer("twice")) is kind
     assert type(back.get_layer("shortcut")) is layers.BatchNormalization
-    with pytest.raises(ValueError, match="no IEBN layer: nothing to revert"):
-        revert_iebn(network())
+    with pytest.raises(ValueError, match=f"no {kind.__name__} layer: nothing to revert"):
+        revert(network())
 
 
-def test_a_converted_model_is_saved_and_loaded(tmp_path):
-    x = np.moveaxis(numbers((4, CHANNELS, 6, 6), 3), 1, -1).astype("float32")
-    model = convert_iebn(network())
-    model.get_layer("twice").weight_readjust.assign(np.ones(CHANNELS))
+@BOTH
+def test_a_converted_model_is_saved_and_loaded(tmp_path, kind, convert, revert):
+    x = last(numbers((4, CHANNELS, 6, 6), 3))
+    model = convert(network())
+    for name in kind.starts:
+        getattr(model.get_layer("twice"), name).assign(numbers(CHANNELS, 5))
     model.save(tmp_path / "net.keras")
     loaded = keras.saving.load_model(tmp_path / "net.keras")
-    assert type(loaded.get_layer("twice")) is IEBN
+    assert type(loaded.get_layer("twice")) is kind
     np.testing.assert_array_equal(numpy(loaded(x)), numpy(model(x)))
     model.save_weights(tmp_path / "net.weights.h5")
-    fresh = convert_iebn(network())
+    fresh = convert(network())
     fresh.load_weights(tmp_path / "net.weights.h5")
     np.testing.assert_array_equal(numpy(fresh(x)), numpy(model(x)))
 
@@ -185,10 +220,10 @@ def test_models_of_code_are_refused_or_copied_as_plain_ones():
         def call(self, x):
             return self.norm(x)
 
-    with pytest.raises(
-        TypeError, match=r"got Net, whose own code runs its layers: write mixlayers\.keras\.IEBN"
-    ):
-        convert_iebn(Net())
+    for kind, convert in (("IEBN", convert_iebn), ("RBN", convert_rbn)):
+        words = rf"got Net, whose own code runs its layers: write mixlayers\.keras\.{kind} .* by {kind}\.from_batchnorm"
+        with pytest.raises(TypeError, match=words):
+            convert(Net())
 
     class Backbone(keras.Model):
         def __init__(self, width):
@@ -223,10 +258,12 @@ def test_a_converted_model_mixes_and_a_wrapped_one_is_not_converted():
         convert_iebn(wrap(network(), Mixup()))
 
 
-def test_decay_leaves_the_attention_alone():
-    model = convert_iebn(network())
+def test_decay_leaves_alone_what_batch_normalization_has_not():
+    model = convert_rbn(convert_iebn(network(), skip="twice"))
     others, attention = iebn_parameters(model)
-    assert sorted(weight.name for weight in attention) == ["bias_readjust"] * 3 + ["weight_readjust"] * 3
+    assert sorted(weight.name for weight in attention) == (
+        ["bias_readjust"] * 3 + ["weight_readjust"] * 3 + ["weight_recenter"]
+    )
     assert len(others) + len(attention) == len(model.trainable_weights)
     optimizer = keras.optimizers.SGD(0.1, weight_decay=0.5)
     optimizer.exclude_from_weight_decay(attention)
@@ -238,5 +275,5 @@ def test_decay_leaves_the_attention_alone():
         np.testing.assert_array_equal(numpy(weight), before[id(weight)])
     for weight in others:
         np.testing.assert_allclose(numpy(weight), 0.95 * before[id(weight)], rtol=1e-5)
-    with pytest.raises(ValueError, match="no IEBN that is built"):
+    with pytest.raises(ValueError, match="no IEBN or RBN that is built"):
         iebn_parameters(network())
