@@ -1,4 +1,4 @@
-"""IEBN in whole models of JAX's libraries: converted, reverted, trained, averaged, saved and mixed."""
+"""IEBN and RBN in whole models of JAX's libraries: converted, reverted, trained, averaged, saved and mixed."""
 
 import logging
 from functools import partial
@@ -18,6 +18,17 @@ import mixlayers.linen
 import mixlayers.nnx
 from mixlayers import ManifoldMixup
 from tests.jax.norms import CHANNELS, close, features, last
+from tests.support.reference_norms import REFERENCES
+
+
+@pytest.fixture(params=REFERENCES)
+def kind(request):
+    return request.param
+
+
+def of(face, kind):
+    """A face's class, `convert_...` and `revert_...`."""
+    return (getattr(face, name) for name in (kind, f"convert_{kind.lower()}", f"revert_{kind.lower()}"))
 
 
 class NnxNet(nnx.Module):
@@ -33,21 +44,23 @@ class NnxNet(nnx.Module):
 
 
 @pytest.mark.parametrize("preserve", [True, False])
-def test_nnx_converts_in_place(preserve):
+def test_nnx_converts_in_place(kind, preserve):
+    ours, convert, _ = of(mixlayers.nnx, kind)
     model, x = NnxNet(), last(jnp.asarray(features(), "float32"))
     model(x)
     model.eval()
     before, held, statistics = model(x), model.norms[0], model.norms[0].var[...]
-    assert mixlayers.nnx.convert_iebn(model, skip="shortcut", preserve_output=preserve) is model
-    assert [type(norm) for norm in model.norms] == [mixlayers.nnx.IEBN] * 2
+    assert convert(model, skip="shortcut", preserve_output=preserve) is model
+    assert [type(norm) for norm in model.norms] == [ours] * 2
     assert type(model.shortcut) is nnx.BatchNorm
     assert model.norms[0] is held and (held.var[...] == statistics).all() and held.use_running_average
     assert np.allclose(model(x), before, atol=1e-5) == preserve
     model.train()
     gradients = nnx.jit(nnx.grad(lambda model, x: (model(x) ** 3).sum()))(model, x)
-    assert jnp.abs(gradients.norms[1].weight_readjust[...]).max() > 0
+    for name in REFERENCES[kind].names[2:]:
+        assert jnp.abs(getattr(gradients.norms[1], name)[...]).max() > 0
     with pytest.raises(ValueError, match="no BatchNorm layer"):
-        mixlayers.nnx.convert_iebn(model, skip="shortcut")
+        convert(model, skip="shortcut")
 
 
 def test_nnx_warns_of_subclasses_and_refuses_norms_without_a_scale():
@@ -75,7 +88,8 @@ class EquinoxNet(eqx.Module):
 
 
 @pytest.mark.parametrize("preserve", [True, False])
-def test_equinox_converts_a_copy_that_shares_the_state(preserve):
+def test_equinox_converts_a_copy_that_shares_the_state(kind, preserve):
+    ours, convert, _ = of(mixlayers.equinox, kind)
     model, state = eqx.nn.make_with_state(EquinoxNet)()
     x = jnp.asarray(features(), "float32")
 
@@ -85,13 +99,14 @@ def test_equinox_converts_a_copy_that_shares_the_state(preserve):
 
     _, state = run(model, state)
     before, _ = run(eqx.nn.inference_mode(model), state)
-    new = mixlayers.equinox.convert_iebn(model, skip="shortcut", preserve_output=preserve)
-    assert [type(norm) for norm in new.norms] == [mixlayers.equinox.IEBN] * 2
+    new = convert(model, skip="shortcut", preserve_output=preserve)
+    assert [type(norm) for norm in new.norms] == [ours] * 2
     assert type(model.norms[0]) is type(new.shortcut) is eqx.nn.BatchNorm
     after, _ = run(eqx.nn.inference_mode(new), state)
     assert np.allclose(after, before, atol=1e-5) == preserve
     gradients = eqx.filter_grad(lambda model: (run(model, state)[0] ** 3).sum())(new)
-    assert jnp.abs(gradients.norms[1].weight_readjust).max() > 0
+    for name in REFERENCES[kind].names[2:]:
+        assert jnp.abs(getattr(gradients.norms[1], name)).max() > 0
 
 
 class LinenNet(nn.Module):
@@ -115,9 +130,8 @@ def test_linen_mixes_an_iebn_layers_output_once():
 
 
 @pytest.mark.parametrize("preserve", [True, False])
-@pytest.mark.parametrize("kind", ["IEBN", "RBN"])
 def test_nnx_reverts_in_place(kind, preserve, caplog):
-    convert, revert = (getattr(mixlayers.nnx, f"{verb}_{kind.lower()}") for verb in ("convert", "revert"))
+    ours, convert, revert = of(mixlayers.nnx, kind)
     model, x = NnxNet(), last(jnp.asarray(features(), "float32"))
     model(x)
     model.eval()
@@ -128,9 +142,7 @@ def test_nnx_reverts_in_place(kind, preserve, caplog):
         held.weight_readjust[...] = jnp.ones(CHANNELS)  # its attention does not fold
     with caplog.at_level(logging.INFO, "mixlayers"):
         assert revert(model, preserve_output=preserve) is model
-    assert model.shortcut is held and type(held) is (
-        getattr(mixlayers.nnx, kind) if preserve else nnx.BatchNorm
-    )
+    assert model.shortcut is held and type(held) is (ours if preserve else nnx.BatchNorm)
     assert (f"left as {kind}, since their attention does not fold: shortcut" in caplog.text) == preserve
     if preserve:
         revert(model)
@@ -143,9 +155,8 @@ def test_nnx_reverts_in_place(kind, preserve, caplog):
 
 
 @pytest.mark.parametrize("preserve", [True, False])
-@pytest.mark.parametrize("kind", ["IEBN", "RBN"])
 def test_equinox_reverts_a_copy(kind, preserve):
-    convert, revert = (getattr(mixlayers.equinox, f"{verb}_{kind.lower()}") for verb in ("convert", "revert"))
+    ours, convert, revert = of(mixlayers.equinox, kind)
     model, state = eqx.nn.make_with_state(EquinoxNet)()
     x = jnp.asarray(features(), "float32")
 
@@ -156,7 +167,7 @@ def test_equinox_reverts_a_copy(kind, preserve):
     converted = convert(model, preserve_output=preserve)
     back = revert(converted, preserve_output=preserve)
     assert type(back.norms[0]) is type(back.shortcut) is eqx.nn.BatchNorm
-    assert type(converted.norms[0]) is getattr(mixlayers.equinox, kind)
+    assert type(converted.norms[0]) is ours
     assert jax.tree.structure(back) == jax.tree.structure(model)
     close(run(back), run(model), 1e-5)
     with pytest.raises(ValueError, match=f"holds no {kind} layer"):
@@ -214,11 +225,11 @@ def trained_nnx(seed):
     return model
 
 
-@pytest.mark.parametrize("kind", ["orbax", "flax.serialization"])
-def test_nnx_checkpoints(kind, tmp_path):
+@pytest.mark.parametrize("form", ["orbax", "flax.serialization"])
+def test_nnx_checkpoints(form, tmp_path):
     model, fresh = trained_nnx(1), trained_nnx(2)
     state = nnx.to_pure_dict(nnx.state(model))
-    if kind == "orbax":
+    if form == "orbax":
         import orbax.checkpoint as ocp
 
         with ocp.StandardCheckpointer() as checkpointer:
