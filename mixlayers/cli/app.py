@@ -68,7 +68,9 @@ def demo(
             min=1, help="Runs at a time. By default one per processor core, at most 8.", show_default=False
         ),
     ] = None,
-    framework: Annotated[str, typer.Option(help="torch, paddle, chainer or jax.")] = "torch",
+    framework: Annotated[
+        str, typer.Option(help="torch, paddle, chainer, jax or keras (on JAX, or on KERAS_BACKEND).")
+    ] = "torch",
 ) -> None:
     """Train a small network on few labels with each method, and compare.
 

