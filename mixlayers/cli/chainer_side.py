@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -14,6 +14,7 @@ from mixlayers.chainer import (
     mix,
     wrap,
 )  # before chainer, which it helps to be imported
+from mixlayers.cli.arrays import DECAY, chunks, moved, softmax
 from mixlayers.cli.data import Images, Labels, Probabilities
 from mixlayers.cli.network import WIDTH, Weights
 
@@ -22,9 +23,6 @@ import chainer.functions as F
 import chainer.links as L
 from chainer import Chain, LinkHook, Sequential, Variable
 from chainer.serializers import DictionarySerializer, NpzDeserializer
-
-_CHUNK: Final = 500
-_DECAY: Final = 5e-4
 
 
 class Block(Chain):  # type: ignore[misc]
@@ -102,7 +100,7 @@ class Learner:
             parameter,
             velocity,
         ) in self.velocities:  # Chainer's NesterovAG keeps the rates of earlier steps in it
-            gradient = parameter.grad + _DECAY * parameter.array
+            gradient = parameter.grad + DECAY * parameter.array
             velocity *= momentum
             velocity += gradient
             parameter.array -= rate * (gradient + momentum * velocity)
@@ -110,17 +108,16 @@ class Learner:
 
     def probabilities(self, images: Images) -> Probabilities:
         with chainer.using_config("train", False), chainer.no_backprop_mode():
-            logits = [self.network(part).array for part in _chunks(images)]
-            return np.concatenate([F.softmax(part.astype(np.float64)).array for part in logits])
+            return softmax(self.network(part).array for part in chunks(images))
 
     def attacked(self, images: Images, labels: Labels, epsilon: float) -> Images:
-        moved = []
+        def slope(part: Images, own: Labels) -> Any:
+            x = Variable(part)
+            (gradient,) = chainer.grad([F.softmax_cross_entropy(self.network(x), own)], [x])
+            return gradient.array
+
         with chainer.using_config("train", False):
-            for part, own in zip(_chunks(images), _chunks(labels), strict=True):
-                x = Variable(part)
-                (gradient,) = chainer.grad([F.softmax_cross_entropy(self.network(x), own)], [x])
-                moved.append(part + epsilon * np.sign(gradient.array))
-        return np.concatenate(moved).clip(0.0, 1.0).astype(np.float32)
+            return moved(images, labels, epsilon, slope)
 
     def state(self) -> Weights:
         serializer = DictionarySerializer()
@@ -155,8 +152,3 @@ class _Seen(LinkHook):  # type: ignore[misc]
 
     def forward_preprocess(self, args: Any) -> None:
         self.features = args.args[0].array
-
-
-def _chunks(rows: Any) -> list[Any]:
-    """In parts that fit the cache."""
-    return [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]

@@ -14,13 +14,12 @@ from flax import nnx
 from jax import Array
 
 from mixlayers import Method
+from mixlayers.cli.arrays import DECAY, chunks, first, last, moved, softmax, turned
 from mixlayers.cli.data import Images, Labels, Probabilities
 from mixlayers.cli.network import WIDTH, Weights
 from mixlayers.jax import blend, cross_entropy, mix
 from mixlayers.nnx import Mixer
 
-_CHUNK: Final = 500
-_DECAY: Final = 5e-4
 _NAMES: Final = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
 
 
@@ -86,10 +85,10 @@ class Learner:
 
     def step(self, images: Images, labels: Labels, rate: float, momentum: float) -> tuple[float, Any]:
         if self.mixer is None and self.make_mixer is not None:
-            self.mixer = self.make_mixer(example=_last(images[:2]))  # of this size
+            self.mixer = self.make_mixer(example=last(images[:2]))  # of this size
         plan = None if self.mixer is None else self.mixer.plan(len(labels), labels)
         loss, target, self.velocities = _step(
-            self.network, self.velocities, _last(images), labels, plan, rate, momentum
+            self.network, self.velocities, last(images), labels, plan, rate, momentum
         )
         if self.mixer is not None:
             target.plan = self.mixer.last  # a compiled function need not know which of several places acted
@@ -97,20 +96,15 @@ class Learner:
 
     def probabilities(self, images: Images) -> Probabilities:
         network = _evaluating(self.network)
-        logits = [np.asarray(_logits(network, _last(part)), np.float64) for part in _chunks(images)]
-        powers = [np.exp(part - part.max(1, keepdims=True)) for part in logits]
-        return np.concatenate([part / part.sum(1, keepdims=True) for part in powers])
+        return softmax(_logits(network, last(part)) for part in chunks(images))
 
     def attacked(self, images: Images, labels: Labels, epsilon: float) -> Images:
-        network, moved = _evaluating(self.network), []
-        for part, own in zip(_chunks(images), _chunks(labels), strict=True):
-            gradient = np.moveaxis(np.asarray(_slope(network, _last(part), own)), -1, 1)
-            moved.append(part + epsilon * np.sign(gradient))
-        return np.concatenate(moved).clip(0.0, 1.0).astype(np.float32)
+        network = _evaluating(self.network)
+        return moved(images, labels, epsilon, lambda part, own: first(_slope(network, last(part), own)))
 
     def state(self) -> Weights:
         named = _named(self.network)
-        return {name: _turned(np.asarray(value), (3, 2, 0, 1)) for name, value in named.items()}
+        return {name: turned(np.asarray(value), (3, 2, 0, 1)) for name, value in named.items()}
 
 
 @nnx.jit
@@ -125,7 +119,7 @@ def _step(
 
     (value, target), gradients = nnx.value_and_grad(loss, has_aux=True)(network)
     parameters = nnx.state(network, nnx.Param)
-    gradients = jax.tree.map(lambda g, p: g + _DECAY * p, gradients, parameters)
+    gradients = jax.tree.map(lambda g, p: g + DECAY * p, gradients, parameters)
     velocities = jax.tree.map(lambda v, g: momentum * v + g, velocities, gradients)
     moved = jax.tree.map(lambda p, g, v: p - rate * (g + momentum * v), parameters, gradients, velocities)
     nnx.update(network, moved)
@@ -148,8 +142,8 @@ def one_thread() -> None:
 
 
 def mix_input(images: Images, labels: Labels, method: Method, step: int) -> tuple[Images, float]:
-    mixed, target = mix(_last(images), labels, method, step=step)
-    return np.moveaxis(np.asarray(mixed), -1, 1), float(target.s)
+    mixed, target = mix(last(images), labels, method, step=step)
+    return first(mixed), float(target.s)
 
 
 def hidden(state: Weights, images: Images, labels: Labels, method: Method | None, step: int) -> Images:
@@ -157,11 +151,11 @@ def hidden(state: Weights, images: Images, labels: Labels, method: Method | None
     _load(network, state)
     plan = None
     if method is not None:
-        mixer = Mixer(network, method, ["layer1"], example=_last(images[:2]))
+        mixer = Mixer(network, method, ["layer1"], example=last(images[:2]))
         mixer.load_state_dict({"step": step})
         plan = mixer.plan(len(labels), labels)
-    features = network.layer1(network.stem(jnp.asarray(_last(images))))
-    return np.moveaxis(np.asarray(blend(features, plan, "layer1")), -1, 1)
+    features = network.layer1(network.stem(jnp.asarray(last(images))))
+    return first(blend(features, plan, "layer1"))
 
 
 def _conv(inputs: int, outputs: int, size: int, stride: int, rngs: nnx.Rngs) -> nnx.Conv:
@@ -188,24 +182,10 @@ def _load(network: Any, weights: Weights) -> None:
     """Those that there are; norms start as they are."""
     variables = _named(network)
     for name, value in weights.items():
-        variables[name].set_value(jnp.asarray(_turned(value, (2, 3, 1, 0))))
-
-
-def _turned(value: Any, axes: tuple[int, ...]) -> Any:
-    """A convolution's or linear layer's weight, in another framework's order of axes."""
-    return value.transpose(axes if value.ndim == 4 else None) if value.ndim > 1 else value
+        variables[name].set_value(jnp.asarray(turned(value, (2, 3, 1, 0))))
 
 
 def _evaluating(network: Any) -> Any:
     copy = nnx.clone(network)
     copy.eval()
     return copy
-
-
-def _last(images: Images) -> Images:
-    return np.moveaxis(images, 1, -1)
-
-
-def _chunks(rows: Any) -> list[Any]:
-    """In parts that fit the cache."""
-    return [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
-import numpy as np
 import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 from mixlayers import Method
+from mixlayers.cli.arrays import chunks, moved, softmax
 from mixlayers.cli.data import Images, Labels, Probabilities
 from mixlayers.cli.network import WIDTH, Weights
 from mixlayers.paddle import cross_entropy, get_mixer, mix, wrap
-
-_CHUNK: Final = 500
 
 
 class Block(nn.Layer):  # type: ignore[misc]
@@ -94,21 +92,20 @@ class Learner:
         self.network.eval()
         try:
             with paddle.no_grad():
-                logits = [self.network(paddle.to_tensor(part)) for part in _chunks(images)]
-            return np.concatenate([F.softmax(part.astype("float64")).numpy() for part in logits])
+                return softmax(self.network(paddle.to_tensor(part)).numpy() for part in chunks(images))
         finally:
             self.network.train() if was_training else self.network.eval()
 
     def attacked(self, images: Images, labels: Labels, epsilon: float) -> Images:
+        def slope(part: Images, own: Labels) -> Any:
+            x = paddle.to_tensor(part, stop_gradient=False)
+            loss = F.cross_entropy(self.network(x), paddle.to_tensor(own))
+            return paddle.grad(loss, x)[0].numpy()
+
         was_training = self.network.training
         self.network.eval()
         try:
-            moved = []
-            for part, own in zip(_chunks(images), _chunks(labels), strict=True):
-                x = paddle.to_tensor(part, stop_gradient=False)
-                loss = F.cross_entropy(self.network(x), paddle.to_tensor(own))
-                moved.append(part + epsilon * np.sign(paddle.grad(loss, x)[0].numpy()))
-            return np.concatenate(moved).clip(0.0, 1.0).astype(np.float32)
+            return moved(images, labels, epsilon, slope)
         finally:
             self.network.train() if was_training else self.network.eval()
 
@@ -139,8 +136,3 @@ def hidden(state: Weights, images: Images, labels: Labels, method: Method | None
         -1
     ].numpy()  # before it, the mixer may have audited the network with a forward of its own
     return features
-
-
-def _chunks(rows: Any) -> list[Any]:
-    """In parts that fit the cache."""
-    return [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
