@@ -11,7 +11,8 @@ import chainer
 from chainer import Variable, backend
 from chainer.utils import type_check
 
-from mixlayers_chainer._iebn.given import Parameters, RBNParameters, Statistics
+from mixlayers._core.iebn import Parameters, RBNParameters
+from mixlayers_chainer._iebn.given import Statistics
 from mixlayers_chainer._iebn.join import joint_sum
 from mixlayers_chainer._iebn.measure import measure
 from mixlayers_chainer._iebn.native import backward, forward, takes

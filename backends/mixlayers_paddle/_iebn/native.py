@@ -16,10 +16,11 @@ import paddle
 from paddle import Tensor
 from paddle.jit.sot import psdb
 
+from mixlayers._core.iebn import Parameters, RBNParameters
 from mixlayers_native._iebn import Forward, Layout, infer
 from mixlayers_native._library import library
 from mixlayers_native._rbn import RBNForward
-from mixlayers_paddle._iebn.given import Parameters, RBNParameters, Statistics
+from mixlayers_paddle._iebn.given import Statistics
 from mixlayers_paddle._iebn.plain import gradients, gradients_rbn
 
 Given = Parameters | RBNParameters
@@ -125,13 +126,13 @@ class _Step:
         addresses = self.flat.data_ptr(), y.data_ptr(), self.values
         running = _addresses(kept.mean, kept.var)
         if self.norm.infer is not None and not (kept.batch or paddle.is_grad_enabled()):
-            self.norm.infer(self.layout, *addresses, running, kept.epsilon)
+            self.norm.infer(self.layout, *addresses, running, kept.eps)
             return
         self.found = self.norm.forward(
             *(self.layout, *addresses, running),
             batch=kept.batch,
-            factor=1.0 - kept.momentum,
-            eps=kept.epsilon,
+            factor=kept.factor,
+            eps=kept.eps,
             correction=0,
         )
 
@@ -175,9 +176,7 @@ class _Step:
         kept = self.statistics
         statistics = None if kept.batch else map(paddle.to_tensor, self.found.statistics())
         with paddle.enable_grad():
-            dx, *self.learned = self.norm.gradients(
-                gradient, self.x, self.parameters, statistics, kept.epsilon
-            )
+            dx, *self.learned = self.norm.gradients(gradient, self.x, self.parameters, statistics, kept.eps)
             self.dx = (dx.moveaxis(1, -1) if self.rows else dx).reshape([-1])
 
 

@@ -10,8 +10,9 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor
 
+from mixlayers._core.iebn import Parameters, RBNParameters
 from mixlayers_native._calibration import Calibration, recentred_var
-from mixlayers_paddle._iebn.given import Parameters, RBNParameters, Statistics
+from mixlayers_paddle._iebn.given import Statistics
 
 
 def plain(x: Tensor, parameters: Parameters, statistics: Statistics) -> Tensor:
@@ -45,8 +46,8 @@ def normalised(x: Tensor, statistics: Statistics) -> Tensor:
     return F.batch_norm(
         *(x, statistics.mean, statistics.var, one, zero),
         training=statistics.batch or not static,  # else it can be differentiated only once
-        momentum=statistics.momentum,
-        epsilon=statistics.epsilon,
+        momentum=1.0 - statistics.factor,
+        epsilon=statistics.eps,
         use_global_stats=None if static and statistics.by_mode else not statistics.batch,
     )
 

@@ -11,10 +11,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from mixlayers._core.iebn import Parameters, RBNParameters
 from mixlayers_native._iebn import Forward, Join, Layout, infer
 from mixlayers_native._library import library
 from mixlayers_native._rbn import RBNForward
-from mixlayers_torch._iebn.given import Parameters, RBNParameters, Statistics
+from mixlayers_torch._iebn.given import Statistics
 from mixlayers_torch._iebn.join import joint_moments
 from mixlayers_torch._iebn.passes import Given
 from mixlayers_torch._iebn.plain import plain, plain_rbn

@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from mixlayers_torch._iebn.given import Parameters, RBNParameters, Statistics
+from mixlayers._core.iebn import Parameters, RBNParameters
+from mixlayers_torch._iebn.given import Statistics
 from mixlayers_torch._iebn.join import refuse_twice
 
 Given = Parameters | RBNParameters
