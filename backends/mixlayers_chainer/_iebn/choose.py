@@ -18,8 +18,7 @@ from mixlayers_chainer._iebn.measure import measure
 from mixlayers_chainer._iebn.native import backward, forward, takes
 from mixlayers_chainer._iebn.passes import Array, Layout, affine, combine, products
 from mixlayers_chainer._iebn.plain import computed, plain, plain_rbn
-from mixlayers_native._iebn import Forward
-from mixlayers_native._rbn import RBNForward
+from mixlayers_native._iebn import Forward, RBNForward
 
 
 def iebn(x: Any, parameters: Parameters, statistics: Statistics) -> Variable:

@@ -17,9 +17,8 @@ from paddle import Tensor
 from paddle.jit.sot import psdb
 
 from mixlayers._core.iebn import Parameters, RBNParameters
-from mixlayers_native._iebn import Forward, Layout, infer
+from mixlayers_native._iebn import Forward, Layout, RBNForward
 from mixlayers_native._library import library
-from mixlayers_native._rbn import RBNForward
 from mixlayers_paddle._iebn.given import Statistics
 from mixlayers_paddle._iebn.plain import gradients, gradients_rbn
 
@@ -33,15 +32,13 @@ class Norm:
     Attributes:
         forward: One forward of it, by the passes.
         gradients: Its gradients in Paddle's operations, which can be differentiated again.
-        infer: A forward for nobody to differentiate, where it is another.
     """
 
     forward: type[Forward]
     gradients: Callable[..., list[Tensor]]
-    infer: Callable[..., None] | None = None
 
 
-IEBN: Final = Norm(Forward, gradients, infer)
+IEBN: Final = Norm(Forward, gradients)
 RBN: Final = Norm(RBNForward, gradients_rbn)
 _KINDS = {paddle.float32: "float32", paddle.float64: "float64"}
 
@@ -125,8 +122,8 @@ class _Step:
         kept = self.statistics
         addresses = self.flat.data_ptr(), y.data_ptr(), self.values
         running = _addresses(kept.mean, kept.var)
-        if self.norm.infer is not None and not (kept.batch or paddle.is_grad_enabled()):
-            self.norm.infer(self.layout, *addresses, running, kept.eps)
+        if not (kept.batch or paddle.is_grad_enabled()):
+            self.norm.forward.infer(self.layout, *addresses, running, kept.eps)
             return
         self.found = self.norm.forward(
             *(self.layout, *addresses, running),
