@@ -99,7 +99,7 @@ ifneq ($(shell { $(RUN) -c 'print("runs")'; } 2>/dev/null),runs)
 endif
 fail = { echo "make: set-up failed: $(1)" >&2; exit 1; }
 
-$(READY): requirements-dev.txt pyproject.toml $(addprefix backends/mixlayers_native/,_build.py _hook.py iebn.c iebn_sums.h iebn_maps.h)
+$(READY): requirements-dev.txt pyproject.toml $(addprefix backends/mixlayers_native/,_build.py _hook.py iebn.c iebn_sums.h iebn_maps.h rbn.h)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		$(call fail,'$(PYTHON)' is not a Python 3.11 or newer; name one: make setup PYTHON=/path/to/python3.11)
 	@if [ -e $(UNFINISHED) ] || ! $(RUN) -m pip --version >/dev/null 2>&1; then \

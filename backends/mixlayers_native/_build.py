@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SOURCES = ("iebn.c", "iebn_sums.h", "iebn_maps.h")
+SOURCES = ("iebn.c", "iebn_sums.h", "iebn_maps.h", "rbn.h")
 LIBRARY = HERE / "iebn.bin"  # no name that Python would import
 
 FLAGS = (

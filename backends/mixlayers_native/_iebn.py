@@ -1,4 +1,4 @@
-"""IEBN's forward and backward by the compiled passes, on addresses of a framework's memory."""
+"""IEBN's and RBN's forward and backward by the compiled passes, on addresses of a framework's memory."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ _FIELDS = {
     ctypes.c_long: ("n", "c", "l"),
     ctypes.c_int: ("rows", "threads", "batch"),
     ctypes.c_void_p: (
-        *("x", "g", "y", "weight", "bias", "weight_readjust", "bias_readjust", "running_mean", "running_var"),
-        *("kept", "room", "sums", "on_weight", "on_bias", "on_weight_readjust", "on_bias_readjust"),
+        *("x", "g", "y", "weight", "bias", "weight_readjust", "bias_readjust", "weight_recenter"),
+        *("running_mean", "running_var", "kept", "room", "sums"),
+        *("on_weight", "on_bias", "on_weight_readjust", "on_bias_readjust", "on_weight_recenter"),
     ),
     ctypes.c_double: ("count", "eps", "factor", "correction"),
 }
@@ -64,7 +65,7 @@ class Layout:
 
 
 class Forward:
-    """One forward, and what its backward needs: a number a sample and channel, three a channel.
+    """One forward of IEBN, and what its backward needs: a number a sample and channel, three a channel.
 
     Attributes:
         kept: These numbers.
@@ -72,8 +73,8 @@ class Forward:
     Args:
         layout: Of x.
         x, y: Addresses: of the input, and of the output to be written.
-        parameters: Addresses of weight, bias (0: none), weight_readjust and bias_readjust, (C,) each; of those that a
-            subclass has beside them.
+        parameters: Addresses of weight, bias (0: none), weight_readjust and bias_readjust, (C,) each; in RBN of
+            weight_recenter too.
         running: Addresses of the running mean and variance (C,), updated where `batch`; 0: there are none.
         batch: Whether the batch's own statistics normalise, or the running ones.
         factor: Share of the new batch in the running statistics.
@@ -81,6 +82,8 @@ class Forward:
         correction: What is taken from the number of values in the running variance: 1: the unbiased one, or 0.
         join: Joins mean and squares with other processes'.
     """
+
+    norm: ClassVar[str] = "iebn"
 
     def __init__(
         self,
@@ -101,27 +104,13 @@ class Forward:
         self.count = float(n * length)
         self.kept = np.empty(n * channels + 3 * channels, layout.real)
         sums, room = layout.room()
-        call = _Call(
-            *(*layout.shape, layout.rows, layout.threads, batch, x, 0, y, *parameters[:4], *running),
-            *(self.kept.ctypes.data, room.ctypes.data, sums.ctypes.data, 0, 0, 0, 0),
-            *(self.count, eps, factor, correction),
-        )
-        passes(layout.kind).sums(ctypes.byref(call))
-        self._map(call, sums, room, parameters, running, join)
-
-    def _map(
-        self,
-        call: Any,
-        sums: npt.NDArray[np.float64],
-        room: npt.NDArray[Any],
-        parameters: Sequence[int],
-        running: Sequence[int],
-        join: Join | None,
-    ) -> None:
-        """The output, given the sums; arguments as `__init__` and `Layout.room` have them."""
-        if self.batch and join is not None:
+        arrays, numbers = (self.kept, room, sums), (self.count, eps, factor, correction)
+        call = _call(layout, batch, (x, 0, y), parameters, running, arrays, (), numbers)
+        run = passes(self.norm, layout.kind)
+        run.sums(ctypes.byref(call))
+        if batch and join is not None:
             call.count = self.count = join(sums[:2], self.count)
-        passes(self.layout.kind).map(ctypes.byref(call))
+        run.map(ctypes.byref(call))
 
     def backward(
         self,
@@ -141,30 +130,16 @@ class Forward:
             learned: Addresses of the parameters' gradients, (C,) each, to be written.
             join: Joins the batch's sums with other processes'.
         """
-        layout = self.layout
+        layout, wants_x = self.layout, dx is not None
         sums, room = layout.room()
-        call = _Call(
-            *(*layout.shape, layout.rows, layout.threads, self.batch, x, g, dx or 0, *parameters[:4], 0, 0),
-            *(self.kept.ctypes.data, room.ctypes.data, sums.ctypes.data, *learned[:4], self.count, self.eps),
-        )
-        self._trace(call, sums, room, learned, join, wants_x=dx is not None)
-
-    def _trace(
-        self,
-        call: Any,
-        sums: npt.NDArray[np.float64],
-        room: npt.NDArray[Any],
-        learned: Sequence[int],
-        join: Join | None,
-        *,
-        wants_x: bool,
-    ) -> None:
-        """The gradients; arguments as `backward` and `Layout.room` have them; an empty x is wanted at address 0."""
-        run = passes(self.layout.kind)
+        arrays, tensors = (self.kept, room, sums), (x, g, dx or 0)
+        numbers = self.count, self.eps
+        call = _call(layout, self.batch, tensors, parameters, (0, 0), arrays, learned, numbers)
+        run = passes(self.norm, layout.kind)
         run.products(ctypes.byref(call))
-        if self.batch and wants_x and join is not None:
-            join(sums[2:], self.count)
-        if wants_x:
+        if wants_x or self.norm == "rbn":  # weight_recenter's gradient needs the sums too
+            if self.batch and join is not None:
+                join(sums[2:], self.count)
             run.combine(ctypes.byref(call))
 
     def statistics(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
@@ -172,35 +147,70 @@ class Forward:
         about, off, rstd = self.kept[-3 * self.layout.shape[1] :].reshape(3, -1)
         return about + off, rstd**-2.0 - self.eps
 
+    @classmethod
+    def infer(
+        cls,
+        layout: Layout,
+        x: int,
+        y: int,
+        parameters: Sequence[int],
+        running: Sequence[int],
+        eps: float,
+    ) -> None:
+        """The output with the running statistics, for nobody to differentiate; arguments as `Forward` has them."""
+        n, channels, _ = layout.shape
+        kept, (sums, room) = np.empty(n * channels + 3 * channels, layout.real), layout.room()
+        call = _call(layout, False, (x, 0, y), parameters, running, (kept, room, sums), (), (0.0, eps))
+        passes(cls.norm, layout.kind).infer(ctypes.byref(call))
 
-def infer(
-    layout: Layout, x: int, y: int, parameters: Sequence[int], running: Sequence[int], eps: float
-) -> None:
-    """The output with the running statistics, for nobody to differentiate; arguments as `Forward` has them."""
-    n, channels, _ = layout.shape
-    kept, (sums, room) = np.empty(n * channels + 3 * channels, layout.real), layout.room()
-    call = _Call(
-        *(*layout.shape, layout.rows, layout.threads, False, x, 0, y, *parameters, *running),
-        *(kept.ctypes.data, room.ctypes.data, sums.ctypes.data, 0, 0, 0, 0, 0.0, eps),
-    )
-    passes(layout.kind).infer(ctypes.byref(call))
+
+class RBNForward(Forward):
+    """The same of RBN."""
+
+    norm = "rbn"
+
+    def __init__(
+        self, layout: Layout, x: int, y: int, parameters: Sequence[int], *rest: Any, **options: Any
+    ) -> None:
+        super().__init__(layout, x, y, parameters, *rest, **options)
+        real, channels = np.dtype(layout.real), layout.shape[1]
+        there = (ctypes.c_char * (channels * real.itemsize)).from_address(parameters[4])
+        self.recenter = np.frombuffer(there, real).copy()
+
+    def statistics(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        about, off, rstd = self.kept[-3 * self.layout.shape[1] :].reshape(3, -1)
+        return (1 + self.recenter) * about - off, rstd**-2.0 - self.eps
+
+
+def _call(
+    layout: Layout,
+    batch: bool,
+    tensors: Sequence[int],
+    parameters: Sequence[int],
+    running: Sequence[int],
+    arrays: Sequence[npt.NDArray[Any]],
+    learned: Sequence[int],
+    numbers: Sequence[float],
+) -> _Call:
+    """`struct iebn_call` of these, in its order; IEBN's four parameters leave the fifth's place empty, 0."""
+    five, gradients = ((*each, 0, 0, 0, 0, 0)[:5] for each in (parameters, learned))
+    memory = (array.ctypes.data for array in arrays)
+    flags = layout.rows, layout.threads, batch
+    return _Call(*layout.shape, *flags, *tensors, *five, *running, *memory, *gradients, *numbers)
 
 
 class _Passes(NamedTuple):
-    """The library's functions for one type of element."""
+    """The library's functions for one norm and one type of element."""
 
     sums: Any
     map: Any
     infer: Any
     products: Any
     combine: Any
-    affine: Any
-    add: Any
-    blend: Any
 
 
 @cache
-def passes(kind: str) -> _Passes:
-    """The library's functions."""
+def passes(norm: str, kind: str) -> _Passes:
+    """The library's functions for a norm, by its name, and for elements of a kind."""
     found = library()
-    return _Passes(*(getattr(found, f"iebn_{name}_{kind}") for name in _Passes._fields))
+    return _Passes(*(getattr(found, f"{norm}_{name}_{kind}") for name in _Passes._fields))

@@ -1,9 +1,9 @@
-/* IEBN's passes over memory, for any framework's arrays on the CPU: float32, bfloat16, float64.
+/* IEBN's and RBN's passes over memory, for any framework's arrays on the CPU: float32, bfloat16, float64.
 
    A feature is (n, c, l) in memory, planes, or (n, l, c), rows, which is "channels last"; l is the space. Vectors a
-   sample and channel are (n, c), a channel (c). Each pass stands once, in iebn_sums.h or iebn_maps.h, which are included
-   for each type of element: they are read and written as T, and computed in REAL. Nothing of the size of x is
-   allocated. */
+   sample and channel are (n, c), a channel (c). Each pass stands once, in iebn_sums.h or iebn_maps.h, and RBN's numbers
+   a plane in rbn.h, which are included for each type of element: they are read and written as T, and computed in REAL.
+   Nothing of the size of x is allocated. */
 
 #include <math.h>
 #include <stdint.h>
@@ -67,11 +67,12 @@ struct iebn_call {
     const void *x, *g;                                           /* elements of T: the input, the output's gradient */
     void *y;                                                     /* elements of T: the output, or x's gradient */
     const void *weight, *bias, *weight_readjust, *bias_readjust; /* (c), REAL; weight and bias may be 0 */
+    const void *weight_recenter;                                 /* (c), REAL: RBN's; or 0 */
     const void *running_mean, *running_var;                      /* (c), REAL, written to in the forward; or 0 */
     void *kept;                                                  /* (n, c) and 3 (c), REAL: for the backward */
     void *room;                                                  /* 3 (n, c) and 2 (c), REAL */
     double *sums;                                                /* (4, c): to be joined with other processes' */
-    void *on_weight, *on_bias, *on_weight_readjust, *on_bias_readjust; /* (c), REAL: the parameters' gradients */
+    void *on_weight, *on_bias, *on_weight_readjust, *on_bias_readjust, *on_weight_recenter; /* (c), REAL: gradients */
     double count, eps, factor; /* count: of values a channel, of all processes' once they are joined */
     double correction;         /* taken from it in the running variance */
 };
@@ -82,7 +83,7 @@ struct iebn {
     long n, c, l;
     int rows, threads;
     void *gap, *gate;          /* (n, c): the mean over space, the attention */
-    void *about, *off, *rstd;  /* (c): the mean is about + off */
+    void *about, *off, *rstd;  /* (c): the mean is about + off; RBN's off is in rbn.h */
     void *first, *second;      /* (n, c): sums over space, then what planes are multiplied by and get added */
     void *on_x, *constant;     /* (c) */
     double *mean, *squares;    /* (c): the batch's, in the forward */
@@ -120,6 +121,11 @@ static inline uint16_t to_bf16(float v) {
 #define JOIN(a, b) JOINED(a, b)
 #define OF_TYPE(name) JOIN(name, TYPE)
 
+/* How many items a pass has, and how many elements they are in all. */
+#define PLANES (s->rows ? s->n : s->n * s->c)
+#define LINES (s->rows ? s->n * s->l : s->n * s->c)
+#define ELEMENTS (s->n * s->c * s->l)
+
 #define TYPE float32
 #define T float
 #define REAL float
@@ -128,6 +134,7 @@ static inline uint16_t to_bf16(float v) {
 #define EXP exp_float
 #include "iebn_sums.h"
 #include "iebn_maps.h"
+#include "rbn.h"
 
 #undef TYPE
 #undef T
@@ -139,6 +146,7 @@ static inline uint16_t to_bf16(float v) {
 #define STORE to_bf16
 #include "iebn_sums.h"
 #include "iebn_maps.h"
+#include "rbn.h"
 
 #undef TYPE
 #undef T
@@ -154,5 +162,6 @@ static inline uint16_t to_bf16(float v) {
 #define EXP exp_double
 #include "iebn_sums.h"
 #include "iebn_maps.h"
+#include "rbn.h"
 
 const char *iebn_source(void) { return SOURCE; }

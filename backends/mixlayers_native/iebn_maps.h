@@ -120,26 +120,26 @@ CLONED static void OF_TYPE(infer)(const void *data, long from, long to) {
 static void OF_TYPE(settle)(const struct iebn *s) {
     REAL *about = s->about, *off = s->off, *rstd = s->rstd;
     REAL *running_mean = (REAL *)s->call.running_mean, *running_var = (REAL *)s->call.running_var;
+    const REAL *recenter = s->call.weight_recenter;
+    double count = s->call.count > 0 ? s->call.count : 1, rest = s->call.count - s->call.correction;
     for (long k = 0; k < s->c; k++) {
-        if (!s->call.batch) {
-            about[k] = running_mean[k];
-            off[k] = 0;
-            rstd[k] = 1 / sqrt((double)running_var[k] + s->call.eps);
-            continue;
+        double mean, var;
+        if (s->call.batch) {
+            double squares = s->squares[k] < 0 ? 0 : s->squares[k];
+            mean = s->mean[k];
+            var = squares / count;
+            if (running_mean && s->call.count > 0) {
+                running_mean[k] += s->call.factor * (mean - running_mean[k]);
+                running_var[k] += s->call.factor * (squares / (rest > 0 ? rest : 1) - running_var[k]);
+            }
+        } else {
+            about[k] = mean = running_mean[k];
+            var = running_var[k];
         }
-        off[k] = s->mean[k] - about[k];
-        rstd[k] = 1 / sqrt(s->squares[k] / (s->call.count > 0 ? s->call.count : 1) + s->call.eps);
-        if (running_mean && s->call.count > 0) {
-            running_mean[k] += s->call.factor * (s->mean[k] - running_mean[k]);
-            double rest = s->call.count - s->call.correction;
-            running_var[k] += s->call.factor * (s->squares[k] / (rest > 0 ? rest : 1) - running_var[k]);
-        }
+        off[k] = recenter ? (1.0 + recenter[k]) * about[k] - mean : mean - about[k];
+        rstd[k] = 1 / sqrt(var + s->call.eps);
     }
 }
-
-#define PLANES (s->rows ? s->n : s->n * s->c)
-#define LINES (s->rows ? s->n * s->l : s->n * s->c)
-#define ELEMENTS (s->n * s->c * s->l)
 
 /* The forward's first half: the planes' sums, and with count the batch's mean and squares. */
 void OF_TYPE(iebn_sums)(const struct iebn_call *call) {
@@ -191,24 +191,3 @@ void OF_TYPE(iebn_combine)(const struct iebn_call *call) {
     parallel(OF_TYPE(trace), s, s->n, s->n * s->c, s->threads);
     parallel(OF_TYPE(combine), s, LINES, ELEMENTS, s->threads);
 }
-
-/* The passes alone, for a norm whose numbers a plane are made elsewhere, between iebn_sums and these: `first` and
-   `second` of the room hold scale and shift, or get the sums; its `on_x` holds the slope. */
-void OF_TYPE(iebn_affine)(const struct iebn_call *call) {
-    struct iebn named = OF_TYPE(named)(call), *s = &named;
-    parallel(OF_TYPE(map), s, LINES, ELEMENTS, s->threads);
-}
-
-void OF_TYPE(iebn_add)(const struct iebn_call *call) {
-    struct iebn named = OF_TYPE(named)(call), *s = &named;
-    parallel(OF_TYPE(add_products), s, PLANES, ELEMENTS, s->threads);
-}
-
-void OF_TYPE(iebn_blend)(const struct iebn_call *call) {
-    struct iebn named = OF_TYPE(named)(call), *s = &named;
-    parallel(OF_TYPE(combine), s, LINES, ELEMENTS, s->threads);
-}
-
-#undef PLANES
-#undef LINES
-#undef ELEMENTS

@@ -1,16 +1,16 @@
-"""Conversion of a model's norms into IEBN or RBN and back, as far as frameworks have it in common.
+"""What frameworks have in common of IEBN and RBN: what these are given, which of a model's norms become them or stop.
 
 Also the running statistics of an average of weights, made anew from data.
 """
 
 from __future__ import annotations
 
-import gc
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final, NamedTuple
 
 from mixlayers._core.audit.places import Layers, select_layers
 
@@ -22,8 +22,53 @@ IEBN_STARTS: Final = MappingProxyType({"weight_readjust": 0.0, "bias_readjust": 
 RBN_STARTS: Final = MappingProxyType({"weight_readjust": 0.0, "bias_readjust": 1.0, "weight_recenter": 0.0})
 """The same for RBN."""
 
-Holder = Literal["optimizer", "parallel", "copy"]
-"""What may hold a model: what trains its parameters, keeps them alike over processes, or has copies of it."""
+
+class Parameters(NamedTuple):
+    """What IEBN learns: the framework's tensors, (C,) each.
+
+    Attributes:
+        weight, bias: BatchNorm's; None for 1 and 0.
+        weight_readjust, bias_readjust: The attention's.
+    """
+
+    weight: Any
+    bias: Any
+    weight_readjust: Any
+    bias_readjust: Any
+
+
+class RBNParameters(NamedTuple):
+    """What RBN learns, in the same form.
+
+    Attributes:
+        weight, bias: BatchNorm's; None for 1 and 0.
+        weight_readjust, bias_readjust: The scale's.
+        weight_recenter: The share of its own mean that each instance gets added.
+    """
+
+    weight: Any
+    bias: Any
+    weight_readjust: Any
+    bias_readjust: Any
+    weight_recenter: Any
+
+
+@dataclass
+class Statistics:
+    """What to normalise with: mean and variance of the batch, or of the past.
+
+    Attributes:
+        mean, var: Running statistics (C,), updated in place where `batch`; None: there are none.
+        batch: Whether the batch's own statistics are used, as in training, or the running ones.
+        factor: Share of the new batch in the running statistics.
+        eps: Added to the variance.
+    """
+
+    mean: Any
+    var: Any
+    batch: bool
+    factor: float
+    eps: float
 
 
 def norms_to_convert(
@@ -34,6 +79,8 @@ def norms_to_convert(
     is_norm: Callable[[Any], bool],
     is_known: Callable[[Any], bool],
     bare: Callable[[Any], str | None],
+    weight: str = "weight",
+    hint: str = "",
     stacklevel: int = 5,
 ) -> dict[str, Any]:
     """The norms to convert, by name; a warning names those of unknown classes.
@@ -44,20 +91,25 @@ def norms_to_convert(
         is_norm: Whether a layer is a BatchNorm, or of a subclass.
         is_known: Whether a BatchNorm is of a class that can be stood in for.
         bare: Why the output of a norm cannot be preserved, if it is to be; else None.
+        weight: The name of a norm's weight, for the error.
+        hint: What else may be wrong where there is none.
         stacklevel: The warning's; by default it is of the caller of the caller's caller.
 
     Raises:
         ValueError: If there is none, if `skip` matches no layer, or if one lacks the weight that it needs.
     """
-    skipped = () if isinstance(skip, tuple | list) and not skip else select_layers(skip, layers)
-    norms = {name: norm for name, norm in layers.items() if name not in skipped and is_norm(norm)}
+    names = () if isinstance(skip, tuple | list) and not skip else select_layers(skip, layers)
+    skipped = {id(layers[name]) for name in names}  # a layer may have several names
+    norms = {name: norm for name, norm in layers.items() if id(norm) not in skipped and is_norm(norm)}
     chosen = {name: norm for name, norm in norms.items() if is_known(norm)}
     warn_of_left({name: norm for name, norm in norms.items() if name not in chosen}, stacklevel)
     if not chosen:
-        raise ValueError(f"{type(model).__name__} holds no BatchNorm layer to convert: check skip={skip!r}.")
+        raise ValueError(
+            f"{type(model).__name__} holds no BatchNorm layer to convert: check skip={skip!r}.{hint}"
+        )
     for name, norm in chosen.items():
         if (why := bare(norm)) is not None:
-            raise ValueError(f"preserve_output needs norms with a weight, got {why} in {name!r}: skip it.")
+            raise ValueError(f"preserve_output needs norms with a {weight}, got {why} in {name!r}: skip it.")
     return chosen
 
 
@@ -90,6 +142,7 @@ def norms_to_revert(
     name: str,
     preserve_output: bool,
     folds: Callable[[Any], bool] | None = None,
+    weight: str = "weight",
 ) -> dict[str, Any]:
     """The layers to turn back, by name: all, or those whose attention folds into their weight.
 
@@ -100,6 +153,7 @@ def norms_to_revert(
         preserve_output: Whether only those that fold.
         folds: Whether a layer has a weight, and an attention that is the same for all samples; None: as its own
             parameters say, which are compared with those of `starts`.
+        weight: The name of a layer's weight, for the error.
 
     Raises:
         ValueError: If there is none.
@@ -114,7 +168,7 @@ def norms_to_revert(
     chosen = {place: norm for place, norm in every.items() if not preserve_output or folds(norm)}
     if not chosen:
         reason = (
-            f"no {name} whose {' and '.join(zeros)} is 0 and that has a weight"
+            f"no {name} whose {' and '.join(zeros)} is 0 and that has a {weight}"
             if every
             else f"no {name} layer"
         )
@@ -135,42 +189,6 @@ def report(names: Iterable[str], count: int, by: str, added: int) -> None:
     """
     places = ", ".join(name or "the model itself" for name in names)
     _LOG.info("replaced %d norms by %s, %+d parameters: %s", count, by, added, places)
-
-
-def warn_of_holders(role: Callable[[Any], Holder | None], added: int, cure: str, stacklevel: int) -> None:
-    """Warn of all that knew a model before the conversion and does not know its new parameters.
-
-    Args:
-        role: What any object that Python knows is to the model; None: nothing.
-        added: How many parameters are new.
-        cure: What to do with an optimizer.
-        stacklevel: As of `warnings.warn`, 1 being this function.
-    """
-    for thing in gc.get_objects():
-        found, kind = role(thing), type(thing).__name__
-        if found == "optimizer":
-            text = f"was made before the conversion and will not train the {added} new parameters: convert first, "
-            text += f"{cure}."
-        elif found == "parallel":
-            text = (
-                "was made before the conversion: it will not synchronise the gradients of the "
-                f"{added} new parameters, so that processes drift apart. Convert first, then wrap the model in it."
-            )
-        elif found == "copy":
-            text = (
-                "holds a copy of the model from before the conversion, whose norms are still BatchNorm: convert first, "
-                "then make it."
-            )
-        else:
-            continue
-        warnings.warn(f"this {kind} {text}", stacklevel=stacklevel)
-
-
-def is_copy(theirs: Mapping[str, Any], own: Mapping[str, Any], same: Callable[[Any, Any], bool]) -> bool:
-    """Whether parameters have these names, one of more than one axis still with the same numbers: chance made it."""
-    return theirs.keys() == own.keys() and any(
-        same(theirs[name], array) for name, array in own.items() if array.ndim > 1
-    )
 
 
 def average_statistics(

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from mixlayers._core.iebn import Parameters
 from mixlayers.torch import IEBN2d
-from mixlayers_torch._iebn.given import Parameters, Statistics
+from mixlayers_torch._iebn.given import Statistics
 from mixlayers_torch._iebn.inductor import fused
 from tests.support.reference_iebn import iebn, iebn_backward, running_statistics
 

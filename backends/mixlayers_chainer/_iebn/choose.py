@@ -11,14 +11,14 @@ import chainer
 from chainer import Variable, backend
 from chainer.utils import type_check
 
-from mixlayers_chainer._iebn.given import Parameters, RBNParameters, Statistics
+from mixlayers._core.iebn import Parameters, RBNParameters
+from mixlayers_chainer._iebn.given import Statistics
 from mixlayers_chainer._iebn.join import joint_sum
 from mixlayers_chainer._iebn.measure import measure
 from mixlayers_chainer._iebn.native import backward, forward, takes
 from mixlayers_chainer._iebn.passes import Array, Layout, affine, combine, products
 from mixlayers_chainer._iebn.plain import computed, plain, plain_rbn
-from mixlayers_native._iebn import Forward
-from mixlayers_native._rbn import RBNForward
+from mixlayers_native._iebn import Forward, RBNForward
 
 
 def iebn(x: Any, parameters: Parameters, statistics: Statistics) -> Variable:

@@ -1,60 +1,21 @@
-"""What IEBN and RBN are given beside x: what they learn, and what they normalise with."""
+"""What IEBN and RBN normalise with."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-from mixlayers_chainer._iebn.passes import Array
-
-
-class Parameters(NamedTuple):
-    """What is learned, of the shape of the channels each.
-
-    Attributes:
-        gamma, beta: BatchNormalization's.
-        weight_readjust, bias_readjust: The attention's.
-    """
-
-    gamma: Any
-    beta: Any
-    weight_readjust: Any
-    bias_readjust: Any
-
-
-class RBNParameters(NamedTuple):
-    """What RBN learns, of the shape of the channels each.
-
-    Attributes:
-        gamma, beta: BatchNormalization's.
-        weight_readjust, bias_readjust: The scale's.
-        weight_recenter: The share of its own mean that each instance gets added.
-    """
-
-    gamma: Any
-    beta: Any
-    weight_readjust: Any
-    bias_readjust: Any
-    weight_recenter: Any
+from mixlayers._core import iebn
 
 
 @dataclass
-class Statistics:
-    """Mean and variance to normalise with.
+class Statistics(iebn.Statistics):
+    """What to normalise with: arrays of the parameters' shape.
 
     Attributes:
-        mean, var: Running statistics, of the parameters' shape, updated in place where `batch`; None: none are kept.
-        batch: Whether the batch's own statistics are used, as in training, or the running ones.
-        decay: Share of the old value in the running statistics.
-        eps: Added to the variance.
         axis: What is normalised over: 0, and the space.
         comm: A ChainerMN communicator whose ranks' batches are taken together; None: this process alone.
     """
 
-    mean: Array
-    var: Array
-    batch: bool
-    decay: float
-    eps: float
     axis: tuple[int, ...]
     comm: Any = None

@@ -10,10 +10,10 @@ import chainer
 import numpy as np
 from chainer import Parameter, Variable, initializers
 
-from mixlayers._core.iebn import IEBN_STARTS
+from mixlayers._core.iebn import IEBN_STARTS, Parameters
 from mixlayers_chainer._hooks import Hooked, _hooked
 from mixlayers_chainer._iebn.choose import iebn
-from mixlayers_chainer._iebn.given import Parameters, Statistics
+from mixlayers_chainer._iebn.given import Statistics
 
 Initializer = Any
 """What Chainer takes as one: a number, an array, an Initializer, None for the default."""
@@ -103,13 +103,13 @@ class PerInstance(chainer.Link):
         if axis is None:
             axis = (0, *range(1 + len(self.avg_mean.shape), len(x.shape)))
         training, keeping = chainer.config.train, not chainer.config.in_recomputing
-        decay = self.decay
+        factor = 1.0 - self.decay
         if training and finetune and keeping:
             self.N += 1
-            decay = 1.0 - 1.0 / self.N
+            factor = 1.0 / self.N
         mean, var = (self.avg_mean, self.avg_var) if keeping or not training else (None, None)
         statistics = Statistics(
-            mean, var, training, decay, self.eps, axis, self._comm() if training else None
+            mean, var, training, factor, self.eps, axis, self._comm() if training else None
         )
         like = self.weight_readjust.array
         with chainer.using_device(self.device):

@@ -72,9 +72,9 @@ def _rstd(var: Array, eps: float, kind: Any) -> Array:
 
 def update(statistics: Statistics, mean: Array, var: Array, count: float) -> None:
     """The running statistics, in the steps of Chainer's own batch normalisation."""
-    decay, adjust = statistics.decay, count / max(count - 1.0, 1.0)
+    factor, adjust = statistics.factor, count / max(count - 1.0, 1.0)
     running_mean, running_var = statistics.mean, statistics.var
-    running_mean *= decay
-    running_mean += (1 - decay) * mean
-    running_var *= decay
-    running_var += (1 - decay) * adjust * var
+    running_mean *= 1 - factor
+    running_mean += factor * mean
+    running_var *= 1 - factor
+    running_var += factor * adjust * var

@@ -43,7 +43,7 @@ def forward(
         *(flat.ctypes.data, y.ctypes.data, _addresses(parameters)),
         _addresses((statistics.mean, statistics.var)),
         batch=statistics.batch,
-        factor=1.0 - statistics.decay,
+        factor=statistics.factor,
         eps=statistics.eps,
         join=None if statistics.comm is None else _join_moments(statistics.comm),
     )

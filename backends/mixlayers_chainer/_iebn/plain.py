@@ -9,7 +9,8 @@ import chainer.functions as F
 import numpy as np
 from chainer import Variable
 
-from mixlayers_chainer._iebn.given import Parameters, RBNParameters, Statistics
+from mixlayers._core.iebn import Parameters, RBNParameters
+from mixlayers_chainer._iebn.given import Statistics
 from mixlayers_chainer._iebn.measure import update
 
 
@@ -37,7 +38,7 @@ def plain_rbn(x: Variable, parameters: RBNParameters, statistics: Statistics) ->
 def _high(x: Variable, parameters: Any, statistics: Statistics) -> tuple[Any, list[Variable]]:
     """The dtype to compute in, and the parameters in it, to be broadcast against x."""
     keep = tuple(1 if i in statistics.axis else size for i, size in enumerate(x.shape))
-    kind = computed(x.dtype, parameters.gamma.dtype)
+    kind = computed(x.dtype, parameters.weight.dtype)
     return kind, [F.reshape(F.cast(each, kind), keep) for each in parameters]
 
 

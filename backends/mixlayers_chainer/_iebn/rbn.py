@@ -6,9 +6,9 @@ from typing import Any
 
 from chainer import Parameter, Variable
 
-from mixlayers._core.iebn import RBN_STARTS
+from mixlayers._core.iebn import RBN_STARTS, RBNParameters
 from mixlayers_chainer._iebn.choose import rbn
-from mixlayers_chainer._iebn.given import RBNParameters, Statistics
+from mixlayers_chainer._iebn.given import Statistics
 from mixlayers_chainer._iebn.layer import PerInstance
 
 

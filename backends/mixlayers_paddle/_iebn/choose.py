@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from paddle import Tensor
 
+from mixlayers._core.iebn import Parameters, RBNParameters
 from mixlayers_paddle._iebn import native
-from mixlayers_paddle._iebn.given import Parameters, RBNParameters, Statistics
+from mixlayers_paddle._iebn.given import Statistics
 from mixlayers_paddle._iebn.plain import plain, plain_rbn
 
 

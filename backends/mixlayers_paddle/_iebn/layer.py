@@ -9,9 +9,9 @@ import paddle
 from paddle import ParamAttr, Tensor, nn
 from paddle.nn.initializer import Constant
 
-from mixlayers._core.iebn import IEBN_STARTS
+from mixlayers._core.iebn import IEBN_STARTS, Parameters
 from mixlayers_paddle._iebn.choose import iebn
-from mixlayers_paddle._iebn.given import Parameters, Statistics
+from mixlayers_paddle._iebn.given import Statistics
 
 CHANNELS_LAST = ("NLC", "NHWC", "NDHWC")
 
@@ -85,7 +85,7 @@ class PerInstance(nn.Layer):
         self._check_input_dim(input)
         batch = self.training if self._use_global_stats is None else not self._use_global_stats
         mode = self._use_global_stats is None
-        statistics = Statistics(self._mean, self._variance, batch, self._momentum, self._epsilon, mode)
+        statistics = Statistics(self._mean, self._variance, batch, 1.0 - self._momentum, self._epsilon, mode)
         if self._data_format in CHANNELS_LAST and input.ndim > 2:
             return self._normalise(input.moveaxis(-1, 1), statistics).moveaxis(1, -1)
         return self._normalise(input, statistics)

@@ -16,10 +16,10 @@ import paddle
 from paddle import Tensor
 from paddle.jit.sot import psdb
 
-from mixlayers_native._iebn import Forward, Layout, infer
+from mixlayers._core.iebn import Parameters, RBNParameters
+from mixlayers_native._iebn import Forward, Layout, RBNForward
 from mixlayers_native._library import library
-from mixlayers_native._rbn import RBNForward
-from mixlayers_paddle._iebn.given import Parameters, RBNParameters, Statistics
+from mixlayers_paddle._iebn.given import Statistics
 from mixlayers_paddle._iebn.plain import gradients, gradients_rbn
 
 Given = Parameters | RBNParameters
@@ -32,15 +32,13 @@ class Norm:
     Attributes:
         forward: One forward of it, by the passes.
         gradients: Its gradients in Paddle's operations, which can be differentiated again.
-        infer: A forward for nobody to differentiate, where it is another.
     """
 
     forward: type[Forward]
     gradients: Callable[..., list[Tensor]]
-    infer: Callable[..., None] | None = None
 
 
-IEBN: Final = Norm(Forward, gradients, infer)
+IEBN: Final = Norm(Forward, gradients)
 RBN: Final = Norm(RBNForward, gradients_rbn)
 _KINDS = {paddle.float32: "float32", paddle.float64: "float64"}
 
@@ -124,14 +122,14 @@ class _Step:
         kept = self.statistics
         addresses = self.flat.data_ptr(), y.data_ptr(), self.values
         running = _addresses(kept.mean, kept.var)
-        if self.norm.infer is not None and not (kept.batch or paddle.is_grad_enabled()):
-            self.norm.infer(self.layout, *addresses, running, kept.epsilon)
+        if not (kept.batch or paddle.is_grad_enabled()):
+            self.norm.forward.infer(self.layout, *addresses, running, kept.eps)
             return
         self.found = self.norm.forward(
             *(self.layout, *addresses, running),
             batch=kept.batch,
-            factor=1.0 - kept.momentum,
-            eps=kept.epsilon,
+            factor=kept.factor,
+            eps=kept.eps,
             correction=0,
         )
 
@@ -175,9 +173,7 @@ class _Step:
         kept = self.statistics
         statistics = None if kept.batch else map(paddle.to_tensor, self.found.statistics())
         with paddle.enable_grad():
-            dx, *self.learned = self.norm.gradients(
-                gradient, self.x, self.parameters, statistics, kept.epsilon
-            )
+            dx, *self.learned = self.norm.gradients(gradient, self.x, self.parameters, statistics, kept.eps)
             self.dx = (dx.moveaxis(1, -1) if self.rows else dx).reshape([-1])
 
 

@@ -10,8 +10,8 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor
 
-from mixlayers_native._calibration import Calibration, recentred_var
-from mixlayers_paddle._iebn.given import Parameters, RBNParameters, Statistics
+from mixlayers._core.iebn import Parameters, RBNParameters
+from mixlayers_paddle._iebn.given import Statistics
 
 
 def plain(x: Tensor, parameters: Parameters, statistics: Statistics) -> Tensor:
@@ -45,8 +45,8 @@ def normalised(x: Tensor, statistics: Statistics) -> Tensor:
     return F.batch_norm(
         *(x, statistics.mean, statistics.var, one, zero),
         training=statistics.batch or not static,  # else it can be differentiated only once
-        momentum=statistics.momentum,
-        epsilon=statistics.epsilon,
+        momentum=1.0 - statistics.factor,
+        epsilon=statistics.eps,
         use_global_stats=None if static and statistics.by_mode else not statistics.batch,
     )
 
@@ -104,23 +104,35 @@ def gradients_rbn(
     g: Tensor, x: Tensor, parameters: RBNParameters, statistics: Iterable[Tensor] | None, epsilon: float
 ) -> list[Tensor]:
     """`gradients` of `rbn`, weight_recenter's last."""
-    space = list(range(2, x.ndim))
-    length = prod(x.shape[2:])
-    near, recenter = _gap(x), parameters.weight_recenter
+    space, length = list(range(2, x.ndim)), prod(x.shape[2:])
+    weight, _, readjust, start, recenter = parameters
+    near = _gap(x)
     if statistics is None:
-        mean, between = near.mean(0), near.var(0, unbiased=False)
+        mean, between = near.mean(0) * (1 + recenter), near.var(0, unbiased=False)
         within = (x - near.unsqueeze(space)).square().mean([0, *space])
-        mean, var = mean * (1 + recenter), recentred_var(within + between, between, recenter)
+        var = within + (1 + recenter).square() * between
     else:
         mean, var = statistics
-    found = Calibration(near, -mean, (var + epsilon).rsqrt(), parameters, F.sigmoid)
+    rstd = (var + epsilon).rsqrt()
+    factor = rstd if weight is None else weight * rstd
+    added = recenter * near - mean  # x' - its mean is x + this
+    centred = near + added
+    a = F.sigmoid(readjust * (rstd * centred) + start)
+
     total, product = (t.reshape([0, 0, -1]).sum(2) for t in (g, g * x))
-    learned, *sums = found.learn(total, product)
-    count = x.shape[0] * length
-    average: Any = sums[0] / count if statistics is None else 0.0
-    slope: Any = sums[1] / count if statistics is None else 0.0
-    scale, shift, last = found.trace(average, slope, length, 0.0)
-    dx = scale.unsqueeze(space) * g + shift.unsqueeze(space)
+    gated = a * (product + added * total)
+    on_z = (1 - a) * gated * factor
+    on_mean = readjust * rstd * on_z
+    whole = a * factor * total + on_mean  # the sum of what x' gets
+    average: Any = 0.0
+    slope: Any = 0.0
+    if statistics is None:
+        average = whole.sum(0) / (x.shape[0] * length)
+        slope = (factor * gated + on_mean * centred).sum(0) * rstd.square() / (x.shape[0] * length)
+    on_plane = whole / length - average - slope * centred
+    shift = on_mean / length - average - slope * added + recenter * on_plane
+    dx = (a * factor).unsqueeze(space) * g + shift.unsqueeze(space)
     if statistics is None:
         dx = dx - slope.reshape([1, -1, *(1 for _ in space)]) * x
-    return [dx, *learned, last]
+    learned = [gated.sum(0) * rstd, total.sum(0), (on_z * centred).sum(0) * rstd, on_z.sum(0)]
+    return [dx, *learned, (near * on_plane).sum(0) * length]

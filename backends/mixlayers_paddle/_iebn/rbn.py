@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from paddle import Tensor
 
-from mixlayers._core.iebn import RBN_STARTS
+from mixlayers._core.iebn import RBN_STARTS, RBNParameters
 from mixlayers_paddle._iebn.choose import rbn
-from mixlayers_paddle._iebn.given import RBNParameters, Statistics
+from mixlayers_paddle._iebn.given import Statistics
 from mixlayers_paddle._iebn.layer import OneAxis, PerInstance, ThreeAxes, TwoAxes
 
 

@@ -69,10 +69,10 @@ def _jointly_normalised(x: Tensor, statistics: Statistics) -> Tensor:
     centred = x - mean
     var = _all_sum(centred.square().sum(batch)) / count
     with paddle.no_grad():
-        kept = statistics.momentum
+        share = statistics.factor
         for running, new in ((statistics.mean, mean), (statistics.var, var)):
-            paddle.assign(running * kept + new * (1 - kept), running)
-    return (centred * (var + statistics.epsilon).rsqrt()).moveaxis(-1, 1)
+            paddle.assign(running * (1 - share) + new * share, running)
+    return (centred * (var + statistics.eps).rsqrt()).moveaxis(-1, 1)
 
 
 def _all_sum(x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import paddle
 from paddle import nn
 
 from mixlayers._core.iebn import average_statistics
-from mixlayers_paddle._iebn.convert import BATCH_NORM
+from mixlayers_paddle._iebn.conversion import BATCH_NORM
 from mixlayers_paddle._iebn.layer import PerInstance
 
 

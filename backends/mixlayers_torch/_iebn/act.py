@@ -15,7 +15,7 @@ def is_batchnorm_act(kind: type[Any]) -> bool:
     return kind.__name__ == "BatchNormAct2d" and kind.__module__.startswith("timm.")
 
 
-class _Act(PerInstance):
+class Act2d(PerInstance):
     """A norm, then the `drop` and `act` of the layer whose place it takes."""
 
     drop: Any
@@ -33,9 +33,9 @@ class _Act(PerInstance):
         return new
 
 
-class IEBNAct2d(_Act, IEBN2d):
+class IEBNAct2d(Act2d, IEBN2d):
     """IEBN for inputs (N, C, H, W), then `drop` and `act`: `convert_iebn`'s."""
 
 
-class RBNAct2d(_Act, RBN2d):
+class RBNAct2d(Act2d, RBN2d):
     """RBN for inputs (N, C, H, W), then `drop` and `act`: `convert_rbn`'s."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mixlayers._core.iebn import Parameters, RBNParameters
 from mixlayers_torch._iebn import gpu, native
-from mixlayers_torch._iebn.given import Parameters, RBNParameters, Statistics
+from mixlayers_torch._iebn.given import Statistics
 from mixlayers_torch._iebn.inductor import fused
 from mixlayers_torch._iebn.passes import by_passes, unseen
 from mixlayers_torch._iebn.plain import plain, plain_rbn

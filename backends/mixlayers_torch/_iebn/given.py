@@ -1,63 +1,28 @@
-"""What IEBN and RBN are given beside x: what they learn, and what they normalise with."""
+"""What IEBN and RBN normalise with."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from mixlayers._core import iebn
+
 HALF = (torch.bfloat16, torch.float16)
 
 
-class Parameters(NamedTuple):
-    """What is learned, (C,) each.
-
-    Attributes:
-        weight, bias: BatchNorm's; None for 1 and 0.
-        weight_readjust, bias_readjust: The attention's.
-    """
-
-    weight: Tensor | None
-    bias: Tensor | None
-    weight_readjust: Tensor
-    bias_readjust: Tensor
-
-
-class RBNParameters(NamedTuple):
-    """What RBN learns, (C,) each.
-
-    Attributes:
-        weight, bias: BatchNorm's; None for 1 and 0.
-        weight_readjust, bias_readjust: The scale's.
-        weight_recenter: The share of its own mean that each instance gets added.
-    """
-
-    weight: Tensor | None
-    bias: Tensor | None
-    weight_readjust: Tensor
-    bias_readjust: Tensor
-    weight_recenter: Tensor
-
-
 @dataclass
-class Statistics:
-    """What to normalise with: mean and variance of the batch, of all processes' batches, or of the past.
+class Statistics(iebn.Statistics):
+    """What to normalise with.
 
     Attributes:
-        mean, var: Running statistics (C,), updated in place where `batch`; None: there are none.
-        batch: Whether the batch's own statistics are used, as in training, or the running ones.
-        factor: Share of the new batch in the running statistics.
-        eps: Added to the variance.
         group: The processes whose batches are taken together; None: this process alone.
     """
 
     mean: Tensor | None
     var: Tensor | None
-    batch: bool
-    factor: float
-    eps: float
     group: Any = None
 
     def update(self, mean: Tensor, var: Tensor) -> None:

@@ -13,7 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mixlayers_torch._iebn.given import HALF, Parameters, Statistics
+from mixlayers._core.iebn import Parameters
+from mixlayers_torch._iebn.given import HALF, Statistics
 from mixlayers_torch._iebn.join import joint_moments, let_in
 from mixlayers_torch._iebn.plain import plain
 

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mixlayers_torch._iebn.given import HALF, Parameters, Statistics
+from mixlayers._core.iebn import Parameters
+from mixlayers_torch._iebn.given import HALF, Statistics
 
 
 def fused(x: Tensor, parameters: Parameters, statistics: Statistics) -> Tensor:

@@ -12,9 +12,9 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
-from mixlayers._core.iebn import IEBN_STARTS
+from mixlayers._core.iebn import IEBN_STARTS, Parameters
 from mixlayers_torch._iebn.choose import iebn
-from mixlayers_torch._iebn.given import Parameters, Statistics
+from mixlayers_torch._iebn.given import Statistics
 
 _PROXY: Any = torch.fx.Proxy
 

@@ -11,10 +11,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mixlayers_native._iebn import Forward, Join, Layout, infer
+from mixlayers._core.iebn import Parameters, RBNParameters
+from mixlayers_native._iebn import Forward, Join, Layout, RBNForward
 from mixlayers_native._library import library
-from mixlayers_native._rbn import RBNForward
-from mixlayers_torch._iebn.given import Parameters, RBNParameters, Statistics
+from mixlayers_torch._iebn.given import Statistics
 from mixlayers_torch._iebn.join import joint_moments
 from mixlayers_torch._iebn.passes import Given
 from mixlayers_torch._iebn.plain import plain, plain_rbn
@@ -64,10 +64,10 @@ class Native:
         mean, var = map(torch.from_numpy, self.found.statistics())
         return mean, var
 
-    @staticmethod
-    def infer(x: Tensor, y: Tensor, parameters: Given, statistics: Statistics) -> None:
+    @classmethod
+    def infer(cls, x: Tensor, y: Tensor, parameters: Given, statistics: Statistics) -> None:
         addresses = _addresses(*parameters), _addresses(statistics.mean, statistics.var)
-        infer(_layout(x), x.data_ptr(), y.data_ptr(), *addresses, statistics.eps)
+        cls.forward.infer(_layout(x), x.data_ptr(), y.data_ptr(), *addresses, statistics.eps)
 
 
 class NativeRBN(Native):
@@ -76,10 +76,6 @@ class NativeRBN(Native):
     given: ClassVar[Any] = RBNParameters
     plain: ClassVar[Any] = staticmethod(plain_rbn)
     forward = RBNForward
-
-    @staticmethod
-    def infer(x: Tensor, y: Tensor, parameters: Given, statistics: Statistics) -> None:
-        NativeRBN(x, y, parameters, statistics)
 
 
 def _layout(x: Tensor) -> Layout:

@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from mixlayers_torch._iebn.given import Parameters, RBNParameters, Statistics
+from mixlayers._core.iebn import Parameters, RBNParameters
+from mixlayers_torch._iebn.given import Statistics
 from mixlayers_torch._iebn.join import refuse_twice
 
 Given = Parameters | RBNParameters
@@ -34,8 +35,8 @@ class Passes(Protocol):
     def normalisers(self) -> tuple[Tensor, Tensor]:
         """The mean and the biased variance that normalise, (C,) each."""
 
-    @staticmethod
-    def infer(x: Tensor, y: Tensor, parameters: Any, statistics: Statistics) -> None:
+    @classmethod
+    def infer(cls, x: Tensor, y: Tensor, parameters: Any, statistics: Statistics) -> None:
         """Write the output with the running statistics into y, for nobody to differentiate."""
 
 
@@ -68,7 +69,7 @@ def is_rows(x: Tensor) -> bool:
 
 
 class _ByPasses(torch.autograd.Function):
-    """Keeps x, a number (RBN: four) a sample and channel, and a few a channel."""
+    """Keeps x, a number a sample and channel, and a few a channel."""
 
     @staticmethod
     def forward(ctx: Any, kind: type[Passes], x: Tensor, *given: Any) -> Tensor:

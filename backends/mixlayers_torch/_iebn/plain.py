@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mixlayers_torch._iebn.given import HALF, Parameters, RBNParameters, Statistics
+from mixlayers._core.iebn import Parameters, RBNParameters
+from mixlayers_torch._iebn.given import HALF, Statistics
 from mixlayers_torch._iebn.join import joint_moments, let_in
 
 

@@ -6,9 +6,9 @@ from types import MappingProxyType
 
 from torch import Tensor, nn
 
-from mixlayers._core.iebn import RBN_STARTS
+from mixlayers._core.iebn import RBN_STARTS, RBNParameters
 from mixlayers_torch._iebn.choose import rbn
-from mixlayers_torch._iebn.given import RBNParameters, Statistics
+from mixlayers_torch._iebn.given import Statistics
 from mixlayers_torch._iebn.layer import IEBN1d, IEBN2d, IEBN3d, PerInstance
 
 
