@@ -20,7 +20,7 @@ from mixlayers._core.model.mixer import call_of
 from mixlayers._core.model.planner import Planner
 from mixlayers._core.plan.plan import INPUT
 from mixlayers_jax._audit import Found, Marks, audit_call
-from mixlayers_jax._conditional import at_any, check_alike, everywhere, everywhere_in
+from mixlayers_jax._conditional import at_any, brought, check_alike, feature_shape
 from mixlayers_jax._framework import JAX
 from mixlayers_jax._groups import grouped
 from mixlayers_jax._padding import by_tokens
@@ -50,17 +50,6 @@ class Library(ABC):
             return self.marked(model, Marks(), args, kwargs)
 
         return audit_call(run, *call_of(example), lambda names: self.described(model, names), masks)
-
-
-def feature_shape(plan: MixPlan, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...] | None:
-    """The shape of the feature that a plan is for, where it matters.
-
-    Args:
-        shapes: Of each place, by name, for a batch of any size.
-    """
-    if plan.place is None or plan.recipe is None:
-        return None
-    return (plan.batch_size, *shapes[plan.place][1:])
 
 
 class BaseMixer:
@@ -197,7 +186,7 @@ class BaseMixer:
             )
         else:
             core = self._planner.draw(batch_size, labels, lengths)
-            plan = self._brought(core)
+            plan = brought(core, self._planner, self._found.shapes, self.channel_dim)
         if self._by_tokens:
             plan = by_tokens(plan, lengths)
         self._planner.note(core, plan.s if np.ndim(plan.s) else float(plan.s))
@@ -223,13 +212,6 @@ class BaseMixer:
 
     def _shape(self, plan: MixPlan) -> tuple[int, ...] | None:
         return feature_shape(plan, self._found.shapes)
-
-    def _brought(self, core: MixPlan) -> Plan:
-        """A plan brought to the shapes of where it acts."""
-        acting = everywhere_in(self.method, core)
-        if acting is not None:
-            return everywhere(core, acting, self.places, self._found.shapes, self.channel_dim)
-        return Plan.of(core, self._shape(core), self.channel_dim)
 
     def _actions(self, model: Any, plan: Plan | None) -> dict[str, Plan]:
         """Which layers of a model a plan is for.

@@ -28,13 +28,14 @@ class Step:
         self._made: list[MixedTarget] = []
 
     def mixed(self, place: str, x: Any, keep: Collection[str] = ()) -> Any:
-        """What a layer returns, mixed; its padding mask sees as real what is so in either sample."""
+        """What a layer returns, mixed; its padding mask sees as real what is so in either of two blended samples."""
         self._ran[place] += 1
         mixed = self.plan.mixed(place, x, keep)
         for before, after in zip(keras.tree.flatten(x), keras.tree.flatten(mixed), strict=True):
             mask = None if before is None else get_keras_mask(before)
             if mask is not None and after is not before:
-                set_keras_mask(after, mask | ENGINE.partners(self.plan, place).of(mask))
+                theirs = ENGINE.partners(self.plan, place).of(mask) if self.plan.mixes else mask
+                set_keras_mask(after, mask | theirs)
         return mixed
 
     def input(self, data: Any, keep: Collection[str]) -> Any:

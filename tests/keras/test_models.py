@@ -10,7 +10,7 @@ from keras import layers, ops
 
 import mixlayers.keras as mixing
 import mixlayers.torch
-from mixlayers import ManifoldMixup, MixStyle, Mixup
+from mixlayers import ManifoldMixup, Mixup
 from tests.keras.keras_nets import (
     ON_JAX,
     Block,
@@ -204,17 +204,6 @@ def test_entries_that_are_no_features_are_kept():
     model = compiled(mixing.wrap(net(), Mixup(), keep=["scale"]))
     model.fit({"image": x, "scale": scale}, y, batch_size=8, shuffle=False, verbose=0)
     close(weights(model), expected)
-
-
-def test_methods_that_jax_does_not_carry_out_are_refused_at_once():
-    x, y = batch()
-    if ON_JAX:
-        with pytest.raises(ValueError, match="not yet there in JAX"):
-            mixing.wrap(sequential(), MixStyle(), ["one", "two"])
-        return
-    model = compiled(mixing.wrap(sequential(), MixStyle(every_place=True, prob=1.0), ["one", "two"]))
-    model.fit(x, y, verbose=0)
-    assert mixing.get_mixer(model).last.places == ("one", "two")
 
 
 def test_what_is_no_model_or_wrapped_already_is_refused():
