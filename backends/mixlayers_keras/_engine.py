@@ -112,6 +112,10 @@ class Engine(ABC):
             planned: Of one batch, and the variables' values where the trainer holds them.
         """
 
+    def in_backward(self) -> bool:
+        """Whether this thread is in a backward pass, where layers run again that a step ran."""
+        return False
+
     def tensors(self, data: Any) -> Any:
         """Arrays in containers as the model will see them."""
         return data

@@ -9,6 +9,7 @@ from typing import Any, Final
 import keras
 
 from mixlayers._core.audit.verdicts import Layer
+from mixlayers._core.errors import refuse
 
 _AFTER: Final = "_mixlayers_after"
 _ACTING: dict[type, type] = {}
@@ -52,12 +53,20 @@ def acting(actions: Mapping[Any, Callable[[Any], Any]]) -> Iterator[None]:
 
     For the time each is of a class made from its own, by the same name: what `call` is given and does stays, also where
     it is recomputed in the backward pass.
+
+    Raises:
+        MixingError: If something is done to one of the layers already.
     """
-    before = {layer: type(layer) for layer in actions}
-    for layer, after in actions.items():
-        object.__setattr__(layer, _AFTER, after)
-        object.__setattr__(layer, "__class__", _acting_class(before[layer]))
+    before: dict[Any, type] = {}
     try:
+        for layer, after in actions.items():
+            if vars(layer).setdefault(_AFTER, after) is not after:
+                refuse(
+                    f"the layer {layer.name!r} is being mixed by another step, or looked at",
+                    "let one thread train, wrap or audit what holds it, and none of them inside of another",
+                )
+            before[layer] = type(layer)
+            object.__setattr__(layer, "__class__", _acting_class(before[layer]))
         yield
     finally:
         for layer, base in before.items():
@@ -69,8 +78,9 @@ def _acting_class(base: type) -> type:
     if base not in _ACTING:
 
         def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            after = vars(self).get(_AFTER)  # which another thread may be done with
             output = base.__call__(self, *args, **kwargs)
-            return getattr(self, _AFTER)(output)
+            return output if after is None else after(output)
 
         like = {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
         _ACTING[base] = type(base.__name__, (base,), {**like, "__call__": call})

@@ -10,7 +10,7 @@ from typing import Any, Final
 import keras
 import numpy as np
 
-from mixlayers import History, Method, MixedTarget, MixPlan
+from mixlayers import History, Method, MixedTarget, MixingError, MixPlan
 from mixlayers._core.audit.places import Layers, named_places
 from mixlayers._core.audit.report import Audit
 from mixlayers._core.documents import add_arguments
@@ -22,7 +22,7 @@ from mixlayers._core.plan.plan import INPUT
 from mixlayers_keras._collate import channel_dim as default_channel_dim
 from mixlayers_keras._engine import ENGINE, Planned, Seen
 from mixlayers_keras._layers import acting, layers_of
-from mixlayers_keras._loss import blending
+from mixlayers_keras._loss import blend_losses, restore_losses
 from mixlayers_keras._step import Step
 
 _MIXER: Final = "_mixlayers"
@@ -86,7 +86,7 @@ class Mixer:
         self.keep = frozenset(keep)
         self._layers, self._trust = layers, [trust] if isinstance(trust, str) else trust
         self._seen: Seen | None = None
-        self._step: Step | None = None
+        self._steps: list[Step] = []  # that are being made
         x = _inputs_of(model) if example is None else example
         if x is not None:
             self._settle(model, x)
@@ -128,17 +128,24 @@ class Mixer:
         return self._planner.last
 
     def target(self, y: Any) -> MixedTarget:
-        """The labels of the step that is being made, for a train_step or compute_loss of your own.
+        """The labels of a step, for a train_step or compute_loss of your own.
 
             target = mixlayers.keras.get_mixer(self).target(y)
             loss = target.blend(lambda y: keras.ops.mean(my_loss(y, y_pred)))
 
-        Outside of a training step they are plain.
+        Args:
+            y: Labels of the batch that a training step was given, all or some, in containers as you like: the very
+                tensors, by which the step is found. Others come back plain, as those of an evaluation.
 
         Raises:
-            MixingError: If the model has not been called yet in this step.
+            MixingError: If the model has not been called yet in this step; if only some of the labels are the batch's.
         """
-        return MixedTarget(y) if self._step is None else self._step.target(y)
+        step = self._step_of(y)
+        return MixedTarget(y) if step is None else step.target(y)
+
+    def _step_of(self, y: Any) -> Step | None:
+        """The step whose batch holds these labels; None: no step's does."""
+        return next((step for step in tuple(self._steps) if step.holds(y)), None)
 
     def state_dict(self) -> dict[str, int]:
         """The state for a checkpoint: `{"step": n}`."""
@@ -184,18 +191,24 @@ class Mixer:
         *state, data = args
         if not isinstance(data, Planned):
             data = self.planned(model, data)
-        step = Step(data.plan)
+        if any(step.here for step in self._steps):
+            raise MixingError(
+                "a training step was begun inside of another one of the same model, whose layers it would share: train "
+                "with each batch by itself, one after the other."
+            )
+        step = Step(data)
         acts = {
             self._modules[place]: partial(step.mixed, place)
             for place in ENGINE.places(step.plan)
             if place != INPUT
         }
-        before, self._step = self._step, step
+        blend_losses(model, self._step_of)
+        self._steps.append(step)
         try:
-            with acting(acts), blending(model, step):
-                result = type(model).train_step(model, *state, step.input(data.data, self.keep))
+            with acting(acts):
+                result = type(model).train_step(model, *state, step.input(self.keep))
         finally:
-            self._step = before
+            self._steps.remove(step)
         step.check_used()
         if not ENGINE.knows_shares:
             self._note(step.plan.core, step.plan)
@@ -237,6 +250,7 @@ def _mixer_of(model: Any) -> Any:
 def _restore(model: Any, mixer: Mixer) -> None:
     for name in (_MIXER, *_SHADOWED):
         object.__delattr__(model, name)
+    restore_losses(model)
     model.train_function = None
 
 

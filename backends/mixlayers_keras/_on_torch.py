@@ -24,6 +24,7 @@ from mixlayers._core.plan.plan import Shares
 from mixlayers_keras._engine import Engine, Planned, Seen
 from mixlayers_keras._layers import acting, described, layers_of, training
 from mixlayers_torch._audit import put_on_trial
+from mixlayers_torch._autograd import in_backward
 from mixlayers_torch._framework import TORCH
 from mixlayers_torch._loss import binary_cross_entropy, cross_entropy
 from mixlayers_torch._stage import TorchStage
@@ -122,6 +123,9 @@ class OnTorch(Engine):
 
     def planning(self, function: Callable[..., Any], planned: Callable[..., Planned]) -> Callable[..., Any]:
         return lambda data: function([planned(batch) for batch in data])
+
+    def in_backward(self) -> bool:
+        return in_backward()
 
     def tensors(self, data: Any) -> Any:
         def tensor(leaf: Any) -> Any:
