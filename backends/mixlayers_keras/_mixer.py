@@ -23,6 +23,7 @@ from mixlayers_keras._collate import channel_dim as default_channel_dim
 from mixlayers_keras._engine import ENGINE, Planned, Seen
 from mixlayers_keras._layers import acting, layers_of
 from mixlayers_keras._loss import blend_losses, restore_losses
+from mixlayers_keras._masks import handed_on
 from mixlayers_keras._step import Step
 
 _MIXER: Final = "_mixlayers"
@@ -165,7 +166,7 @@ class Mixer:
         asked = self._layers if named is None else tuple(place for place in named if not self._trusts(place))
         seen = ENGINE.look(model, ENGINE.tensors(x), asked, self.method, state)
         self._planner.choose(self._layers, layers, seen.report, self._trust, input_is_true=seen.whole_input)
-        self._seen, self._modules = seen, layers
+        self._seen, self._modules, self._masks = seen, layers, handed_on([model, *layers.values()])
         return seen
 
     def _trusts(self, place: str) -> bool:
@@ -205,7 +206,7 @@ class Mixer:
         blend_losses(model, self._step_of)
         self._steps.append(step)
         try:
-            with acting(acts):
+            with acting(acts, self._masks if acts else {}):
                 result = type(model).train_step(model, *state, step.input(self.keep))
         finally:
             self._steps.remove(step)

@@ -19,6 +19,7 @@ from mixlayers_jax._plan import Plan
 from mixlayers_jax._target import mixed_target
 from mixlayers_keras._engine import Engine, Planned, Seen
 from mixlayers_keras._layers import acting, described, layers_of, training
+from mixlayers_keras._masks import handed_on
 
 
 class OnJax(Engine):
@@ -67,11 +68,11 @@ def _found(model: keras.Model, x: Any, state: Any) -> Found:
             (model.trainable_variables, model.non_trainable_variables), state, strict=False
         ):
             held += zip(variables, values, strict=True)
-    marks = Marks()
+    marks, masks = Marks(), handed_on([model, *layers.values()])
 
     def run(x: Any) -> Any:
         marked = {layer: partial(marks.mixed, name) for name, layer in layers.items()}
-        with keras.StatelessScope(state_mapping=held), acting(marked):
+        with keras.StatelessScope(state_mapping=held), acting(marked, masks):
             return model(x, **training(model))
 
     return audit_call(run, (x,), {}, lambda _: {name: described(layer) for name, layer in layers.items()})

@@ -23,6 +23,7 @@ from mixlayers._core.plan.lam import Lam
 from mixlayers._core.plan.plan import Shares
 from mixlayers_keras._engine import Engine, Planned, Seen
 from mixlayers_keras._layers import acting, described, layers_of, training
+from mixlayers_keras._masks import handed_on
 from mixlayers_torch._audit import put_on_trial
 from mixlayers_torch._autograd import in_backward
 from mixlayers_torch._framework import TORCH
@@ -152,7 +153,8 @@ class KerasStage(TorchStage):
 
     @contextmanager
     def _hooked(self, hooks: Hooks) -> Iterator[None]:
-        with acting({self.modules[name]: after for name, after in hooks.after.items()}):
+        actions = {self.modules[name]: after for name, after in hooks.after.items()}
+        with acting(actions, handed_on(self.modules.values())):
             yield
 
     def take(self, x: Tensor, index: npt.NDArray[np.int64], axis: int) -> Tensor:

@@ -128,59 +128,6 @@ def test_an_audit_leaves_the_model_as_it_was():
     assert not any("_mixlayers" in name for layer in model._flatten_layers() for name in vars(layer))
 
 
-class Sentences(keras.Model):
-    """Words, of which 0 is none: Keras hands the mask on with the features."""
-
-    def __init__(self):
-        super().__init__()
-        self.words = layers.Embedding(20, 5, mask_zero=True, name="words")
-        self.read, self.head = layers.SimpleRNN(7, name="read"), layers.Dense(4, name="head")
-
-    def call(self, tokens):
-        return self.head(self.read(self.words(tokens)))
-
-
-def sentences(tokens):
-    seeded()
-    model = Sentences()
-    model(tokens)
-    return model
-
-
-def test_padding_masks_see_either_samples_tokens():
-    """By hand: a position is real if it is so in the sample or in its partner."""
-    y = np.arange(8) % 4
-    tokens = np.random.default_rng(0).integers(1, 20, size=(8, 6))
-    for at, length in enumerate((1, 6, 3, 2, 5, 6, 4, 2)):
-        tokens[at, length:] = 0
-    method = ManifoldMixup()
-    plan, model = method.plan(step=0, batch_size=8, places=["words"]), sentences(tokens)
-
-    def value():
-        h, s = mixed_by_hand(model.get_layer("words")(tokens), plan)
-        mask = ops.convert_to_tensor((tokens != 0) | (tokens[plan.perm] != 0))
-        output = model.get_layer("head")(model.get_layer("read")(h, mask=mask))
-        one, other = (loss()(ops.convert_to_tensor(labels), output) for labels in (y, y[plan.perm]))
-        return (1 - s) * one + s * other
-
-    expected = stepped(model, value)
-    model = compiled(mixing.wrap(sentences(tokens), method, "words"))
-    model.fit(tokens, y, batch_size=8, shuffle=False, verbose=0)
-    close(weights(model), expected)
-    report = mixing.get_mixer(model).audit
-    assert report["words"].true and report["read"].true and not report.float_input
-
-
-def test_masks_in_a_functional_models_graph_go_round_the_layer():
-    tokens = keras.Input((6,), dtype="int32")
-    h = layers.Embedding(20, 5, mask_zero=True, name="words")(tokens)
-    model = keras.Model(tokens, layers.Dense(4)(layers.SimpleRNN(7)(h)))
-    given = np.random.default_rng(0).integers(1, 20, size=(8, 6))
-    given[::2, 3:] = 0
-    with pytest.raises(ValueError, match="'words'"):
-        mixing.wrap(model, ManifoldMixup(), "words", example=given)
-
-
 def test_entries_that_are_no_features_are_kept():
     def net():
         seeded()

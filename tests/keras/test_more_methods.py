@@ -1,6 +1,5 @@
 """What does more than blend, in fit's own steps: other statistics, aligned maps, noise, several places at once."""
 
-import numpy as np
 import pytest
 from keras import ops
 
@@ -84,24 +83,3 @@ def test_steps_are_the_steps_by_hand_and_compile_once(method, places):
     assert mixer.history.steps == 3 and any(acts)
     if ON_JAX:  # whose model was built before the first plan
         assert len(traced) == 1 + len(kinds)
-
-
-def test_masks_stay_where_labels_do():
-    """MixStyle gives a sample other statistics, and no other tokens."""
-    from tests.keras.test_models import sentences
-
-    tokens = np.random.default_rng(0).integers(1, 20, size=(8, 6))
-    tokens[::2, 3:] = 0
-    method, y = MixStyle(prob=1.0), np.arange(8) % 4
-    plan, model = method.plan(step=0, batch_size=8, places=["words"]), sentences(tokens)
-
-    def value():
-        how = plan.blend((8, 6, 5), -1)
-        h, _ = acted(model.get_layer("words")(tokens), how)
-        h = model.get_layer("read")(h, mask=ops.convert_to_tensor(tokens != 0))
-        return blended(model.get_layer("head")(h), y, plan, 0.0)
-
-    expected = stepped(model, value)
-    model = compiled(mixing.wrap(sentences(tokens), method, "words"))
-    model.fit(tokens, y, batch_size=8, shuffle=False, verbose=0)
-    close(weights(model), expected)
