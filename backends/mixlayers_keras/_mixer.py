@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from functools import partial
 from types import MethodType
 from typing import Any, Final
@@ -10,13 +10,13 @@ from typing import Any, Final
 import keras
 import numpy as np
 
-from mixlayers import History, Method, MixedTarget, MixingError, MixPlan
+from mixlayers import Method, MixedTarget, MixingError, MixPlan
 from mixlayers._core.audit.places import Layers, named_places
 from mixlayers._core.audit.report import Audit
 from mixlayers._core.documents import add_arguments
 from mixlayers._core.model.judge import Trust
 from mixlayers._core.model.mixer import check_unwrapped
-from mixlayers._core.model.planner import Planner
+from mixlayers._core.model.planner import PlannedMixer, Planner
 from mixlayers._core.model.wrapping import Wrapping
 from mixlayers._core.plan.plan import INPUT
 from mixlayers_keras._collate import channel_dim as default_channel_dim
@@ -30,7 +30,7 @@ _MIXER: Final = "_mixlayers"
 _SHADOWED: Final = ("make_train_function", "train_step")
 
 
-class Mixer:
+class Mixer(PlannedMixer):
     """Mixes a Keras model while it is trained: by fit, by train_on_batch, by a train_step of its own.
 
     The model keeps its class, its layers, its variables and their names; `save` writes what it always did. Evaluation,
@@ -99,34 +99,9 @@ class Mixer:
         model.train_function = None
 
     @property
-    def method(self) -> Method:
-        """What is done in each step."""
-        return self._planner.method
-
-    @property
-    def history(self) -> History:
-        """What each step did."""
-        return self._planner.history
-
-    @property
-    def step(self) -> int:
-        """Number of the next plan."""
-        return self._planner.step
-
-    @property
-    def places(self) -> tuple[str, ...] | None:
-        """Where the method may mix; None until a batch has told."""
-        return None if self._seen is None else self._planner.places
-
-    @property
     def audit(self) -> Audit | None:
         """The report on the model's layers; None until a batch has told."""
         return None if self._seen is None else self._seen.report
-
-    @property
-    def last(self) -> MixPlan | None:
-        """The last step's plan."""
-        return self._planner.last
 
     def target(self, y: Any) -> MixedTarget:
         """The labels of a step, for a train_step or compute_loss of your own.
@@ -147,17 +122,6 @@ class Mixer:
     def _step_of(self, y: Any) -> Step | None:
         """The step whose batch holds these labels; None: no step's does."""
         return next((step for step in tuple(self._steps) if step.holds(y)), None)
-
-    def state_dict(self) -> dict[str, int]:
-        """The state for a checkpoint: `{"step": n}`."""
-        return self._planner.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a checkpoint: the next plan is the one that an uninterrupted run would have drawn."""
-        self._planner.load_state_dict(state)
-
-    def __repr__(self) -> str:
-        return f"Mixer({self.method!r}, places={self.places}, step={self.step})"
 
     def _settle(self, model: keras.Model, x: Any, state: Any = None) -> Seen:
         """Choose the places, or check those that were named."""
