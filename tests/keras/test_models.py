@@ -10,7 +10,7 @@ from keras import layers, ops
 
 import mixlayers.keras as mixing
 import mixlayers.torch
-from mixlayers import ManifoldMixup, Mixup
+from mixlayers import ManifoldMixup, Mixup, view
 from tests.keras.keras_nets import (
     ON_JAX,
     Block,
@@ -231,5 +231,6 @@ def test_the_callback_logs_what_was_mixed():
     assert logs["share"] == pytest.approx([1 - lam for lam in logs["lam"]])
     where = [[record.layer for record in told[at : at + 2]] for at in (0, 2, 4)]
     assert logs["mixed_at_two"] == [float(own.count("two")) for own in where]
+    assert view.history(model).get_suptitle().startswith("6 steps, 6 mixed")
     with pytest.raises(ValueError, match="is not wrapped"):
         compiled(sequential()).fit(x, y, verbose=0, callbacks=[mixing.Mixing()])
