@@ -1,4 +1,4 @@
-"""Plans that one compiled function serves wherever they mix, by a `lax.cond` at each place."""
+"""Plans brought to their places' shapes, and such that one compiled function serves wherever they mix."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from mixlayers import Method, MixPlan
 from mixlayers._core.methods.method import MixingMethod
+from mixlayers._core.model.planner import Planner
 from mixlayers._core.plan.plan import Blend
 from mixlayers_jax._acts import number
 from mixlayers_jax._blend import Partners
@@ -25,27 +26,38 @@ def check_alike(method: Method) -> None:
         )
 
 
-def everywhere_in(method: Method, core: MixPlan) -> MixingMethod | None:
-    """The method that acts at every place and decided on a step, if one did."""
-    return next((leaf for leaf in method.leaves if leaf.every_place and leaf.name == core.method), None)
+def brought(core: MixPlan, planner: Planner, shapes: Mapping[str, tuple[int, ...]], channel_dim: int) -> Plan:
+    """A plan brought to the shapes of where it acts.
+
+    Args:
+        core: What was drawn.
+        planner: Who drew it.
+        shapes: What each place mixes, by name, batch axis first, for a batch of any size.
+        channel_dim: As of `MixPlan.blend`.
+    """
+    method = next(
+        (leaf for leaf in planner.method.leaves if leaf.every_place and leaf.name == core.method), None
+    )
+    if method is not None:
+        return _everywhere(core, method, planner.places, shapes, channel_dim)
+    return Plan.of(core, feature_shape(core, shapes), channel_dim)
 
 
-def everywhere(
+def feature_shape(plan: MixPlan, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...] | None:
+    """The shape of the feature that a plan is for, where it matters; shapes: as of `brought`."""
+    if plan.place is None or plan.recipe is None:
+        return None
+    return (plan.batch_size, *shapes[plan.place][1:])
+
+
+def _everywhere(
     core: MixPlan,
     method: MixingMethod,
     places: Sequence[str],
     shapes: Mapping[str, tuple[int, ...]],
     channel_dim: int,
 ) -> Plan:
-    """A plan that acts at several places: which of them it does act at is data.
-
-    Args:
-        core: What was drawn.
-        method: The method that did.
-        places: All that it may act at.
-        shapes: Of their features, batch axis first.
-        channel_dim: As of `MixPlan.blend`.
-    """
+    """A plan that acts at several places: which of them it does act at is data."""
     parts = []
     for place in places:
         own, shape = core.at(place), (core.batch_size, *shapes[place][1:])

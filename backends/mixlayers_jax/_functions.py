@@ -9,6 +9,7 @@ from jax import Array
 
 from mixlayers import MixedTarget
 from mixlayers._core.batch.functions import BatchFunctions
+from mixlayers._core.documents import add_arguments
 from mixlayers._core.labels.metrics import mixed_accuracy
 from mixlayers._core.labels.outputs import classes_second
 from mixlayers_jax._framework import IGNORED, JAX
@@ -29,16 +30,12 @@ def accuracy(
 
     Args:
         output: Scores, (N, K) or (N, ..., K); or one logit a sample, (N,) or (N, 1), which says 1 above 0.
-        target: A mixed target: class indices (N, ...), or (N, 1); probabilities of the output's shape, which count as
-            their largest class; or 0 and 1 for each logit, whole numbers or bool of the output's shape, each a
-            prediction of its own.
-        topk: A label among so many of the highest scores counts, 1 <= topk <= K.
         ignore_index: Labels of this number do not count.
         axis: Where the output has its classes: -1, or 1.
-
-    Raises:
-        ValueError: If topk is out of its range; if the labels fit no such output, or hold a class that there is not.
     """
     output, target = classes_second(JAX, jnp.asarray(output), target, axis)
     hits: Array = mixed_accuracy(JAX, output, target, topk, ignore_index)
     return hits
+
+
+add_arguments(accuracy, BatchFunctions.accuracy)

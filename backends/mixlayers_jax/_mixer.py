@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mixlayers import History, Method, MixedTarget, MixPlan
+from mixlayers import Method, MixedTarget, MixPlan
 from mixlayers._core.audit.places import Layers
 from mixlayers._core.audit.report import Audit
 from mixlayers._core.audit.verdicts import Layer
@@ -17,10 +17,10 @@ from mixlayers._core.documents import add_arguments
 from mixlayers._core.errors import MixingError, refuse
 from mixlayers._core.model.judge import Trust
 from mixlayers._core.model.mixer import call_of
-from mixlayers._core.model.planner import Planner
+from mixlayers._core.model.planner import PlannedMixer, Planner
 from mixlayers._core.plan.plan import INPUT
 from mixlayers_jax._audit import Found, Marks, audit_call
-from mixlayers_jax._conditional import at_any, check_alike, everywhere, everywhere_in
+from mixlayers_jax._conditional import at_any, brought, check_alike, feature_shape
 from mixlayers_jax._framework import JAX
 from mixlayers_jax._groups import grouped
 from mixlayers_jax._padding import by_tokens
@@ -52,18 +52,7 @@ class Library(ABC):
         return audit_call(run, *call_of(example), lambda names: self.described(model, names), masks)
 
 
-def feature_shape(plan: MixPlan, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...] | None:
-    """The shape of the feature that a plan is for, where it matters.
-
-    Args:
-        shapes: Of each place, by name, for a batch of any size.
-    """
-    if plan.place is None or plan.recipe is None:
-        return None
-    return (plan.batch_size, *shapes[plan.place][1:])
-
-
-class BaseMixer:
+class BaseMixer(PlannedMixer):
     """Plans the mixing of one model on the host; the model carries a plan out inside jit.
 
     `plan = mixer.plan(len(y))` once a step, outside of jit, and the plan is an argument of the jitted step: a pytree.
@@ -142,34 +131,9 @@ class BaseMixer:
         return layers
 
     @property
-    def method(self) -> Method:
-        """What is done in each step."""
-        return self._planner.method
-
-    @property
     def audit(self) -> Audit:
         """The report on the model's layers."""
         return self._found.report
-
-    @property
-    def history(self) -> History:
-        """What each plan says."""
-        return self._planner.history
-
-    @property
-    def step(self) -> int:
-        """Number of the next plan."""
-        return self._planner.step
-
-    @property
-    def places(self) -> tuple[str, ...]:
-        """Where the method may mix."""
-        return self._planner.places
-
-    @property
-    def last(self) -> MixPlan | None:
-        """The last plan that was drawn, as the core has it."""
-        return self._planner.last
 
     def plan(self, batch_size: int, labels: Any = None, *, lengths: Any = None, groups: int = 1) -> Plan:
         """The next step's plan, for the jitted step to take.
@@ -197,39 +161,24 @@ class BaseMixer:
             )
         else:
             core = self._planner.draw(batch_size, labels, lengths)
-            plan = self._brought(core)
+            plan = brought(core, self._planner, self._found.shapes, self.channel_dim)
         if self._by_tokens:
             plan = by_tokens(plan, lengths)
         self._planner.note(core, plan.s if np.ndim(plan.s) else float(plan.s))
         alike = self._alike and not plan.parts
-        return at_any(plan, self.method, self.places, self._found.shapes) if alike else plan
+        return at_any(plan, self.method, self._planner.places, self._found.shapes) if alike else plan
 
     def target(self, y: Any, plan: Plan | None) -> MixedTarget:
         """The labels of a step, mixed as its plan mixes the features; inside jit or outside."""
         self._owe(plan)
         return mixed_target(y, plan, self._use)
 
-    def state_dict(self) -> dict[str, int]:
-        """The state for a checkpoint: `{"step": n}`."""
-        return self._planner.state_dict()
-
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a checkpoint: the next plan is the one that an uninterrupted run would have drawn."""
-        self._planner.load_state_dict(state)
+        super().load_state_dict(state)
         self._use = None
-
-    def __repr__(self) -> str:
-        return f"Mixer({self.method!r}, places={self.places}, step={self.step})"
 
     def _shape(self, plan: MixPlan) -> tuple[int, ...] | None:
         return feature_shape(plan, self._found.shapes)
-
-    def _brought(self, core: MixPlan) -> Plan:
-        """A plan brought to the shapes of where it acts."""
-        acting = everywhere_in(self.method, core)
-        if acting is not None:
-            return everywhere(core, acting, self.places, self._found.shapes, self.channel_dim)
-        return Plan.of(core, self._shape(core), self.channel_dim)
 
     def _actions(self, model: Any, plan: Plan | None) -> dict[str, Plan]:
         """Which layers of a model a plan is for.

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from mixlayers import Method, MixedTarget
 from mixlayers._core.batch.detection import MixedBoxes
 from mixlayers._core.batch.functions import BatchFunctions
+from mixlayers._core.documents import add_arguments
 from mixlayers._core.labels.outputs import classes_second
 from mixlayers_keras._collate import channel_dim as default_channel_dim
 from mixlayers_keras._engine import ENGINE
@@ -34,20 +35,8 @@ def mix(
 
     Args:
         x: Floating-point array (N, ...), NumPy's or the backend's, or a tuple, list or dict holding some.
-        target: Labels (N,), soft labels (N, K), or a container of arrays with N rows.
-        method: For example CutMix(). A method for hidden layers does what it does at the input.
-        step: The step's number, for exact replay and resume. None: this process's next one, from 0.
-        seed: The run's seed.
-        rank: The process's number; equal ranks draw equal plans.
         channel_dim: 1 or -1, where a masked feature's channels are, the batch axis being first; None: as
             `keras.config.image_data_format()` says.
-        keep: Names of entries of x that are no features and stay as they are, such as an image's scale.
-
-    Returns:
-        The mixed x, of the backend's arrays; and the mixed target.
-
-    Raises:
-        ValueError: If x holds no floating-point array, or the target has another length.
     """
     return _batch.mix(
         ENGINE.tensors(x),
@@ -59,6 +48,9 @@ def mix(
         channel_dim=default_channel_dim() if channel_dim is None else channel_dim,
         keep=keep,
     )
+
+
+add_arguments(mix, BatchFunctions.mix)
 
 
 def mix_detection(
@@ -76,18 +68,14 @@ def mix_detection(
 
     Args:
         images: (N, H, W, C), or (N, C, H, W), of floats, NumPy's or the backend's; boxes and labels likewise.
-        boxes: For each image (M, 4); an image without boxes has (0, 4). For CutMix (x1, y1, x2, y2) in pixels.
-        labels: For each image (M,), or a container of arrays with M rows, which go with their boxes as they are.
-        method: A Mixup or CutMix, or OneOf several.
         channel_dim: 1 or -1, where the images have their channels; None: as `keras.config.image_data_format()` says.
-        options: `min_visible`, `step`, `seed` and `rank`, as there.
-
-    Returns:
-        The mixed images, and for each of them `(boxes, labels, weights)`.
     """
     where = default_channel_dim() if channel_dim is None else channel_dim
     images, boxes, labels = (ENGINE.tensors(each) for each in (images, list(boxes), list(labels)))
     return _batch.mix_detection(images, boxes, labels, method, channel_dim=where, **options)
+
+
+add_arguments(mix_detection, BatchFunctions.mix_detection)
 
 
 def cross_entropy(
@@ -154,11 +142,11 @@ def accuracy(
 
     Args:
         output: Scores, (N, K) or (N, ..., K); or one logit a sample, (N,) or (N, 1), which says 1 above 0.
-        target: A mixed target: class indices (N, ...), or (N, 1); probabilities of the output's shape, which count as
-            their largest class; or 0 and 1 for each logit.
-        topk: A label among so many of the highest scores counts, 1 <= topk <= K.
         ignore_index: Labels of this number do not count.
         axis: Where the output has its classes: -1, or 1.
     """
     output, target = classes_second(ENGINE.framework, output, target, axis)
     return _batch.accuracy(output, target, topk, ignore_index)
+
+
+add_arguments(accuracy, BatchFunctions.accuracy)

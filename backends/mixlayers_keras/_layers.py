@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import keras
 
 from mixlayers._core.audit.verdicts import Layer
+from mixlayers._core.errors import refuse
 
-_AFTER: Final = "_mixlayers_after"
+_DONE: Final = "_mixlayers_done"
 _ACTING: dict[type, type] = {}
 """A layer's class -> the same, whose output something is done to."""
 
@@ -47,30 +48,57 @@ def training(model: keras.Model) -> dict[str, bool]:
 
 
 @contextmanager
-def acting(actions: Mapping[Any, Callable[[Any], Any]]) -> Iterator[None]:
+def acting(
+    actions: Mapping[Any, Callable[[Any], Any]], masks: Mapping[Any, Collection[str]]
+) -> Iterator[None]:
     """Around calls of a model: something is done to what some of its layers return.
 
     For the time each is of a class made from its own, by the same name: what `call` is given and does stays, also where
     it is recomputed in the backward pass.
+
+    Args:
+        actions: What is done, by layer.
+        masks: The arguments, by layer, that are left out, for their masks come with the inputs: see `handed_on`.
+
+    Raises:
+        MixingError: If something is done to one of the layers already.
     """
-    before = {layer: type(layer) for layer in actions}
-    for layer, after in actions.items():
-        object.__setattr__(layer, _AFTER, after)
-        object.__setattr__(layer, "__class__", _acting_class(before[layer]))
+    before: dict[Any, type] = {}
     try:
+        for layer in {*actions, *masks}:
+            done = _Done(actions.get(layer), masks.get(layer, ()))
+            if vars(layer).setdefault(_DONE, done) is not done:
+                refuse(
+                    f"the layer {layer.name!r} is being mixed by another step, or looked at",
+                    "let one thread train, wrap or audit what holds it, and none of them inside of another",
+                )
+            before[layer] = type(layer)
+            object.__setattr__(layer, "__class__", _acting_class(before[layer]))
         yield
     finally:
         for layer, base in before.items():
             object.__setattr__(layer, "__class__", base)
-            object.__delattr__(layer, _AFTER)
+            object.__delattr__(layer, _DONE)
+
+
+class _Done(NamedTuple):
+    """What is done to a layer: to what it returns, and to which masks that it is given."""
+
+    after: Callable[[Any], Any] | None
+    masks: Collection[str]
 
 
 def _acting_class(base: type) -> type:
     if base not in _ACTING:
 
         def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-            output = base.__call__(self, *args, **kwargs)
-            return getattr(self, _AFTER)(output)
+            done = vars(self).get(_DONE)  # another thread may be done with it
+            if done is None:
+                return base.__call__(self, *args, **kwargs)
+            output = base.__call__(
+                self, *args, **{name: value for name, value in kwargs.items() if name not in done.masks}
+            )
+            return output if done.after is None else done.after(output)
 
         like = {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
         _ACTING[base] = type(base.__name__, (base,), {**like, "__call__": call})

@@ -2,62 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import keras
 from keras.src.trainers.compile_utils import CompileLoss  # what stands between a model and its losses
 
-from mixlayers._core.errors import MixingError
 from mixlayers_keras._step import Step
+
+StepOf = Callable[[Any], Step | None]
+"""Of labels, the step whose batch holds them."""
 
 
 class _Blended(CompileLoss):
-    """A model's losses in a step that may mix."""
+    """A model's losses, each of which blends the labels of a step's batch; others, as in evaluation, it takes as ever.
 
-    _mixlayers_step: Step
-    _flat_losses: list[Any] | None
+    Attributes:
+        step_of: Finds the step.
+    """
+
+    step_of: StepOf
 
     def call(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        plain = self._flat_losses
+        self.step_of(y_true)  # raises where only some of them are a batch's
+        return super().call(y_true, y_pred, sample_weight)
+
+    @property
+    def _flat_losses(self) -> list[Any] | None:
+        plain: list[Any] | None = vars(self)["_flat_losses"]
         if plain is None:
-            raise MixingError(
-                "the losses are not built: train by fit, or by train_on_batch, which build them."
-            )
-        step = self._mixlayers_step
-        self._flat_losses = [each._replace(loss=partial(blended, step, each.loss)) for each in plain]
-        try:
-            return super().call(y_true, y_pred, sample_weight)
-        finally:
-            self._flat_losses = plain
+            return None
+        return [each._replace(loss=partial(blended, self.step_of, each.loss)) for each in plain]
+
+    @_flat_losses.setter
+    def _flat_losses(self, value: list[Any] | None) -> None:
+        self.__dict__["_flat_losses"] = value
 
 
-@contextmanager
-def blending(model: keras.Model, step: Step) -> Iterator[None]:
-    """Around one training step of a model."""
+def blend_losses(model: keras.Model, step_of: StepOf) -> None:
+    """From now on the losses that a model was compiled with blend."""
     losses: Any = model._compile_loss
-    if losses is None:
-        yield
-        return
-    base = type(losses)
-    losses._mixlayers_step = step
-    losses.__class__ = _Blended
-    try:
-        yield
-    finally:
-        losses.__class__ = base
-        del losses._mixlayers_step
+    if losses is not None:
+        losses.step_of, losses.__class__ = step_of, _Blended
 
 
-def blended(step: Step, loss: Callable[..., Any], y: Any, y_pred: Any, weight: Any = None) -> Any:
+def restore_losses(model: keras.Model) -> None:
+    """Take it back."""
+    losses: Any = model._compile_loss
+    if isinstance(losses, _Blended):
+        losses.__class__ = CompileLoss
+        del losses.step_of
+
+
+def blended(step_of: StepOf, loss: Callable[..., Any], y: Any, y_pred: Any, weight: Any = None) -> Any:
     """One loss of one output: `(1 - s) * loss(y, weight) + s * loss(y[perm], weight[perm])`.
 
     Where shares differ they are weights of samples, or of points of labels that follow a mask.
     """
-    target = step.target(y)
-    if not target.mixed:
+    step = step_of(y)
+    target = None if step is None else step.target(y)
+    if step is None or target is None or not target.mixed:
         return loss(y, y_pred, weight)
     theirs = None if weight is None else step.rows(weight)
     points = len(y_pred.shape) - 2

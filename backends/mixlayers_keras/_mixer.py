@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from functools import partial
 from types import MethodType
 from typing import Any, Final
@@ -10,26 +10,27 @@ from typing import Any, Final
 import keras
 import numpy as np
 
-from mixlayers import History, Method, MixedTarget, MixPlan
+from mixlayers import Method, MixedTarget, MixingError, MixPlan
 from mixlayers._core.audit.places import Layers, named_places
 from mixlayers._core.audit.report import Audit
 from mixlayers._core.documents import add_arguments
 from mixlayers._core.model.judge import Trust
 from mixlayers._core.model.mixer import check_unwrapped
-from mixlayers._core.model.planner import Planner
+from mixlayers._core.model.planner import PlannedMixer, Planner
 from mixlayers._core.model.wrapping import Wrapping
 from mixlayers._core.plan.plan import INPUT
 from mixlayers_keras._collate import channel_dim as default_channel_dim
 from mixlayers_keras._engine import ENGINE, Planned, Seen
 from mixlayers_keras._layers import acting, layers_of
-from mixlayers_keras._loss import blending
+from mixlayers_keras._loss import blend_losses, restore_losses
+from mixlayers_keras._masks import handed_on
 from mixlayers_keras._step import Step
 
 _MIXER: Final = "_mixlayers"
 _SHADOWED: Final = ("make_train_function", "train_step")
 
 
-class Mixer:
+class Mixer(PlannedMixer):
     """Mixes a Keras model while it is trained: by fit, by train_on_batch, by a train_step of its own.
 
     The model keeps its class, its layers, its variables and their names; `save` writes what it always did. Evaluation,
@@ -86,7 +87,7 @@ class Mixer:
         self.keep = frozenset(keep)
         self._layers, self._trust = layers, [trust] if isinstance(trust, str) else trust
         self._seen: Seen | None = None
-        self._step: Step | None = None
+        self._steps: list[Step] = []  # that are being made
         x = _inputs_of(model) if example is None else example
         if x is not None:
             self._settle(model, x)
@@ -98,58 +99,29 @@ class Mixer:
         model.train_function = None
 
     @property
-    def method(self) -> Method:
-        """What is done in each step."""
-        return self._planner.method
-
-    @property
-    def history(self) -> History:
-        """What each step did."""
-        return self._planner.history
-
-    @property
-    def step(self) -> int:
-        """Number of the next plan."""
-        return self._planner.step
-
-    @property
-    def places(self) -> tuple[str, ...] | None:
-        """Where the method may mix; None until a batch has told."""
-        return None if self._seen is None else self._planner.places
-
-    @property
     def audit(self) -> Audit | None:
         """The report on the model's layers; None until a batch has told."""
         return None if self._seen is None else self._seen.report
 
-    @property
-    def last(self) -> MixPlan | None:
-        """The last step's plan."""
-        return self._planner.last
-
     def target(self, y: Any) -> MixedTarget:
-        """The labels of the step that is being made, for a train_step or compute_loss of your own.
+        """The labels of a step, for a train_step or compute_loss of your own.
 
             target = mixlayers.keras.get_mixer(self).target(y)
             loss = target.blend(lambda y: keras.ops.mean(my_loss(y, y_pred)))
 
-        Outside of a training step they are plain.
+        Args:
+            y: Labels of the batch that a training step was given, all or some, in containers as you like: the very
+                tensors, by which the step is found. Others come back plain, as those of an evaluation.
 
         Raises:
-            MixingError: If the model has not been called yet in this step.
+            MixingError: If the model has not been called yet in this step; if only some of the labels are the batch's.
         """
-        return MixedTarget(y) if self._step is None else self._step.target(y)
+        step = self._step_of(y)
+        return MixedTarget(y) if step is None else step.target(y)
 
-    def state_dict(self) -> dict[str, int]:
-        """The state for a checkpoint: `{"step": n}`."""
-        return self._planner.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a checkpoint: the next plan is the one that an uninterrupted run would have drawn."""
-        self._planner.load_state_dict(state)
-
-    def __repr__(self) -> str:
-        return f"Mixer({self.method!r}, places={self.places}, step={self.step})"
+    def _step_of(self, y: Any) -> Step | None:
+        """The step whose batch holds these labels; None: no step's does."""
+        return next((step for step in tuple(self._steps) if step.holds(y)), None)
 
     def _settle(self, model: keras.Model, x: Any, state: Any = None) -> Seen:
         """Choose the places, or check those that were named."""
@@ -158,7 +130,7 @@ class Mixer:
         asked = self._layers if named is None else tuple(place for place in named if not self._trusts(place))
         seen = ENGINE.look(model, ENGINE.tensors(x), asked, self.method, state)
         self._planner.choose(self._layers, layers, seen.report, self._trust, input_is_true=seen.whole_input)
-        self._seen, self._modules = seen, layers
+        self._seen, self._modules, self._masks = seen, layers, handed_on([model, *layers.values()])
         return seen
 
     def _trusts(self, place: str) -> bool:
@@ -171,7 +143,7 @@ class Mixer:
         seen = self._seen or self._settle(model, x, state)
         size = next(len(leaf) for leaf in keras.tree.flatten(x) if leaf is not None)
         core = self._planner.draw(size, y)
-        plan = ENGINE.plan(core, seen.shapes, self.channel_dim)
+        plan = ENGINE.plan(core, seen.shapes, self.channel_dim, self._planner)
         if ENGINE.knows_shares:
             self._note(core, plan)
         return Planned(data, plan)
@@ -184,18 +156,24 @@ class Mixer:
         *state, data = args
         if not isinstance(data, Planned):
             data = self.planned(model, data)
-        step = Step(data.plan)
+        if any(step.here for step in self._steps):
+            raise MixingError(
+                "a training step was begun inside of another one of the same model, whose layers it would share: train "
+                "with each batch by itself, one after the other."
+            )
+        step = Step(data)
         acts = {
             self._modules[place]: partial(step.mixed, place)
             for place in ENGINE.places(step.plan)
             if place != INPUT
         }
-        before, self._step = self._step, step
+        blend_losses(model, self._step_of)
+        self._steps.append(step)
         try:
-            with acting(acts), blending(model, step):
-                result = type(model).train_step(model, *state, step.input(data.data, self.keep))
+            with acting(acts, self._masks if acts else {}):
+                result = type(model).train_step(model, *state, step.input(self.keep))
         finally:
-            self._step = before
+            self._steps.remove(step)
         step.check_used()
         if not ENGINE.knows_shares:
             self._note(step.plan.core, step.plan)
@@ -237,6 +215,7 @@ def _mixer_of(model: Any) -> Any:
 def _restore(model: Any, mixer: Mixer) -> None:
     for name in (_MIXER, *_SHADOWED):
         object.__delattr__(model, name)
+    restore_losses(model)
     model.train_function = None
 
 

@@ -8,29 +8,18 @@ from typing import Any, Final
 
 import keras
 
-from mixlayers import (
-    DSU,
-    AlignMixup,
-    Method,
-    MixedTarget,
-    MixPlan,
-    MixStyle,
-    MoEx,
-    NoisyFeatureMixup,
-    PAdaIN,
-)
+from mixlayers import Method, MixedTarget, MixPlan
 from mixlayers._core.audit.report import Audit
+from mixlayers._core.model.planner import Planner
 from mixlayers_jax._audit import Found, Marks, audit_call
+from mixlayers_jax._conditional import brought
 from mixlayers_jax._framework import JAX
 from mixlayers_jax._loss import binary_cross_entropy, cross_entropy
-from mixlayers_jax._mixer import feature_shape
 from mixlayers_jax._plan import Plan
 from mixlayers_jax._target import mixed_target
 from mixlayers_keras._engine import Engine, Planned, Seen
 from mixlayers_keras._layers import acting, described, layers_of, training
-
-_NOT_YET: Final = (MixStyle, DSU, PAdaIN, MoEx, AlignMixup, NoisyFeatureMixup)
-"""Methods that no test has seen in Keras' compiled step."""
+from mixlayers_keras._masks import handed_on
 
 
 class OnJax(Engine):
@@ -41,14 +30,6 @@ class OnJax(Engine):
     cross_entropy = partial(cross_entropy, axis=1)
     binary_cross_entropy = partial(binary_cross_entropy, axis=1)
 
-    def check_method(self, method: Method) -> None:
-        for leaf in method.leaves:
-            if leaf.every_place or isinstance(getattr(leaf, "method", leaf), _NOT_YET):
-                raise ValueError(
-                    f"{leaf.name} is not yet there in JAX through Keras, whose plans blend, weigh, paste or replace at "
-                    "one place: run Keras on PyTorch, or mix in mixlayers.nnx."
-                )
-
     def look(
         self, model: keras.Model, x: Any, asked: str | Sequence[str], method: Method, state: Any = None
     ) -> Seen:
@@ -58,11 +39,13 @@ class OnJax(Engine):
     def audit(self, model: keras.Model, x: Any) -> Audit:
         return _found(model, x, None).report
 
-    def plan(self, core: MixPlan, shapes: Mapping[str, tuple[int, ...]], channel_dim: int) -> Plan:
-        return Plan.of(core, feature_shape(core, shapes), channel_dim)
+    def plan(
+        self, core: MixPlan, shapes: Mapping[str, tuple[int, ...]], channel_dim: int, planner: Planner
+    ) -> Plan:
+        return brought(core, planner, shapes, channel_dim)
 
     def places(self, plan: Plan) -> Sequence[str]:
-        return () if plan.place is None else (plan.place,)
+        return plan.reached
 
     def partners(self, plan: Plan, place: str) -> Any:
         return plan.partners
@@ -85,11 +68,11 @@ def _found(model: keras.Model, x: Any, state: Any) -> Found:
             (model.trainable_variables, model.non_trainable_variables), state, strict=False
         ):
             held += zip(variables, values, strict=True)
-    marks = Marks()
+    marks, masks = Marks(), handed_on([model, *layers.values()])
 
     def run(x: Any) -> Any:
         marked = {layer: partial(marks.mixed, name) for name, layer in layers.items()}
-        with keras.StatelessScope(state_mapping=held), acting(marked):
+        with keras.StatelessScope(state_mapping=held), acting(marked, masks):
             return model(x, **training(model))
 
     return audit_call(run, (x,), {}, lambda _: {name: described(layer) for name, layer in layers.items()})

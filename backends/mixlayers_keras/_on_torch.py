@@ -18,11 +18,14 @@ from mixlayers._core.audit.stage import Hooks
 from mixlayers._core.audit.trial import Trial
 from mixlayers._core.audit.verdicts import Layer
 from mixlayers._core.batch.mix import check_length, mix_tree, mixed_target, refuse_unmixable
+from mixlayers._core.model.planner import Planner
 from mixlayers._core.plan.lam import Lam
 from mixlayers._core.plan.plan import Shares
 from mixlayers_keras._engine import Engine, Planned, Seen
 from mixlayers_keras._layers import acting, described, layers_of, training
+from mixlayers_keras._masks import handed_on
 from mixlayers_torch._audit import put_on_trial
+from mixlayers_torch._autograd import in_backward
 from mixlayers_torch._framework import TORCH
 from mixlayers_torch._loss import binary_cross_entropy, cross_entropy
 from mixlayers_torch._stage import TorchStage
@@ -79,9 +82,6 @@ class OnTorch(Engine):
     cross_entropy = staticmethod(cross_entropy)
     binary_cross_entropy = staticmethod(binary_cross_entropy)
 
-    def check_method(self, method: Method) -> None:
-        """All are carried out."""
-
     def check_compiled(self, model: keras.Model) -> None:
         if model.jit_compile:
             raise ValueError(
@@ -104,7 +104,9 @@ class OnTorch(Engine):
     def audit(self, model: keras.Model, x: Any) -> Audit:
         return _trial(model, x).report()
 
-    def plan(self, core: MixPlan, shapes: Mapping[str, tuple[int, ...]], channel_dim: int) -> Eager:
+    def plan(
+        self, core: MixPlan, shapes: Mapping[str, tuple[int, ...]], channel_dim: int, planner: Planner
+    ) -> Eager:
         return Eager(core, channel_dim)
 
     def places(self, plan: Eager) -> Sequence[str]:
@@ -122,6 +124,9 @@ class OnTorch(Engine):
 
     def planning(self, function: Callable[..., Any], planned: Callable[..., Planned]) -> Callable[..., Any]:
         return lambda data: function([planned(batch) for batch in data])
+
+    def in_backward(self) -> bool:
+        return in_backward()
 
     def tensors(self, data: Any) -> Any:
         def tensor(leaf: Any) -> Any:
@@ -148,7 +153,8 @@ class KerasStage(TorchStage):
 
     @contextmanager
     def _hooked(self, hooks: Hooks) -> Iterator[None]:
-        with acting({self.modules[name]: after for name, after in hooks.after.items()}):
+        actions = {self.modules[name]: after for name, after in hooks.after.items()}
+        with acting(actions, handed_on(self.modules.values())):
             yield
 
     def take(self, x: Tensor, index: npt.NDArray[np.int64], axis: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
+from threading import get_ident
 from typing import Any
 
 import keras
@@ -12,33 +13,60 @@ from keras.src.backend import get_keras_mask, set_keras_mask
 from mixlayers import MixedTarget
 from mixlayers._core.errors import MixingError, refuse
 from mixlayers._core.plan.plan import INPUT
-from mixlayers_keras._engine import ENGINE
+from mixlayers_keras._engine import ENGINE, Planned
 
 
 class Step:
-    """A step that is being made, or traced.
+    """A step that is being made, or traced: it knows its batch's tensors, and which calls of a layer are its own.
 
-    Attributes:
-        plan: Its plan, as the backend has it.
+    Args:
+        planned: The batch, and the plan as the backend has it.
     """
 
-    def __init__(self, plan: Any) -> None:
-        self.plan = plan
+    def __init__(self, planned: Planned) -> None:
+        self.data, self.plan = planned
+        self._thread = get_ident()
+        self._batch = {id(leaf) for leaf in _tensors(self.data)}
         self._ran: Counter[str] = Counter()
         self._made: list[MixedTarget] = []
 
+    @property
+    def here(self) -> bool:
+        """Whether this is its thread, or one in which a backward pass runs layers again."""
+        return self._thread == get_ident() or ENGINE.in_backward()
+
+    def holds(self, y: Any) -> bool:
+        """Whether labels are its batch's: the very tensors, however they are nested.
+
+        Raises:
+            MixingError: If some of them are, and some are not.
+        """
+        known = [id(leaf) in self._batch for leaf in _tensors(y)] if self.here else []
+        if any(known) and not all(known):
+            refuse(
+                f"{known.count(False)} of {len(known)} labels are not the tensors of the step's batch, whose partners "
+                "are known",
+                "give the batch's own, and make of them what the loss takes inside of it, "
+                "target.blend(lambda y: loss(one_hot(y), y_pred)), or before fit",
+            )
+        return any(known)
+
     def mixed(self, place: str, x: Any, keep: Collection[str] = ()) -> Any:
-        """What a layer returns, mixed; its padding mask sees as real what is so in either sample."""
-        self._ran[place] += 1
+        """What a layer returns, mixed; its padding mask sees as real what is so in either of two blended samples."""
+        if not self.here:
+            return x
+        self._ran[place] += not ENGINE.in_backward()
         mixed = self.plan.mixed(place, x, keep)
         for before, after in zip(keras.tree.flatten(x), keras.tree.flatten(mixed), strict=True):
             mask = None if before is None else get_keras_mask(before)
             if mask is not None and after is not before:
-                set_keras_mask(after, mask | ENGINE.partners(self.plan, place).of(mask))
+                theirs = ENGINE.partners(self.plan, place).of(mask) if self.plan.mixes else mask
+                set_keras_mask(after, mask | theirs)
         return mixed
 
-    def input(self, data: Any, keep: Collection[str]) -> Any:
-        """A batch as the model gets it, mixed if the plan is for the input."""
+    def input(self, keep: Collection[str]) -> Any:
+        """The batch as the model gets it, mixed if the plan is for the input."""
+        data = self.data
         if INPUT not in ENGINE.places(self.plan):
             return data
         if isinstance(data, tuple | list):
@@ -49,15 +77,9 @@ class Step:
         """The step's labels.
 
         Raises:
-            MixingError: If the plan's layer has not run once.
+            MixingError: If the plan's layer has not run, or not once.
         """
-        for place in ENGINE.places(self.plan) if self.plan.mixes else ():
-            if self._ran[place] != 1:
-                refuse(
-                    f"the plan's place {place!r} ran {self._ran[place]} times before the loss, so that labels would "
-                    "not follow the features",
-                    "call the model once a step, before its loss; or choose another layer",
-                )
+        self._check_once()
         self._made.append(ENGINE.target(y, self.plan))
         return self._made[-1]
 
@@ -66,10 +88,25 @@ class Step:
         return ENGINE.partners(self.plan, ENGINE.places(self.plan)[0]).of(weight)
 
     def check_used(self) -> None:
-        """Raise if features were mixed, and no loss has seen it."""
+        """Raise if features were mixed, and no loss has seen it; or if they were mixed more than once."""
         if self.plan.mixes and not any(target.used for target in self._made):
             raise MixingError(
                 "a step mixed the features, and its loss did not use the mixed labels: give compile(loss=...) the "
                 "loss, which blends it; in a train_step or compute_loss of your own take "
-                "target = mixlayers.keras.get_mixer(self).target(y) and target.blend(lambda y: loss(y, y_pred))."
+                "target = mixlayers.keras.get_mixer(self).target(y) and target.blend(lambda y: loss(y, y_pred)). "
+                "Give both the batch's own label tensors: what is made of them before is not known."
             )
+        self._check_once()
+
+    def _check_once(self) -> None:
+        for place in ENGINE.places(self.plan) if self.plan.mixes else ():
+            if self._ran[place] != 1:
+                refuse(
+                    f"the plan's place {place!r} ran {self._ran[place]} times in one step, so that labels would not "
+                    "follow the features",
+                    "call the model once a step, before its loss; or choose another layer",
+                )
+
+
+def _tensors(data: Any) -> list[Any]:
+    return [leaf for leaf in keras.tree.flatten(data) if hasattr(leaf, "shape")]

@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Protocol
 
-from mixlayers import MixPlan
-from mixlayers._core.model.mixer import BaseMixer
+from mixlayers import History, MixPlan
 
 
-def mixer_of(given: Any) -> BaseMixer[Any] | None:
+class Mixed(Protocol):
+    """What any framework's mixer has."""
+
+    @property
+    def history(self) -> History:
+        """What each step did."""
+
+    @property
+    def last(self) -> MixPlan | None:
+        """The last plan."""
+
+
+def mixer_of(given: Any) -> Mixed | None:
     """The mixer itself, or the one on a model; None for anything else."""
-    if isinstance(given, BaseMixer):
-        return given
+    if isinstance(getattr(given, "history", None), History):
+        mixer: Mixed = given
+        return mixer
     for name, face in list(sys.modules.items()):  # who wrapped a model has its face loaded
         if name.startswith("mixlayers.") and name.count(".") == 1 and hasattr(face, "get_mixer"):
             try:
-                found: BaseMixer[Any] = face.get_mixer(given)
+                found: Mixed = face.get_mixer(given)
             except (ValueError, TypeError, AttributeError):  # of another framework, or not wrapped
                 continue
             return found
     return None
 
 
-def last_plan(mixer: BaseMixer[Any]) -> MixPlan:
+def last_plan(mixer: Mixed) -> MixPlan:
     """The plan of the mixer's last forward.
 
     Raises:

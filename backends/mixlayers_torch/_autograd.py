@@ -52,6 +52,12 @@ PRIVATE = {
 """What is not public; a test names what a version of PyTorch drops."""
 
 
+def in_backward() -> bool:
+    """Whether this thread is in a backward pass, which on a GPU has threads of its own."""
+    running: bool = _C._current_graph_task_id() != -1
+    return running
+
+
 def _code(f: Any) -> CodeType | None:
     return getattr(inspect.unwrap(f), "__code__", None) if f is not None else None
 
@@ -112,7 +118,7 @@ class TorchAutograd(Autograd):
         node.register_prehook(Arrival(mixed))
 
     def backward(self, parameters: Sequence[Any]) -> Backward:
-        if _C._current_graph_task_id() == -1:
+        if not in_backward():
             return Backward.OTHERS  # saved tensors are looked at, outside of a backward pass
         if PRIVATE["autograd._is_checkpoint_valid"]():  # no inputs= was given
             return Backward.TRAINING

@@ -90,8 +90,8 @@ class Learner:
         loss, target, self.velocities = _step(
             self.network, self.velocities, last(images), labels, plan, rate, momentum
         )
-        if self.mixer is not None:
-            target.plan = self.mixer.last  # a compiled function need not know which of several places acted
+        if plan is not None:  # at which of several places it acts is data
+            target.plan = next((part for part in plan.parts if part.acts), plan)
         return float(loss), target
 
     def probabilities(self, images: Images) -> Probabilities:

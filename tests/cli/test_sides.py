@@ -58,7 +58,6 @@ def test_a_step_tells_its_target(side: Any) -> None:
     assert target.layer == "input" and 0.0 < target.lam < 1.0
 
 
-@pytest.mark.parametrize("side", [name for name in sides.FRAMEWORKS if name != "keras"], indirect=True)
 def test_a_step_at_several_places_tells_where_it_acted(side: Any) -> None:
     learner = side.Learner(initial_weights(1))
     learner.mix(METHODS["mixstyle"].method, METHODS["mixstyle"].layers, 1)

@@ -36,13 +36,27 @@ def test_own_arguments_come_first_and_are_not_told_twice() -> None:
 
 
 def test_function_gets_the_arguments_and_no_attributes() -> None:
-    def wrap() -> None:
+    def wrap(**options: object) -> None:
         """Makes one."""
 
     add_arguments(wrap, Base)
     assert wrap.__doc__ == (
         "Makes one.\n\nArgs:\n    model: Any model,\n        whatever it is.\n    seed: The run's.\n\nRaises:\n"
         "    ValueError: If not."
+    )
+
+
+def test_function_without_options_has_told_what_it_takes() -> None:
+    def draw(seed: int, axis: int) -> None:
+        """Draws.
+
+        Args:
+            axis: The last one.
+        """
+
+    add_arguments(draw, Base)
+    assert draw.__doc__ == (
+        "Draws.\n\nArgs:\n    seed: The run's.\n    axis: The last one.\n\nRaises:\n    ValueError: If not."
     )
 
 

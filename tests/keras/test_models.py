@@ -10,7 +10,7 @@ from keras import layers, ops
 
 import mixlayers.keras as mixing
 import mixlayers.torch
-from mixlayers import ManifoldMixup, MixStyle, Mixup
+from mixlayers import ManifoldMixup, Mixup, view
 from tests.keras.keras_nets import (
     ON_JAX,
     Block,
@@ -128,59 +128,6 @@ def test_an_audit_leaves_the_model_as_it_was():
     assert not any("_mixlayers" in name for layer in model._flatten_layers() for name in vars(layer))
 
 
-class Sentences(keras.Model):
-    """Words, of which 0 is none: Keras hands the mask on with the features."""
-
-    def __init__(self):
-        super().__init__()
-        self.words = layers.Embedding(20, 5, mask_zero=True, name="words")
-        self.read, self.head = layers.SimpleRNN(7, name="read"), layers.Dense(4, name="head")
-
-    def call(self, tokens):
-        return self.head(self.read(self.words(tokens)))
-
-
-def sentences(tokens):
-    seeded()
-    model = Sentences()
-    model(tokens)
-    return model
-
-
-def test_padding_masks_see_either_samples_tokens():
-    """By hand: a position is real if it is so in the sample or in its partner."""
-    y = np.arange(8) % 4
-    tokens = np.random.default_rng(0).integers(1, 20, size=(8, 6))
-    for at, length in enumerate((1, 6, 3, 2, 5, 6, 4, 2)):
-        tokens[at, length:] = 0
-    method = ManifoldMixup()
-    plan, model = method.plan(step=0, batch_size=8, places=["words"]), sentences(tokens)
-
-    def value():
-        h, s = mixed_by_hand(model.get_layer("words")(tokens), plan)
-        mask = ops.convert_to_tensor((tokens != 0) | (tokens[plan.perm] != 0))
-        output = model.get_layer("head")(model.get_layer("read")(h, mask=mask))
-        one, other = (loss()(ops.convert_to_tensor(labels), output) for labels in (y, y[plan.perm]))
-        return (1 - s) * one + s * other
-
-    expected = stepped(model, value)
-    model = compiled(mixing.wrap(sentences(tokens), method, "words"))
-    model.fit(tokens, y, batch_size=8, shuffle=False, verbose=0)
-    close(weights(model), expected)
-    report = mixing.get_mixer(model).audit
-    assert report["words"].true and report["read"].true and not report.float_input
-
-
-def test_masks_in_a_functional_models_graph_go_round_the_layer():
-    tokens = keras.Input((6,), dtype="int32")
-    h = layers.Embedding(20, 5, mask_zero=True, name="words")(tokens)
-    model = keras.Model(tokens, layers.Dense(4)(layers.SimpleRNN(7)(h)))
-    given = np.random.default_rng(0).integers(1, 20, size=(8, 6))
-    given[::2, 3:] = 0
-    with pytest.raises(ValueError, match="'words'"):
-        mixing.wrap(model, ManifoldMixup(), "words", example=given)
-
-
 def test_entries_that_are_no_features_are_kept():
     def net():
         seeded()
@@ -204,17 +151,6 @@ def test_entries_that_are_no_features_are_kept():
     model = compiled(mixing.wrap(net(), Mixup(), keep=["scale"]))
     model.fit({"image": x, "scale": scale}, y, batch_size=8, shuffle=False, verbose=0)
     close(weights(model), expected)
-
-
-def test_methods_that_jax_does_not_carry_out_are_refused_at_once():
-    x, y = batch()
-    if ON_JAX:
-        with pytest.raises(ValueError, match="not yet there in JAX"):
-            mixing.wrap(sequential(), MixStyle(), ["one", "two"])
-        return
-    model = compiled(mixing.wrap(sequential(), MixStyle(every_place=True, prob=1.0), ["one", "two"]))
-    model.fit(x, y, verbose=0)
-    assert mixing.get_mixer(model).last.places == ("one", "two")
 
 
 def test_what_is_no_model_or_wrapped_already_is_refused():
@@ -295,5 +231,6 @@ def test_the_callback_logs_what_was_mixed():
     assert logs["share"] == pytest.approx([1 - lam for lam in logs["lam"]])
     where = [[record.layer for record in told[at : at + 2]] for at in (0, 2, 4)]
     assert logs["mixed_at_two"] == [float(own.count("two")) for own in where]
+    assert view.history(model).get_suptitle().startswith("6 steps, 6 mixed")
     with pytest.raises(ValueError, match="is not wrapped"):
         compiled(sequential()).fit(x, y, verbose=0, callbacks=[mixing.Mixing()])

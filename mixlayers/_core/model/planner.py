@@ -129,10 +129,52 @@ class Planner:
         self.history.add(plan, s)
 
     def state_dict(self) -> dict[str, int]:
-        """The state for a checkpoint: `{"step": n}`."""
+        """As of `PlannedMixer`."""
         return {"step": self.step}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a checkpoint: the next plan is the one that an uninterrupted run would have drawn."""
+        """As of `PlannedMixer`."""
         self._session.load_state_dict(state)
         self.last = None
+
+
+class PlannedMixer:
+    """What mixers share whose plans are data of a step, since no hook carries them out."""
+
+    _planner: Planner
+
+    @property
+    def method(self) -> Method:
+        """What is done in each step."""
+        return self._planner.method
+
+    @property
+    def history(self) -> History:
+        """What each step did."""
+        return self._planner.history
+
+    @property
+    def step(self) -> int:
+        """Number of the next plan."""
+        return self._planner.step
+
+    @property
+    def places(self) -> tuple[str, ...] | None:
+        """Where the method may mix; None until a batch has told."""
+        return self._planner.places or None
+
+    @property
+    def last(self) -> MixPlan | None:
+        """The last plan that was drawn, as the core has it."""
+        return self._planner.last
+
+    def state_dict(self) -> dict[str, int]:
+        """The state for a checkpoint: `{"step": n}`."""
+        return self._planner.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a checkpoint: the next plan is the one that an uninterrupted run would have drawn."""
+        self._planner.load_state_dict(state)
+
+    def __repr__(self) -> str:
+        return f"Mixer({self.method!r}, places={self.places}, step={self.step})"
