@@ -31,6 +31,7 @@ from mixlayers_keras import IEBN as IEBN
 from mixlayers_keras import MixCollate as MixCollate
 from mixlayers_keras import Mixer as Mixer
 from mixlayers_keras import Mixing as Mixing
+from mixlayers_keras import __all__ as __all__
 from mixlayers_keras import accuracy as accuracy
 from mixlayers_keras import audit as audit
 from mixlayers_keras import binary_cross_entropy as binary_cross_entropy
@@ -45,24 +46,3 @@ from mixlayers_keras import revert_iebn as revert_iebn
 from mixlayers_keras import temperature as temperature
 from mixlayers_keras import unwrap as unwrap
 from mixlayers_keras import wrap as wrap
-
-__all__ = [
-    "IEBN",
-    "MixCollate",
-    "Mixer",
-    "Mixing",
-    "accuracy",
-    "audit",
-    "binary_cross_entropy",
-    "calibration_error",
-    "convert_iebn",
-    "cross_entropy",
-    "get_mixer",
-    "iebn_parameters",
-    "mix",
-    "mix_detection",
-    "revert_iebn",
-    "temperature",
-    "unwrap",
-    "wrap",
-]
