@@ -70,6 +70,8 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "run_stale_examples": True,  # an example that did not change may fail by what did
     "reset_argv": "gallery.arguments",
+    "reset_modules": ("matplotlib", "gallery.strict"),
+    "reset_modules_order": "both",
     "image_scrapers": ("matplotlib", "gallery.figures"),
     "default_thumb_file": str(ROOT / "docs" / "pictures" / "example.svg"),
     "remove_config_comments": True,

@@ -12,20 +12,5 @@ from mixlayers_pillow import RandomErasing as RandomErasing
 from mixlayers_pillow import RandomHorizontalFlip as RandomHorizontalFlip
 from mixlayers_pillow import RandomResizedCrop as RandomResizedCrop
 from mixlayers_pillow import TrivialAugmentWide as TrivialAugmentWide
+from mixlayers_pillow import __all__ as __all__
 from mixlayers_pillow import apply as apply
-
-__all__ = [
-    "AutoAugment",
-    "Compose",
-    "Crop",
-    "Cutout",
-    "Erase",
-    "Normalize",
-    "Operation",
-    "RandAugment",
-    "RandomErasing",
-    "RandomHorizontalFlip",
-    "RandomResizedCrop",
-    "TrivialAugmentWide",
-    "apply",
-]

@@ -43,6 +43,7 @@ from mixlayers_chainer import MixCollate as MixCollate
 from mixlayers_chainer import Mixer as Mixer
 from mixlayers_chainer import MultiNodeIEBN as MultiNodeIEBN
 from mixlayers_chainer import RepeatedAugmentationSampler as RepeatedAugmentationSampler
+from mixlayers_chainer import __all__ as __all__
 from mixlayers_chainer import accuracy as accuracy
 from mixlayers_chainer import audit as audit
 from mixlayers_chainer import binary_cross_entropy as binary_cross_entropy
@@ -60,32 +61,3 @@ from mixlayers_chainer import temperature as temperature
 from mixlayers_chainer import unwrap as unwrap
 from mixlayers_chainer import update_bn as update_bn
 from mixlayers_chainer import wrap as wrap
-
-__all__ = [
-    "BPTTUpdater",
-    "Classifier",
-    "IEBN",
-    "ManifoldMixupClassifier",
-    "MixCollate",
-    "Mixer",
-    "MultiNodeIEBN",
-    "RBN",
-    "RepeatedAugmentationSampler",
-    "accuracy",
-    "audit",
-    "binary_cross_entropy",
-    "calibration_error",
-    "convert_iebn",
-    "convert_rbn",
-    "cross_entropy",
-    "get_mixer",
-    "iebn_parameters",
-    "mix",
-    "mix_detection",
-    "revert_iebn",
-    "revert_rbn",
-    "temperature",
-    "unwrap",
-    "update_bn",
-    "wrap",
-]

@@ -30,21 +30,10 @@ from mixlayers import SpecMix as SpecMix
 from mixlayers_jax.equinox import IEBN as IEBN
 from mixlayers_jax.equinox import RBN as RBN
 from mixlayers_jax.equinox import Mixer as Mixer
+from mixlayers_jax.equinox import __all__ as __all__
 from mixlayers_jax.equinox import audit as audit
 from mixlayers_jax.equinox import convert_iebn as convert_iebn
 from mixlayers_jax.equinox import convert_rbn as convert_rbn
 from mixlayers_jax.equinox import iebn_decay_mask as iebn_decay_mask
 from mixlayers_jax.equinox import revert_iebn as revert_iebn
 from mixlayers_jax.equinox import revert_rbn as revert_rbn
-
-__all__ = [
-    "IEBN",
-    "RBN",
-    "Mixer",
-    "audit",
-    "convert_iebn",
-    "convert_rbn",
-    "iebn_decay_mask",
-    "revert_iebn",
-    "revert_rbn",
-]

@@ -30,6 +30,7 @@ from mixlayers import SpecMix as SpecMix
 from mixlayers_jax import MixCollate as MixCollate
 from mixlayers_jax import Mixer as Mixer
 from mixlayers_jax import Plan as Plan
+from mixlayers_jax import __all__ as __all__
 from mixlayers_jax import accuracy as accuracy
 from mixlayers_jax import audit as audit
 from mixlayers_jax import binary_cross_entropy as binary_cross_entropy
@@ -42,21 +43,3 @@ from mixlayers_jax import mixed_target as mixed_target
 from mixlayers_jax import stacked as stacked
 from mixlayers_jax import temperature as temperature
 from mixlayers_jax import united as united
-
-__all__ = [
-    "MixCollate",
-    "Mixer",
-    "Plan",
-    "accuracy",
-    "audit",
-    "binary_cross_entropy",
-    "blend",
-    "calibration_error",
-    "cross_entropy",
-    "mix",
-    "mix_detection",
-    "mixed_target",
-    "stacked",
-    "temperature",
-    "united",
-]

@@ -32,6 +32,7 @@ from mixlayers_keras import RBN as RBN
 from mixlayers_keras import MixCollate as MixCollate
 from mixlayers_keras import Mixer as Mixer
 from mixlayers_keras import Mixing as Mixing
+from mixlayers_keras import __all__ as __all__
 from mixlayers_keras import accuracy as accuracy
 from mixlayers_keras import audit as audit
 from mixlayers_keras import binary_cross_entropy as binary_cross_entropy
@@ -48,27 +49,3 @@ from mixlayers_keras import revert_rbn as revert_rbn
 from mixlayers_keras import temperature as temperature
 from mixlayers_keras import unwrap as unwrap
 from mixlayers_keras import wrap as wrap
-
-__all__ = [
-    "IEBN",
-    "RBN",
-    "MixCollate",
-    "Mixer",
-    "Mixing",
-    "accuracy",
-    "audit",
-    "binary_cross_entropy",
-    "calibration_error",
-    "convert_iebn",
-    "convert_rbn",
-    "cross_entropy",
-    "get_mixer",
-    "iebn_parameters",
-    "mix",
-    "mix_detection",
-    "revert_iebn",
-    "revert_rbn",
-    "temperature",
-    "unwrap",
-    "wrap",
-]

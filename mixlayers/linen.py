@@ -30,13 +30,6 @@ from mixlayers import SpecMix as SpecMix
 from mixlayers_jax.linen import IEBN as IEBN
 from mixlayers_jax.linen import RBN as RBN
 from mixlayers_jax.linen import Mixer as Mixer
+from mixlayers_jax.linen import __all__ as __all__
 from mixlayers_jax.linen import audit as audit
 from mixlayers_jax.linen import iebn_decay_mask as iebn_decay_mask
-
-__all__ = [
-    "IEBN",
-    "RBN",
-    "Mixer",
-    "audit",
-    "iebn_decay_mask",
-]

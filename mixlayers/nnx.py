@@ -30,6 +30,7 @@ from mixlayers import SpecMix as SpecMix
 from mixlayers_jax.nnx import IEBN as IEBN
 from mixlayers_jax.nnx import RBN as RBN
 from mixlayers_jax.nnx import Mixer as Mixer
+from mixlayers_jax.nnx import __all__ as __all__
 from mixlayers_jax.nnx import audit as audit
 from mixlayers_jax.nnx import convert_iebn as convert_iebn
 from mixlayers_jax.nnx import convert_rbn as convert_rbn
@@ -40,19 +41,3 @@ from mixlayers_jax.nnx import revert_rbn as revert_rbn
 from mixlayers_jax.nnx import unwrap as unwrap
 from mixlayers_jax.nnx import update_bn as update_bn
 from mixlayers_jax.nnx import wrap as wrap
-
-__all__ = [
-    "IEBN",
-    "RBN",
-    "Mixer",
-    "audit",
-    "convert_iebn",
-    "convert_rbn",
-    "get_mixer",
-    "iebn_decay_mask",
-    "revert_iebn",
-    "revert_rbn",
-    "unwrap",
-    "update_bn",
-    "wrap",
-]

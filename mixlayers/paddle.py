@@ -38,6 +38,7 @@ from mixlayers_paddle import MixCollate as MixCollate
 from mixlayers_paddle import Mixer as Mixer
 from mixlayers_paddle import RepeatedAugmentationSampler as RepeatedAugmentationSampler
 from mixlayers_paddle import SyncIEBN as SyncIEBN
+from mixlayers_paddle import __all__ as __all__
 from mixlayers_paddle import accuracy as accuracy
 from mixlayers_paddle import audit as audit
 from mixlayers_paddle import binary_cross_entropy as binary_cross_entropy
@@ -57,36 +58,3 @@ from mixlayers_paddle import to_official_state_dict as to_official_state_dict
 from mixlayers_paddle import unwrap as unwrap
 from mixlayers_paddle import update_bn as update_bn
 from mixlayers_paddle import wrap as wrap
-
-__all__ = [
-    "IEBN",
-    "IEBN1D",
-    "IEBN2D",
-    "IEBN3D",
-    "MixCollate",
-    "Mixer",
-    "RBN1D",
-    "RBN2D",
-    "RBN3D",
-    "RepeatedAugmentationSampler",
-    "SyncIEBN",
-    "accuracy",
-    "audit",
-    "binary_cross_entropy",
-    "calibration_error",
-    "convert_iebn",
-    "convert_rbn",
-    "cross_entropy",
-    "from_official_state_dict",
-    "get_mixer",
-    "iebn_parameters",
-    "mix",
-    "mix_detection",
-    "revert_iebn",
-    "revert_rbn",
-    "temperature",
-    "to_official_state_dict",
-    "unwrap",
-    "update_bn",
-    "wrap",
-]

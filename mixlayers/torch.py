@@ -38,6 +38,7 @@ from mixlayers_torch import RBN3d as RBN3d
 from mixlayers_torch import RepeatedAugmentationSampler as RepeatedAugmentationSampler
 from mixlayers_torch import SyncIEBN as SyncIEBN
 from mixlayers_torch import SyncRBN as SyncRBN
+from mixlayers_torch import __all__ as __all__
 from mixlayers_torch import accuracy as accuracy
 from mixlayers_torch import audit as audit
 from mixlayers_torch import binary_cross_entropy as binary_cross_entropy
@@ -56,35 +57,3 @@ from mixlayers_torch import to_official_state_dict as to_official_state_dict
 from mixlayers_torch import unwrap as unwrap
 from mixlayers_torch import update_bn as update_bn
 from mixlayers_torch import wrap as wrap
-
-__all__ = [
-    "IEBN1d",
-    "IEBN2d",
-    "IEBN3d",
-    "MixCollate",
-    "Mixer",
-    "RBN1d",
-    "RBN2d",
-    "RBN3d",
-    "RepeatedAugmentationSampler",
-    "SyncIEBN",
-    "SyncRBN",
-    "accuracy",
-    "audit",
-    "binary_cross_entropy",
-    "calibration_error",
-    "convert_iebn",
-    "convert_rbn",
-    "cross_entropy",
-    "get_mixer",
-    "iebn_parameters",
-    "mix",
-    "mix_detection",
-    "revert_iebn",
-    "revert_rbn",
-    "temperature",
-    "to_official_state_dict",
-    "unwrap",
-    "update_bn",
-    "wrap",
-]

@@ -18,16 +18,20 @@ os.environ.setdefault("KERAS_BACKEND", "jax")  # one for each process, read when
 FRAMEWORKS = ("torch", "paddle", "chainer")
 
 FIRST = (
-    "repo/test_docs.py",
     "repo/test_site.py",
+    "repo/test_docs.py",
+    "keras/test_other_backend.py",  # all of Keras' tests again, as one
     "programs/test_programs.py",
     "repo/test_benchmarks.py",
     "repo/test_gpu.py",
     "cli/test_demo.py",
     "cli/test_cifar10.py",
     "torch/test_distributed.py",
+    "torch/test_iebn_gpu.py",
+    "torch/test_audit_ranks.py",
 )
-"""Files that take long. `make test` hands out files whole: at the end no process shall wait for one of these."""
+"""Files that take long, or of few tests. `make test` hands out files whole: at the end no process shall wait for one
+of these."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

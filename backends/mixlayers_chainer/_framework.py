@@ -17,6 +17,7 @@ from chainer import Link, Variable, backend
 from chainer.training.updaters import ParallelUpdater
 from chainer.training.updaters.multiprocess_parallel_updater import _Worker
 
+from mixlayers._core.batch.collate import worker_process
 from mixlayers._core.framework.framework import Framework
 from mixlayers._core.framework.numpy_arrays import noise
 from mixlayers._core.plan.exchanges import Permutation
@@ -130,7 +131,7 @@ class Chainer(Framework):
 
     def worker(self) -> tuple[int, ...] | None:
         """Of a MultiprocessIterator: its processes stay for all epochs, and so go on counting."""
-        return current_process()._identity or None
+        return worker_process()
 
     def rank(self) -> int:
         """The process's under ChainerMN or a MultiprocessParallelUpdater; the replica's under a ParallelUpdater."""

@@ -69,7 +69,7 @@ class Place(Hook):
         self.mixer, self.name = mixer, name
 
     def after(self, link: Link, output: Any) -> Any:
-        current = self.mixer.current_plan_at(self.name)
+        current = self.mixer._current_plan_at(self.name)
         if current.mixed is None:
             return output
         if isinstance(link, NStepRNNBase):

@@ -25,8 +25,8 @@ from mixlayers_chainer._stage import ChainerStage
 class Mixer(BaseMixer[Link]):
     __doc__ = BaseMixer.__doc__
 
-    framework = CHAINER
-    autograd = AUTOGRAD
+    _framework = CHAINER
+    _autograd = AUTOGRAD
 
     def __init__(
         self,

@@ -76,8 +76,8 @@ class Place(Hook):
 
     def __call__(self, layer: nn.Layer, args: Any, output: Any) -> Any:
         if not paddle.in_dynamic_mode():
-            return self.mixer.trace(self.name, output)
-        current = self.mixer.current_plan_at(self.name)
+            return self.mixer._trace(self.name, output)
+        current = self.mixer._current_plan_at(self.name)
         if current.mixed is None:
             return None
         return joined(layer, self.mixer._mix_at(current, parts_of(layer, output, self.mixer.batch_dim)))

@@ -19,8 +19,8 @@ from mixlayers_paddle._static_mixer import StaticMixer
 class Mixer(StaticMixer):
     __doc__ = BaseMixer.__doc__
 
-    framework = PADDLE
-    autograd = AUTOGRAD
+    _framework = PADDLE
+    _autograd = AUTOGRAD
 
     def _check_wrappable(self, model: nn.Layer) -> None:
         check_wrappable(model)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
@@ -14,7 +14,7 @@ from paddle import Tensor, nn
 
 from mixlayers._core.audit.attributes import kept_attributes, put_back
 from mixlayers._core.audit.host_chance import host_chance
-from mixlayers._core.audit.stage import After, Before, Hooks, Stage, Weigh, auditing
+from mixlayers._core.audit.stage import After, Hooks, Stage, Weigh, auditing
 from mixlayers._core.audit.verdicts import output_tensors
 from mixlayers_paddle._framework import PADDLE
 from mixlayers_paddle._hooks import joined, parts_of
@@ -44,13 +44,13 @@ class PaddleStage(Stage):
     def forward(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], hooks: Hooks, size: int, uniform: float
     ) -> Any:
-        with self._hooked(hooks), self.quiet(size, uniform), paddle.no_grad():
+        with hooks.on(self.layers, "register_forward_post_hook"), self.quiet(size, uniform), paddle.no_grad():
             return self.model(*args, **kwargs)
 
     def gradients(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], hooks: Hooks, size: int, weigh: Weigh
     ) -> list[npt.NDArray[Any]]:
-        with self._hooked(hooks), self.quiet(size) as copies:
+        with hooks.on(self.layers, "register_forward_post_hook"), self.quiet(size) as copies:
             with paddle.enable_grad():
                 output = self.model(*args, **kwargs)
                 wanting = [x for x in output_tensors(PADDLE, output) if not x.stop_gradient]
@@ -64,26 +64,6 @@ class PaddleStage(Stage):
             np.zeros(p.shape) if grad is None else self.array(grad)
             for p, grad in zip(self._trained, found, strict=True)
         ]
-
-    @contextmanager
-    def _hooked(self, hooks: Hooks) -> Iterator[None]:
-        handles = [
-            self.layers[name].register_forward_post_hook(lambda _, __, output, f=after: f(output))
-            for name, after in hooks.after.items()
-        ]
-        handles += [
-            self.layers[name].register_forward_pre_hook(partial(_before, before), with_kwargs=True)
-            for name, before in hooks.before.items()
-        ]
-        handles += [
-            self.layers[name].register_forward_post_hook(partial(_done, done))
-            for name, done in hooks.done.items()
-        ]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     @contextmanager
     def quiet(self, size: int, uniform: float = 0.5) -> Iterator[Mapping[int, Tensor]]:
@@ -173,11 +153,3 @@ def _noise(p: Tensor) -> Tensor:
     made = paddle.to_tensor(values.astype(np.float32), place=p.place).astype(p.dtype)
     made.stop_gradient = False
     return made
-
-
-def _before(before: Before, _: nn.Layer, args: Any, kwargs: Any = None) -> Any:
-    return before(args, {} if kwargs is None else kwargs)
-
-
-def _done(done: Callable[[], None], *_: Any) -> None:
-    done()

@@ -20,7 +20,7 @@ from mixlayers_paddle._static import StaticPlan
 class StaticMixer(BaseMixer[nn.Layer]):
     """A mixer whose model may be a program of `paddle.jit.to_static`."""
 
-    static: StaticPlan | None = None
+    _static: StaticPlan | None = None
     """What static programs of the model read; None before it has run."""
 
     _traces = _static_model = False
@@ -33,37 +33,37 @@ class StaticMixer(BaseMixer[nn.Layer]):
         seen = bool(places) and self._static_model and paddle.in_dynamic_mode() and not AUDITING.get()
         self._traces = seen and self._training(model)
         if seen:
-            if self.static is None:
-                self.static = StaticPlan(places, self.batch_dim, self.channel_dim)
+            if self._static is None:
+                self._static = StaticPlan(places, self.batch_dim, self.channel_dim)
             tensors = PADDLE.tensors((args, kwargs))
             inputs = tuple((tuple(x.shape), str(x.dtype)) for x in tensors)
             size = next((x.shape[self.batch_dim] for x in tensors if x.ndim > self.batch_dim), 0)
             called = running(self._session)
-            self.static.begin(inputs, size, None if called is None else called.mixed.plan)
+            self._static.begin(inputs, size, None if called is None else called.mixed.plan)
         return args, kwargs
 
-    def trace(self, place: str, output: Any) -> Any:
+    def _trace(self, place: str, output: Any) -> Any:
         """Put a blend behind a layer into the static program that is being made; in eval mode there is none."""
-        if not self._traces and self.current_plan_at(place).mixed is not None:
-            self.framework.check_mixing()  # to_static was given a part of the model
+        if not self._traces and self._current_plan_at(place).mixed is not None:
+            self._framework.check_mixing()  # to_static was given a part of the model
         if AUDITING.get() or not self._traces or _is_saved():
             return None
-        if self.static is None or self._padding.masked:
-            self.framework.check_mixing()
-        return self.static.trace(place, output)  # type: ignore[union-attr]
+        if self._static is None or self._padding.masked:
+            self._framework.check_mixing()
+        return self._static.trace(place, output)  # type: ignore[union-attr]
 
     def _leave(self, inputs: tuple[Any, Any], output: Any) -> Any:
         called = running(self._session)
-        if self.static is not None and called is not None and not called.mixed_already:
+        if self._static is not None and called is not None and not called.mixed_already:
             plan = called.mixed.plan
             if plan is not None and plan.place is not None and plan.place != INPUT:
-                for share in self.static.shares(plan):
+                for share in self._static.shares(plan):
                     called.mark_mixed(plan.place, share)
         return super()._leave(inputs, output)
 
     def _close(self) -> None:
-        if self.static is not None and paddle.in_dynamic_mode():
-            self.static.end()
+        if self._static is not None and paddle.in_dynamic_mode():
+            self._static.end()
         super()._close()
 
     def _not_run_hint(self) -> str:

@@ -77,7 +77,7 @@ class Place(Hook):
 
     def __call__(self, layer: nn.Module, args: Any, output: Any) -> Any:
         if torch.compiler.is_dynamo_compiling():
-            how = self.mixer.traced
+            how = self.mixer._traced
             if how is None or self.name not in how.group:
                 return None
             if isinstance(output, Tensor) and output.is_floating_point() and not how.eager:
@@ -86,7 +86,7 @@ class Place(Hook):
         return self._mix(layer, output)
 
     def _mix(self, layer: nn.Module, output: Any) -> Any:
-        current = self.mixer.current_plan_at(self.name)
+        current = self.mixer._current_plan_at(self.name)
         if current.mixed is None:
             return None
         return joined(layer, self.mixer._mix_at(current, parts_of(layer, output, self.mixer.batch_dim)))

@@ -39,8 +39,8 @@ from mixlayers_torch._traced import STALE, Retrace, Traced, TracedMixer, forget_
 class Mixer(TracedMixer):
     __doc__ = BaseMixer.__doc__
 
-    framework = TORCH
-    autograd = AUTOGRAD
+    _framework = TORCH
+    _autograd = AUTOGRAD
 
     def _attach(self, model: nn.Module, places: tuple[str, ...] | None) -> None:
         super()._attach(model, places)
@@ -51,7 +51,7 @@ class Mixer(TracedMixer):
         args, kwargs = super()._enter(model, args, kwargs)
         if "torch._dynamo" in sys.modules:  # else nothing is compiled
             call = running(self._session)
-            self.traced = Traced.of(self, None if call is None else call.mixed.plan)
+            self._traced = Traced.of(self, None if call is None else call.mixed.plan)
         return args, kwargs
 
     def target_for(self, target: Any, output: Any = None) -> MixedTarget:
@@ -70,7 +70,7 @@ class Mixer(TracedMixer):
         return STALE if "torch._dynamo" in sys.modules else ""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "traced": None}
+        return {**super().__getstate__(), "_traced": None}
 
     def _check_wrappable(self, model: nn.Module) -> None:
         check_wrappable(model)

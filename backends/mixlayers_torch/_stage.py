@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import is_fake
 
 from mixlayers._core.audit.host_chance import host_chance
 from mixlayers._core.audit.proof import NotOnce
-from mixlayers._core.audit.stage import AUDITING, After, Before, Hooks, Stage, Weigh, auditing
+from mixlayers._core.audit.stage import AUDITING, After, Hooks, Stage, Weigh, auditing
 from mixlayers._core.audit.verdicts import Layer, output_tensors
 from mixlayers._core.framework.tree import leaves
 from mixlayers_torch._framework import TORCH
@@ -49,13 +49,21 @@ class TorchStage(Stage):
     def forward(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], hooks: Hooks, size: int, uniform: float
     ) -> Any:
-        with self._hooked(hooks), self.quiet((args, kwargs), size, uniform), torch.no_grad():
+        with (
+            hooks.on(self.modules, "register_forward_hook"),
+            self.quiet((args, kwargs), size, uniform),
+            torch.no_grad(),
+        ):
             return self.model(*args, **kwargs)
 
     def gradients(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], hooks: Hooks, size: int, weigh: Weigh
     ) -> list[npt.NDArray[Any]]:
-        with own_leaves(self.model) as parameters, self._hooked(hooks), self.quiet((args, kwargs), size):
+        with (
+            own_leaves(self.model) as parameters,
+            hooks.on(self.modules, "register_forward_hook"),
+            self.quiet((args, kwargs), size),
+        ):
             with torch.enable_grad(), unseen():
                 output = self.model(*args, **kwargs)
                 wanting = [x for x in output_tensors(TORCH, output) if x.requires_grad]
@@ -63,26 +71,6 @@ class TorchStage(Stage):
             if wanting:
                 torch.autograd.backward(wanting, weights)
         return [self.array(p.new_zeros(p.shape) if p.grad is None else p.grad) for p in parameters]
-
-    @contextmanager
-    def _hooked(self, hooks: Hooks) -> Iterator[None]:
-        handles = [
-            self.modules[name].register_forward_hook(lambda _, __, output, f=after: f(output))
-            for name, after in hooks.after.items()
-        ]
-        handles += [
-            self.modules[name].register_forward_pre_hook(partial(_before, before), with_kwargs=True)
-            for name, before in hooks.before.items()
-        ]
-        handles += [
-            self.modules[name].register_forward_hook(partial(_done, done))
-            for name, done in hooks.done.items()
-        ]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     @contextmanager
     def quiet(self, inputs: Any, size: int, uniform: float = 0.5) -> Iterator[None]:
@@ -152,11 +140,3 @@ def unseen() -> AbstractContextManager[Any]:
     the model with it.
     """
     return torch.autograd.graph.saved_tensors_hooks(Tensor.detach, lambda x: x)
-
-
-def _before(before: Before, _: nn.Module, args: Any, kwargs: Any) -> Any:
-    return before(args, kwargs)
-
-
-def _done(done: Callable[[], None], *_: Any) -> None:
-    done()

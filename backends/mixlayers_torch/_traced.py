@@ -35,10 +35,10 @@ class TracedMixer(BaseMixer[nn.Module]):
     """A mixer that graphs ask.
 
     Attributes:
-        traced: What the running forward does, for graphs of torch.compile to look at.
+        _traced: What the running forward does, for graphs of torch.compile to look at.
     """
 
-    traced: Traced | None = None
+    _traced: Traced | None = None
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,8 @@ def decide(feature: Tensor, mixer: str, place: str, masked: bool) -> list[Tensor
         to mix: (1, ...) in the feature's shape, or, without a mask, (1, ..., 1).
     """
     own = _mixers[mixer]
-    own.framework.check_mixing()
-    mixed, call, segments, plan = own.current_plan_at(place)
+    own._framework.check_mixing()
+    mixed, call, segments, plan = own._current_plan_at(place)
     if mixed is None or plan is None:  # another place of the group is mixed
         perm = torch.arange(len(feature), device=feature.device)
         return [
@@ -135,7 +135,7 @@ def decide(feature: Tensor, mixer: str, place: str, masked: bool) -> list[Tensor
     if how.mask is not None:
         where = np.broadcast_to(how.mask, (1, *feature.shape[1:]))
     shares = [how.s] if isinstance(how.s, np.ndarray) else []
-    perm, inverted, *_, keep_there, where_there = mixed.partners_of(own.framework).beside(
+    perm, inverted, *_, keep_there, where_there = mixed.partners_of(own._framework).beside(
         feature.device, shares, once=[keep, where]
     )
     # fresh ones: a graph may write on what it is given
@@ -159,7 +159,7 @@ class Retrace:
 
     @_disable_dynamo
     def __call__(self, gradient: Tensor) -> None:
-        self.mixer.traced = Traced.of(self.mixer, self.plan)
+        self.mixer._traced = Traced.of(self.mixer, self.plan)
 
 
 @decide.register_fake

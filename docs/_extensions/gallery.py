@@ -6,6 +6,8 @@ A tutorial is run by each build, which shows what it prints and draws, and can b
 from __future__ import annotations
 
 import re
+import warnings
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -43,6 +45,7 @@ CLUTTER = re.compile(
 )
 NOTEBOOK = re.compile(r"    \.\. container:: \S+ sphx-glr-download-jupyter\n\n.*\n")
 SHOWN: WeakSet[Figure] = WeakSet()
+_FILTERS = ExitStack()
 
 
 def place(path: str) -> int:
@@ -66,6 +69,16 @@ def figures(block: object, variables: dict[str, Any], config: dict[str, Any]) ->
 def arguments(config: dict[str, Any], variables: dict[str, Any]) -> list[str]:
     """None, but for the example that else makes a folder of a new name in each build, and prints it."""
     return ["../docs/gallery/images"] if Path(variables["src_file"]).stem == "seeing" else []
+
+
+def strict(config: dict[str, Any], name: str, when: str) -> None:
+    """While an example runs, a warning is an error, as in the tests."""
+    _FILTERS.close()
+    if when == "before":
+        _FILTERS.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("error")
+        # Paddle's own, and JAX's of processes that another example starts, as in pyproject.toml
+        warnings.filterwarnings("ignore", "No ccache found|os.fork.. was called")
 
 
 def complete(app: Sphinx, page: str, source: list[str]) -> None:

@@ -55,7 +55,7 @@ THEMES: Mapping[str, Sequence[str]] = {
     "What was drawn": ("Operation", "Crop", "Erase", "apply"),
 }  # fmt: skip
 """The headings of a page in their order, each with the names under it; a name in none of them stands under "More"."""
-CALLED_BY_OTHERS = re.compile(r"(on|before|after)_|setup$|teardown$|learn$|update_core$|current_plan(_at)?$")
+CALLED_BY_OTHERS = re.compile(r"(on|before|after)_|setup$|teardown$|learn$|update_core$")
 """Members that a trainer or a hook calls, never a user."""
 ALIASES = {
     "Lam": "A lam: a float for the whole batch, or a float32 array (N,).",

@@ -86,7 +86,7 @@ class LabelLosses(TorchFunctionMode):
 
     def _check_runs_once(self, name: str) -> None:
         """Raise in a part of the step that backward runs again, when the step itself is over."""
-        if self._mixer.autograd.segments(gradients=True):
+        if self._mixer._autograd.segments(gradients=True):
             refuse(
                 f"training_step calls {name} inside an activation checkpoint, which backward runs again when nobody "
                 "would blend it",

@@ -18,7 +18,7 @@ def run(method, steps, places=("input", "layer1")):
     for step in range(steps):
         plan = method.plan(step=step, batch_size=8, places=places, seed=2)
         s = 0.0 if plan.place is None else plan.blend(SHAPE).s
-        history.add(plan, s)
+        history._add(plan, s)
         told.append((plan, s))
     return history, told
 
@@ -55,7 +55,7 @@ def test_the_counts_go_on_when_the_oldest_records_are_dropped():
     plans = [ManifoldMixup().plan(step=step, batch_size=2, places=("a", "b")) for step in range(KEPT + 50)]
     history = History()
     for plan in plans:
-        history.add(plan, 1.0 - plan.lam)
+        history._add(plan, 1.0 - plan.lam)
     assert len(history) == KEPT and history.steps == KEPT + 50
     assert next(iter(history)).step == 50 and history.last.step == KEPT + 49
     assert history.counts == {place: sum(plan.place == place for plan in plans) for place in ("a", "b")}

@@ -64,7 +64,7 @@ def test_one_program_serves_all_batch_sizes_and_shapes_that_are_left_open():
                 each.clear_gradients()
                 cross_entropy(*each(x[:size], target=y[:size])).backward()
             same(model, plain)
-        assert len(get_mixer(model).static.traced) == 1
+        assert len(get_mixer(model)._static.traced) == 1
     model, _ = pair(PatchUp(), input_spec=[paddle.static.InputSpec([None, 3, None, None], "float32")])
     with pytest.raises(MixingError, match=r"needs the size of what .* and the static program leaves it open"):
         model(x, target=y)

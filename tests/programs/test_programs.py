@@ -135,13 +135,13 @@ def read_is_used(patch):
 
 
 def no_recomputation(patch):
-    right = LayerHooks.current_plan_at
+    right = LayerHooks._current_plan_at
 
     def current_plan_at(self, place):
         current = right(self, place)
         return Current() if current.call is None else current
 
-    patch.setattr(LayerHooks, "current_plan_at", current_plan_at)
+    patch.setattr(LayerHooks, "_current_plan_at", current_plan_at)
 
 
 def inherited(patch):

@@ -20,9 +20,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.repo.test_site import PICTURES
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+EXAMPLES = sorted(path for path in (ROOT / "examples").glob("*.py") if path.stem not in PICTURES)
+"""The others are run by each build of the site, and so by test_site.py."""
 MODULES = [
     name
     for package in ("mixlayers", *sorted(path.name for path in (ROOT / "backends").glob("mixlayers_*")))
@@ -43,16 +46,11 @@ WIDEST = 86
 """Columns of code that a page shows without scrolling, in a window of 1280 pixels."""
 SHORTER = {
     "chainer_manifold_mixup": ("default=40)", "default=2)"),
-    "huggingface_trainer": ("num_train_epochs=10", "num_train_epochs=2"),
-    "lightning_callback": ("max_epochs=15", "max_epochs=3"),
     "multi_label": ("SEEDS = 300, 200, 3", "SEEDS = 300, 200, 2"),
     "paddle_model": ("epochs=15", "epochs=3"),
-    "segmentation": ("SEEDS = 100, 80, 3", "SEEDS = 100, 80, 2"),
-    "text": ("EPOCHS, SEEDS = 5, 3", "EPOCHS, SEEDS = 5, 2"),
-    "time_series": ("STEPS, SEEDS = 100, 3", "STEPS, SEEDS = 100, 2"),
 }
-"""What the examples that take longest do less of here: epochs whose numbers nobody looks at, one of three seeds. Each
-of their lines runs, and their own checks hold."""
+"""What the longest of these do less of here: epochs whose numbers nobody looks at, one of three seeds. Each of their
+lines runs, and their own checks hold."""
 
 
 def relative(path: Path) -> str:

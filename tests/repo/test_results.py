@@ -84,6 +84,24 @@ def test_a_benchmark_writes_its_section(
     assert "\n".join(record["table"]) in capsys.readouterr().out
 
 
+def test_an_empty_section_is_filled_and_the_next_stays(docs: Path) -> None:
+    b = PAGE[PAGE.index("## A") :].replace("a.py", "b.py")
+    empty = PAGE.replace("-->\n\nold\n\n<!-- end of measured", "-->\n\n<!-- end of measured")
+    (docs / "results.md").write_text(f"{empty}\n{b}", encoding="utf-8")
+    (docs / "results.json").write_text("{}", encoding="utf-8")
+    report.record("benchmarks/a.py --quick", "today", [*times(Scale(3, 3))])
+    page = (docs / "results.md").read_text(encoding="utf-8")
+    assert between(page, "measured", "a.py --quick`\n").endswith("today.") and page.endswith(b)
+
+
+def test_a_section_without_marks_is_told_and_the_next_stays(docs: Path) -> None:
+    page = PAGE.replace("## A", "## B: `python benchmarks/b.py`\n\n## A")
+    (docs / "results.md").write_text(page, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"lacks 'benchmarks/b.py`' with the marks of 'measured'"):
+        report.record("benchmarks/b.py", "today", [])
+    assert (docs / "results.md").read_text(encoding="utf-8") == page
+
+
 def test_another_command_than_the_heading_s_is_not_recorded(
     docs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import warnings
 from html import unescape
 from html.parser import HTMLParser
 from importlib import import_module
@@ -58,6 +59,18 @@ def test_every_page_is_built_and_nothing_is_loaded_from_elsewhere(site: Path) ->
         html = (site / page).read_text(encoding="utf-8")
         for tag in ('<script src="http', '<link rel="stylesheet" href="http', '<img src="http'):
             assert tag not in html, f"{page} loads something from the network"
+
+
+def test_a_warning_is_an_error_while_an_example_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs" / "_extensions")
+    gallery = import_module("gallery")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gallery.strict({}, "first_steps", "before")
+        with pytest.raises(UserWarning, match="planted"):
+            warnings.warn("planted", stacklevel=1)
+        gallery.strict({}, "first_steps", "after")
+        warnings.warn("ignored again", stacklevel=1)
 
 
 def described(page: str) -> list[str]:

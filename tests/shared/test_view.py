@@ -225,7 +225,7 @@ def test_the_history(tmp_path):
     history, method = History(), OneOf({ManifoldMixup(): 1, PatchUp("hard", block_size=3): 1}, prob=0.7)
     for step in range(80):
         plan = method.plan(step=step, batch_size=4, places=("input", "layer1", "layer2"))
-        history.add(plan, 0.0 if plan.place is None else plan.blend((4, 4, 8, 8)).s)
+        history._add(plan, 0.0 if plan.place is None else plan.blend((4, 4, 8, 8)).s)
     figure = drawn(view.history(history), tmp_path)
     where, over, spread = figure.axes
     names = [tick.get_text() for tick in where.get_yticklabels()]
@@ -245,7 +245,7 @@ def test_the_history(tmp_path):
 
 def test_a_history_of_clean_steps_alone():
     history = History()
-    history.add(Scheduled(Mixup(), start=9).plan(step=0, batch_size=2), 0.0)
+    history._add(Scheduled(Mixup(), start=9).plan(step=0, batch_size=2), 0.0)
     assert len(view.history(history).axes[0].patches) == 1
 
 

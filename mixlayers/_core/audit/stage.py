@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -95,6 +96,40 @@ class Hooks:
     after: Mapping[str, After] = field(default_factory=dict)
     before: Mapping[str, Before] = field(default_factory=dict)
     done: Mapping[str, Callable[[], None]] = field(default_factory=dict)
+
+    @contextmanager
+    def on(self, layers: Mapping[str, Any], register_after: str) -> Iterator[None]:
+        """Around a forward: the interventions, as hooks on a framework's own layers.
+
+        Args:
+            layers: By name.
+            register_after: Name of the layers' method that adds a hook after their forward.
+        """
+        handles = [
+            getattr(layers[name], register_after)(partial(_after, f)) for name, f in self.after.items()
+        ]
+        handles += [
+            layers[name].register_forward_pre_hook(partial(_before, f), with_kwargs=True)
+            for name, f in self.before.items()
+        ]
+        handles += [getattr(layers[name], register_after)(partial(_done, f)) for name, f in self.done.items()]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def _after(after: After, _layer: Any, _args: Any, output: Any) -> Any:
+    return after(output)
+
+
+def _before(before: Before, _layer: Any, args: Any, kwargs: Any = None) -> Any:
+    return before(args, kwargs or {})
+
+
+def _done(done: Callable[[], None], *_: Any) -> None:
+    done()
 
 
 class Stage(ABC):

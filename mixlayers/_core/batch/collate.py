@@ -24,6 +24,11 @@ _LABEL = object()
 """Stands where the labels were."""
 
 
+def worker_process() -> tuple[int, ...] | None:
+    """The number of this process among those that multiprocessing started; None in the main process."""
+    return current_process()._identity or None
+
+
 class BaseCollate(ABC):
     """The core of every backend's MixCollate.
 
@@ -144,7 +149,7 @@ class ArrayCollate(BaseCollate):
         return _stacked(samples)
 
     def _worker(self) -> tuple[int, ...] | None:
-        return current_process()._identity or None
+        return worker_process()
 
 
 def _stacked(samples: list[Any]) -> Any:

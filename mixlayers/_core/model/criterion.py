@@ -18,7 +18,7 @@ class Origins(Protocol):
     """Who tells the forward that made an output: a mixer."""
 
     @property
-    def framework(self) -> Framework:
+    def _framework(self) -> Framework:
         """The tensors'."""
 
     def target_for(self, target: Any, output: Any = None) -> MixedTarget:
@@ -30,7 +30,7 @@ def mixed_loss(criterion: Any, mixer: Origins, labels: Which = None) -> Any:
     if isinstance(criterion, MixedLoss) or getattr(criterion, "func", None) is _blended:
         raise ValueError("this criterion already blends: pass the plain one to mixer.loss.")
     check_which(labels)
-    module: Any = mixer.framework.module
+    module: Any = mixer._framework.module
     if not isinstance(criterion, module):
         return partial(_blended, criterion, mixer, labels)
     inner = getattr(criterion, "_orig_mod", criterion)  # of one that is compiled
@@ -59,7 +59,7 @@ class MixedLoss:
 
 
 def _blended(criterion: Any, mixer: Origins, which: Which, /, *args: Any, **kwargs: Any) -> Any:
-    call = Call(criterion, which, args, kwargs, mixer.framework)
+    call = Call(criterion, which, args, kwargs, mixer._framework)
     mixed = mixer.target_for(call.labels, call.outputs)
     loss = mixed.blend(call.loss)
     return loss if mixed.loss_scale == 1.0 else scaled(loss, mixed.loss_scale)

@@ -47,16 +47,16 @@ class ForwardHooks(LayerHooks[Module]):
         if AUDITING.get():
             return args, kwargs
         self._entered = True
-        top, segments = running(self._session), self.autograd.segments(gradients=True)
+        top, segments = running(self._session), self._autograd.segments(gradients=True)
         sources = self._origins((*args, *kwargs.values()))
         sources = sources if any(source.mixes for source in sources) else []
         if not (top or segments or sources or self._asked(model, kwargs)):
             self._skip(model)
             return args, kwargs
-        gradients, frame = self.autograd.grad_enabled(), caller(self.autograd.between)
+        gradients, frame = self._autograd.grad_enabled(), caller(self._autograd.between)
         call = Call(Pass(self._session, ref(model)), top, segments, frame, gradients)
         call.open()
-        self.framework.check_forward(model)
+        self._framework.check_forward(model)
         if "target" in kwargs:
             kwargs = dict(kwargs)
             call.target, call.hands_out = self._target(kwargs.pop("target")), True
@@ -66,7 +66,7 @@ class ForwardHooks(LayerHooks[Module]):
         note_call(self._session, top, within, of or call.mixed)
         if of is not None:
             call.begin_recompute(of)
-            of.gradient_arrives(self.autograd)
+            of.gradient_arrives(self._autograd)
         else:
             call.mixed.sources, call.mixed.recomputed = sources, bool(segments)
             self._begin(call, within, model, args, kwargs)
@@ -77,9 +77,9 @@ class ForwardHooks(LayerHooks[Module]):
         inputs = {name: value for name, value in kwargs.items() if name not in LABELS}
         mixed, shares = self._mix(self._padding.without_masks(args, inputs), plan, call.mixed)
         if not shares:
-            raise ValueError(no_float_input(self.framework, (args, inputs)))
+            raise ValueError(no_float_input(self._framework, (args, inputs)))
         call.mark_mixed(INPUT, shares)
-        self._carry_features(mixed, call, self.framework.tensors((args, kwargs)))
+        self._carry_features(mixed, call, self._framework.tensors((args, kwargs)))
         rest, named = mixed
         return tuple(old if x is None else x for x, old in zip(rest, args, strict=True)), {**kwargs, **named}
 
@@ -93,7 +93,7 @@ class ForwardHooks(LayerHooks[Module]):
         """A forward that has nothing to do with mixing begins: no call is kept of it."""
         self._session.check_expected()
         self._session.last = None
-        if self._unmixed <= PATIENCE and self.autograd.grad_enabled():
+        if self._unmixed <= PATIENCE and self._autograd.grad_enabled():
             training = self._training(model)
             self._tell_of_no_mixing(asked=self._implicit and not training, training=training)
 
@@ -139,12 +139,12 @@ class ForwardHooks(LayerHooks[Module]):
             source.users += [mixed] if source.plan is mixed.plan or not mixed.mixes else []
 
     def _draw(self, mixed: Pass, model: Module, args: Any, kwargs: Any, target: MixedTarget | None) -> None:
-        self.framework.check_mixing()
-        size = batch_size(self.framework, (args, kwargs), self.batch_dim)
+        self._framework.check_mixing()
+        size = batch_size(self._framework, (args, kwargs), self.batch_dim)
         labels, near = None, None
         if target is not None:
-            check_length(self.framework, target.y, size)
-            labels, near = host_labels(self.framework, self.method, target.y)
+            check_length(self._framework, target.y, size)
+            labels, near = host_labels(self._framework, self.method, target.y)
         if "length" in self.method.near:
             near = {**(near or {}), "length": self._padding.lengths(args, kwargs)}
         if not self._judge.settled:
@@ -180,12 +180,12 @@ class ForwardHooks(LayerHooks[Module]):
         call = running(self._session)
         if call is None:
             # it was not to be mixed, but a loss of it and of a mixed one would be
-            if self.autograd.grad_enabled():
+            if self._autograd.grad_enabled():
                 found = self._mixed_inside(output)
                 if len(found) < 2:
-                    self._carry(output, [*found, self._session.clean][0], self.framework.tensors(inputs))
+                    self._carry(output, [*found, self._session.clean][0], self._framework.tensors(inputs))
             return output
-        given = self.framework.tensors(inputs)
+        given = self._framework.tensors(inputs)
         call.check_mixed(self._not_run_hint())
         if call.again is not None:
             self._carry(output, call.mixed, given)
@@ -202,7 +202,7 @@ class ForwardHooks(LayerHooks[Module]):
         if plan is not None:
             self._judge.speak()
             output = self._judge.guard(mixed, output)
-            self.history.add(plan, plan.label_share(mixed.shares) if mixed.shares else 0.0)
+            self.history._add(plan, plan.label_share(mixed.shares) if mixed.shares else 0.0)
             by_tokens = self._padding.token_share(call) if plan.place is not None else None
             mixed.s = mixed.s if by_tokens is None else by_tokens
         if call.target is not None:
@@ -214,7 +214,7 @@ class ForwardHooks(LayerHooks[Module]):
         if plan is not None or call.gradients or mixed.sources or call.nodes:
             carried = self._carry(output, mixed, given, call.nodes)
             for nested in inner if call.nodes else ():  # nothing tells, there, whether it had a part
-                self.autograd.tag(self.framework.tensors([output]), nested, call.nodes, given)
+                self._autograd.tag(self._framework.tensors([output]), nested, call.nodes, given)
             if mixed.mixes:
                 self._watch(output, call, carried)
         return output
@@ -226,12 +226,12 @@ class ForwardHooks(LayerHooks[Module]):
                 "the mixed forward returned no tensor of its own, so that no loss could tell that it was mixed",
                 "return what the loss takes; or use model(x, target=labels) or `with mixer(labels):`",
             )
-        tensors = list(filter(self.autograd.wants_gradient, self.framework.tensors([output])))
+        tensors = list(filter(self._autograd.wants_gradient, self._framework.tensors([output])))
         nodes = call.nodes or ([] if call.top is None else call.top.nodes)
         for x in tensors or call.features:
-            self.autograd.watch(x, call.mixed)
+            self._autograd.watch(x, call.mixed)
         for node in nodes:
-            self.autograd.watch_node(node, call.mixed)
+            self._autograd.watch_node(node, call.mixed)
         call.mixed.watched = bool(tensors or call.features or nodes)
         if not (tensors or nodes):
             self._session.expect_use(call.mixed)
@@ -255,16 +255,16 @@ class ForwardHooks(LayerHooks[Module]):
 
     def _target(self, y: Any) -> MixedTarget:
         """Labels of a forward that has not told the share yet."""
-        return MixedTarget(y, None, None, None, partial(one_hot, self.framework))
+        return MixedTarget(y, None, None, None, partial(one_hot, self._framework))
 
     def _resolve(self, target: MixedTarget, mixed: Pass) -> MixedTarget:
         """Fill in a target, now that the forward has told the share."""
         partner, s = target.y, 0.0
         if mixed.mixes and mixed.s is not None:
-            partners = mixed.partners_of(self.framework)
-            partner, s = partner_and_share(self.framework, target.y, mixed.s, partners)
+            partners = mixed.partners_of(self._framework)
+            partner, s = partner_and_share(self._framework, target.y, mixed.s, partners)
         target.resolve(partner, s, mixed.plan)
-        target.record_features(self.framework, mixed.shares, mixed.session.channel_dim)
+        target.record_features(self._framework, mixed.shares, mixed.session.channel_dim)
         return target
 
 

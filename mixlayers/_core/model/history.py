@@ -54,7 +54,7 @@ class History:
         self._records: deque[tuple[int, str, str | None, float, float]] = deque(maxlen=KEPT)
         self._lam = self._s = 0.0
 
-    def add(self, plan: MixPlan, s: Lam) -> None:
+    def _add(self, plan: MixPlan, s: Lam) -> None:
         """Count a forward that is over. For mixers."""
         layer, lam = plan.place, plan.lam
         share = s if isinstance(s, float) else _mean(s)

@@ -86,7 +86,7 @@ class Judge:
         names = self._astray.get(place or "", ())
         hooks = self.hooks
         return (
-            guarded(hooks.framework, hooks.autograd, output, mixed, names)
+            guarded(hooks._framework, hooks._autograd, output, mixed, names)
             if names and mixed.mixes
             else output
         )
@@ -115,7 +115,7 @@ class Judge:
             if proof.verdict == "no":
                 raise MixingError(self._refuted(place, trial.explain(place), again=True))
             if proof.raised:
-                told = ModelRaised(proof.reason, experiment.few, self.hooks.framework)
+                told = ModelRaised(proof.reason, experiment.few, self.hooks._framework)
                 self._owe([place], f"could not be proved again in mixed forward {self._forwards}. {told}")
 
     def _choose(self, trial: Trial) -> tuple[str, ...]:
@@ -206,7 +206,7 @@ class Judge:
         worst = self.hooks._worst(experiment.stage)
         if raised is not None:
             worst(1.0)  # to processes where nothing raised, as if the outputs told nothing
-            raise ModelRaised(raised, experiment.few, self.hooks.framework) from raised
+            raise ModelRaised(raised, experiment.few, self.hooks._framework) from raised
         return Trial(None, "", experiment, clean, lambda: False, worst)
 
 

@@ -41,8 +41,8 @@ class Current(NamedTuple):
 class LayerHooks(ABC, Generic[Module]):
     """The part of a mixer that layers' hooks call, and what it asks of a backend."""
 
-    framework: ClassVar[Framework]
-    autograd: ClassVar[Autograd]
+    _framework: ClassVar[Framework]
+    _autograd: ClassVar[Autograd]
     method: Method
     batch_dim: int
     channel_dim: int
@@ -72,7 +72,7 @@ class LayerHooks(ABC, Generic[Module]):
 
     @abstractmethod
     def _hook_layer(self, layer: Module, name: str) -> None:
-        """Have `_mix_at` called with each output of the layer that `current_plan_at` has a pass for."""
+        """Have `_mix_at` called with each output of the layer that `_current_plan_at` has a pass for."""
 
     def _hook_mask(self, layer: Module, name: str) -> None:
         """Have `_enter_masked` and `_leave_masked` called around each call of a module that takes masks."""
@@ -94,21 +94,21 @@ class LayerHooks(ABC, Generic[Module]):
         """The largest of a number over the processes that run the model together, after a forward on the stage."""
         return float
 
-    def current_plan(self) -> Current:
+    def _current_plan(self) -> Current:
         """The pass that a call of a layer belongs to."""
         if AUDITING.get():
             return Current()
         call = running(self._session)
-        segments = self.autograd.segments(gradients=call is not None and call.gradients)
+        segments = self._autograd.segments(gradients=call is not None and call.gradients)
         if not segments:
             return Current(None if call is None else call.mixed, call)
         within = inside(call, segments)
         mixed, again = owner(self._session, call, within)
         return Current(mixed, None if again else call, within)
 
-    def current_plan_at(self, place: str) -> Current:
+    def _current_plan_at(self, place: str) -> Current:
         """The acting pass if its plan mixes at this place."""
-        current = self.current_plan()
+        current = self._current_plan()
         plan = None if current.mixed is None or current.mixed.plan is None else current.mixed.plan.at(place)
         return Current() if plan is None else current._replace(plan=plan)
 
@@ -126,7 +126,7 @@ class LayerHooks(ABC, Generic[Module]):
         else:
             mixed.replays += 1
             if not mixed.watched:
-                mixed.gradient_arrives(self.autograd)
+                mixed.gradient_arrives(self._autograd)
         return list(features)
 
     def _follow(self, call: Call, segments: Sequence[Segment]) -> None:
@@ -134,41 +134,41 @@ class LayerHooks(ABC, Generic[Module]):
         # of segments in each other the graph has the outermost one's node only
         node = next((segment.node for segment in reversed(segments) if segment.node is not None), None)
         if node is not None:
-            self.autograd.after_backward(node, Replayed(call.mixed))
+            self._autograd.after_backward(node, Replayed(call.mixed))
         call.mixed.recomputed |= bool(segments)
-        lost = not segments and call.gradients and not self.autograd.grad_enabled()
+        lost = not segments and call.gradients and not self._autograd.grad_enabled()
         call.mixed.unseen |= lost or not all(segment.whole for segment in segments)
 
     def _carry_features(self, tree: Any, call: Call, inputs: Sequence[Any] = ()) -> None:
         """Have what was mixed carry its pass, and be at hand where the model may return nothing to be watched."""
         self._carry(tree, call.mixed, inputs, call.nodes)
         if call.target is not None:
-            own = (x for x in self.framework.tensors([tree]) if all(x is not other for other in inputs))
-            call.features = list(filter(self.autograd.wants_gradient, own))
+            own = (x for x in self._framework.tensors([tree]) if all(x is not other for other in inputs))
+            call.features = list(filter(self._autograd.wants_gradient, own))
 
     def _carry(self, tree: Any, mixed: Pass, inputs: Sequence[Any], nodes: Sequence[Any] = ()) -> bool:
         """Have the tensors in a tree carry their pass."""
-        tensors = self.framework.tensors([tree])
-        mixed.untagged |= not any(map(self.autograd.wants_gradient, tensors))
-        return self.autograd.tag(tensors, mixed, nodes, inputs)
+        tensors = self._framework.tensors([tree])
+        mixed.untagged |= not any(map(self._autograd.wants_gradient, tensors))
+        return self._autograd.tag(tensors, mixed, nodes, inputs)
 
     def _origins(self, trees: Sequence[Any]) -> list[Pass]:
         """The passes that decide on labels of what is in containers; nothing does where none could be mixed."""
-        return causes(self.autograd.tagged(self.framework.tensors(trees))) if any_lives() else []
+        return causes(self._autograd.tagged(self._framework.tensors(trees))) if any_lives() else []
 
     def _mix(
         self, tree: Any, plan: MixPlan, mixed: Pass, batch_dim: int | None = None
     ) -> tuple[Any, list[tuple[Lam, Sequence[int]]]]:
-        self.framework.check_mixing()
+        self._framework.check_mixing()
         axis = self.batch_dim if batch_dim is None else batch_dim
         keep = self.keep if plan.place == INPUT else ()
         first = plan is mixed.plan
-        partners = mixed.partners_of(self.framework) if first else self.framework.partners(plan.perm)
-        return mix_tree(self.framework, tree, plan, partners, axis, self.channel_dim, keep)
+        partners = mixed.partners_of(self._framework) if first else self._framework.partners(plan.perm)
+        return mix_tree(self._framework, tree, plan, partners, axis, self.channel_dim, keep)
 
     def _enter_masked(self, module: str, args: Any, kwargs: Any) -> Any:
         """A module that takes masks is called: the arguments to call it with; None: as they are."""
-        mixed, call, *_ = self.current_plan()
+        mixed, call, *_ = self._current_plan()
         if mixed is None or not mixed.mixes:
             return None
         return self._padding.enter(module, mixed, call, args, kwargs)

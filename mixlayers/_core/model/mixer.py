@@ -94,12 +94,12 @@ class BaseMixer(ForwardHooks[Module]):
             raise TypeError(f"method must be a method such as ManifoldMixup(), got {method!r}.")
         self._check_wrappable(model)
         layers_of = self._named_layers(model)
-        own_rank = self.framework.rank if rank is None else partial(int, rank)
+        own_rank = self._framework.rank if rank is None else partial(int, rank)
         self._session = Session(self.method, seed, own_rank, channel_dim, share == "tokens")
         self._judge = Judge(self, layers if isinstance(layers, str) else "auto", trust)
         self._implicit, self.history = False, History()
         modules = {"": self._inner(model), **layers_of}
-        self._padding = Padding(self.framework, self.method, mask, share, modules)
+        self._padding = Padding(self._framework, self.method, mask, share, modules)
         places = named_places(self.method, layers, layers_of)
         if example is not None:
             places = self._judge.places(model, places, *call_of(example))
@@ -182,7 +182,7 @@ class BaseMixer(ForwardHooks[Module]):
                 f"this output comes from {len(found)} forwards that were not mixed alike",
                 "compute a loss for each; or let them share a plan, `with mixer.same_plan():`",
             )
-        check_length(self.framework, target, mixing[0].plan.batch_size if mixing[0].plan else 0)
+        check_length(self._framework, target, mixing[0].plan.batch_size if mixing[0].plan else 0)
         if mixing[0].s is None:
             refuse(
                 "the loss was computed inside the model's forward, where share='tokens' is not known yet",
@@ -199,7 +199,7 @@ class BaseMixer(ForwardHooks[Module]):
         if output is None:
             found = [] if self._session.last is None else [self._session.last]
         else:
-            found, segments = self._origins([output]), self.autograd.segments(gradients=True)
+            found, segments = self._origins([output]), self._autograd.segments(gradients=True)
             found = note_loss(self._session, segments, found) if segments else found
         if any(mixed.mixes for mixed in found) or not (output is None or self._trains(output)):
             return found
@@ -209,9 +209,9 @@ class BaseMixer(ForwardHooks[Module]):
                 "that was wrapped (not a copy of it, nor its forward)."
             )
         hidden = (mixed.model() for mixed in living() if mixed.untagged and mixed.mixes)
-        models = [model for model in hidden if isinstance(model, self.framework.module)]
-        tensors, parameters = self.framework.tensors([output]), self.autograd.parameters
-        own = any(self.autograd.derives_from(tensors, parameters(model)) for model in models)
+        models = [model for model in hidden if isinstance(model, self._framework.module)]
+        tensors, parameters = self._framework.tensors([output]), self._autograd.parameters
+        own = any(self._autograd.derives_from(tensors, parameters(model)) for model in models)
         if own or (self._session.expected and not found):
             refuse(
                 "this output cannot be told from one of a mixed forward",
@@ -222,9 +222,9 @@ class BaseMixer(ForwardHooks[Module]):
 
     def _trains(self, output: Any) -> bool:
         """Whether a loss of this output may be trained on, and is no metric."""
-        if any(map(self.autograd.wants_gradient, self.framework.tensors([output]))):
+        if any(map(self._autograd.wants_gradient, self._framework.tensors([output]))):
             return True
-        return any(segment.node is not None for segment in self.autograd.segments(gradients=True))
+        return any(segment.node is not None for segment in self._autograd.segments(gradients=True))
 
     def state_dict(self) -> dict[str, int]:
         """The state for a checkpoint: `{"step": n}`."""

@@ -126,7 +126,7 @@ class Planner:
     def note(self, plan: MixPlan, s: Any) -> None:
         """Remember a plan that was handed out, with the partner's share."""
         self.last = plan
-        self.history.add(plan, s)
+        self.history._add(plan, s)
 
     def state_dict(self) -> dict[str, int]:
         """As of `PlannedMixer`."""
