@@ -1,4 +1,4 @@
-"""What mixing asks of Keras' backend, be it JAX or PyTorch."""
+"""What mixing asks of Keras' backend, be it JAX, PyTorch or TensorFlow."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import keras
 from mixlayers import Method, MixedTarget, MixPlan
 from mixlayers._core.audit.report import Audit
 from mixlayers._core.framework.framework import Framework
+from mixlayers._core.model.planner import Planner
 
 
 class Seen(NamedTuple):
@@ -54,8 +55,7 @@ class Engine(ABC):
     binary_cross_entropy: ClassVar[Callable[..., Any]]
     knows_shares: ClassVar[bool]
 
-    @abstractmethod
-    def check_method(self, method: Method) -> None:
+    def check_method(self, method: Method) -> None:  # noqa: B027  # most carry out all
         """Raise ValueError if its plans are not carried out here."""
 
     def check_compiled(self, model: keras.Model) -> None:  # noqa: B027  # one of them has something to refuse
@@ -79,8 +79,17 @@ class Engine(ABC):
         """The report on all layers."""
 
     @abstractmethod
-    def plan(self, core: MixPlan, shapes: Mapping[str, tuple[int, ...]], channel_dim: int) -> Any:
-        """A plan as this backend carries it out, with `mixed(place, x, keep)`, `mixes` and `s`."""
+    def plan(
+        self, core: MixPlan, shapes: Mapping[str, tuple[int, ...]], channel_dim: int, planner: Planner
+    ) -> Any:
+        """A plan as this backend carries it out, with `mixed(place, x, keep)`, `mixes` and `s`.
+
+        Args:
+            core: What was drawn.
+            shapes: As of `Seen`.
+            channel_dim: 1 or -1, where masks find channels.
+            planner: Who drew it.
+        """
 
     @abstractmethod
     def places(self, plan: Any) -> Sequence[str]:
@@ -106,6 +115,14 @@ class Engine(ABC):
     def tensors(self, data: Any) -> Any:
         """Arrays in containers as the model will see them."""
         return data
+
+    def inside(self, data: Any) -> Any:
+        """The same as the core calculates with them."""
+        return self.tensors(data)
+
+    def outside(self, mixed: Any, target: MixedTarget) -> tuple[Any, MixedTarget]:
+        """What the core made of them, for the user."""
+        return mixed, target
 
 
 ENGINE: Final[Engine] = import_module(f"mixlayers_keras._on_{keras.config.backend()}").ENGINE

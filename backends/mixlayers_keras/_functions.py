@@ -49,8 +49,8 @@ def mix(
     Raises:
         ValueError: If x holds no floating-point array, or the target has another length.
     """
-    return _batch.mix(
-        ENGINE.tensors(x),
+    mixed, made = _batch.mix(
+        ENGINE.inside(x),
         ENGINE.tensors(target),
         method,
         step=step,
@@ -59,6 +59,7 @@ def mix(
         channel_dim=default_channel_dim() if channel_dim is None else channel_dim,
         keep=keep,
     )
+    return ENGINE.outside(mixed, made)
 
 
 def mix_detection(

@@ -10,7 +10,6 @@ from typing import Any
 import keras
 from keras.src.trainers.compile_utils import CompileLoss  # what stands between a model and its losses
 
-from mixlayers._core.errors import MixingError
 from mixlayers_keras._step import Step
 
 
@@ -18,20 +17,26 @@ class _Blended(CompileLoss):
     """A model's losses in a step that may mix."""
 
     _mixlayers_step: Step
+    _mixlayers_plain: list[Any] | None
     _flat_losses: list[Any] | None
 
+    def build(self, y_true: Any, y_pred: Any) -> None:
+        super().build(y_true, y_pred)
+        self._blend()
+
     def call(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        plain = self._flat_losses
-        if plain is None:
-            raise MixingError(
-                "the losses are not built: train by fit, or by train_on_batch, which build them."
-            )
-        step = self._mixlayers_step
-        self._flat_losses = [each._replace(loss=partial(blended, step, each.loss)) for each in plain]
+        self._blend()
         try:
             return super().call(y_true, y_pred, sample_weight)
         finally:
-            self._flat_losses = plain
+            self._flat_losses = self._mixlayers_plain
+
+    def _blend(self) -> None:
+        """The losses for this call, if they are built: TensorFlow's first step builds them."""
+        step, plain = self._mixlayers_step, self._flat_losses
+        self._mixlayers_plain = plain
+        if plain is not None:
+            self._flat_losses = [each._replace(loss=partial(blended, step, each.loss)) for each in plain]
 
 
 @contextmanager
@@ -42,13 +47,13 @@ def blending(model: keras.Model, step: Step) -> Iterator[None]:
         yield
         return
     base = type(losses)
-    losses._mixlayers_step = step
+    losses._mixlayers_step, losses._mixlayers_plain = step, None
     losses.__class__ = _Blended
     try:
         yield
     finally:
         losses.__class__ = base
-        del losses._mixlayers_step
+        del losses._mixlayers_step, losses._mixlayers_plain
 
 
 def blended(step: Step, loss: Callable[..., Any], y: Any, y_pred: Any, weight: Any = None) -> Any:

@@ -171,7 +171,7 @@ class Mixer:
         seen = self._seen or self._settle(model, x, state)
         size = next(len(leaf) for leaf in keras.tree.flatten(x) if leaf is not None)
         core = self._planner.draw(size, y)
-        plan = ENGINE.plan(core, seen.shapes, self.channel_dim)
+        plan = ENGINE.plan(core, seen.shapes, self.channel_dim, self._planner)
         if ENGINE.knows_shares:
             self._note(core, plan)
         return Planned(data, plan)

@@ -20,6 +20,7 @@ from mixlayers import (
     PAdaIN,
 )
 from mixlayers._core.audit.report import Audit
+from mixlayers._core.model.planner import Planner
 from mixlayers_jax._audit import Found, Marks, audit_call
 from mixlayers_jax._framework import JAX
 from mixlayers_jax._loss import binary_cross_entropy, cross_entropy
@@ -58,7 +59,9 @@ class OnJax(Engine):
     def audit(self, model: keras.Model, x: Any) -> Audit:
         return _found(model, x, None).report
 
-    def plan(self, core: MixPlan, shapes: Mapping[str, tuple[int, ...]], channel_dim: int) -> Plan:
+    def plan(
+        self, core: MixPlan, shapes: Mapping[str, tuple[int, ...]], channel_dim: int, planner: Planner
+    ) -> Plan:
         return Plan.of(core, feature_shape(core, shapes), channel_dim)
 
     def places(self, plan: Plan) -> Sequence[str]:

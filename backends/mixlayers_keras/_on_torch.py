@@ -18,6 +18,7 @@ from mixlayers._core.audit.stage import Hooks
 from mixlayers._core.audit.trial import Trial
 from mixlayers._core.audit.verdicts import Layer
 from mixlayers._core.batch.mix import check_length, mix_tree, mixed_target, refuse_unmixable
+from mixlayers._core.model.planner import Planner
 from mixlayers._core.plan.lam import Lam
 from mixlayers._core.plan.plan import Shares
 from mixlayers_keras._engine import Engine, Planned, Seen
@@ -79,9 +80,6 @@ class OnTorch(Engine):
     cross_entropy = staticmethod(cross_entropy)
     binary_cross_entropy = staticmethod(binary_cross_entropy)
 
-    def check_method(self, method: Method) -> None:
-        """All are carried out."""
-
     def check_compiled(self, model: keras.Model) -> None:
         if model.jit_compile:
             raise ValueError(
@@ -104,7 +102,9 @@ class OnTorch(Engine):
     def audit(self, model: keras.Model, x: Any) -> Audit:
         return _trial(model, x).report()
 
-    def plan(self, core: MixPlan, shapes: Mapping[str, tuple[int, ...]], channel_dim: int) -> Eager:
+    def plan(
+        self, core: MixPlan, shapes: Mapping[str, tuple[int, ...]], channel_dim: int, planner: Planner
+    ) -> Eager:
         return Eager(core, channel_dim)
 
     def places(self, plan: Eager) -> Sequence[str]:
