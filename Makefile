@@ -8,9 +8,10 @@ READY := $(VENV)/.ready
 UNFINISHED := $(VENV)/.unfinished
 OLD_NUMPY := 1.26
 VISION := .venv-vision
+TF := .venv-tf
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-slow test-capped test-vision test-install fuzz lint bench gpu race docs release
+.PHONY: help setup demo check test test-slow test-capped test-vision test-tf test-install fuzz lint bench gpu race docs release
 
 help:    ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +46,12 @@ test-capped: $(READY)    ## run the numeric tests as an old processor would, whi
 
 test-vision: $(VISION)/.ready    ## run the tests beside torchvision, timm and fastai, in .venv-vision (6 GB)
 	OMP_NUM_THREADS=2 $(VISION)/bin/python -m pytest tests/vision
+
+# The tests of Keras where it runs on TensorFlow, and TensorFlow's own; PyTorch is not there.
+KERAS_TESTS = $(filter-out %/test_beside_torch.py %/test_other_backend.py,$(wildcard tests/keras/test_*.py))
+
+test-tf: $(TF)/.ready    ## run Keras' tests on TensorFlow, in .venv-tf (2 GB)
+	KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=3 $(TF)/bin/python -m pytest tests/tf $(KERAS_TESTS)
 
 N := 10000
 
@@ -120,15 +127,15 @@ $(READY): requirements-dev.txt pyproject.toml $(addprefix backends/mixlayers_nat
 	@rm $(UNFINISHED)
 	@touch $(READY)
 
-# The opt-in lane has packages that ask for torchvision, which does not fit the CPU build of PyTorch in .venv.
-$(VISION)/.ready: tests/vision/requirements.txt pyproject.toml
-	@echo "set-up: making $(VISION), 6 GB, several minutes"
-	@$(VISION)/bin/python -m pip --version >/dev/null 2>&1 || { rm -rf $(VISION); $(PYTHON) -m venv $(VISION); } || \
+# The opt-in lanes: torchvision does not fit the CPU build of PyTorch in .venv, and TensorFlow takes its time.
+$(VISION)/.ready $(TF)/.ready: .venv-%/.ready: tests/%/requirements.txt pyproject.toml
+	@echo "set-up: making $(@D), several minutes"
+	@$(@D)/bin/python -m pip --version >/dev/null 2>&1 || { rm -rf $(@D); $(PYTHON) -m venv $(@D); } || \
 		$(call fail,$(PYTHON) cannot make a virtual environment; is its venv module installed?)
-	@$(VISION)/bin/python -m pip --disable-pip-version-check install -qq --requirement tests/vision/requirements.txt || \
-		$(call fail,could not install tests/vision/requirements.txt)
-	@$(VISION)/bin/python -m pip --disable-pip-version-check install -qq --no-deps --no-build-isolation --editable . || \
-		$(call fail,could not install mixlayers itself in $(VISION))
+	@$(@D)/bin/python -m pip --disable-pip-version-check install -qq --requirement $< || \
+		$(call fail,could not install $<)
+	@$(@D)/bin/python -m pip --disable-pip-version-check install -qq --no-deps --no-build-isolation --editable . || \
+		$(call fail,could not install mixlayers itself in $(@D))
 	@touch $@
 
 $(VISION)/.peers: $(VISION)/.ready benchmarks/peers/requirements.txt

@@ -2,7 +2,7 @@
 ===========
 
 A small residual network learns scikit-learn's digits, and `fit` mixes. With
-KERAS_BACKEND=torch the same script runs on PyTorch.
+KERAS_BACKEND=torch, or tensorflow, the same script runs there.
 """
 
 import os

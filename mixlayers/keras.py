@@ -1,4 +1,4 @@
-"""Mixing for Keras 3, on JAX and PyTorch."""
+"""Mixing for Keras 3, on JAX, PyTorch and TensorFlow."""
 
 from mixlayers import DSU as DSU
 from mixlayers import Across as Across

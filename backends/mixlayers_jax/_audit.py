@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import jax
 from jax.ad_checkpoint import checkpoint_name
 from jax.extend.core import Jaxpr, JaxprEqn, Literal, jaxprs_in_params
 
-from mixlayers._core.audit.dominators import separates
-from mixlayers._core.audit.places import auto_layers, stage_ends
-from mixlayers._core.audit.report import Audit, Point
-from mixlayers._core.audit.verdicts import ROOT, Call, Graph, Layer, beside_output, output_tensors, report
-from mixlayers._core.batch.mix import batch_size, can_mix
+from mixlayers._core.audit.found import Found as Found
+from mixlayers._core.audit.found import found
+from mixlayers._core.audit.verdicts import ROOT, Call, Graph, Layer, beside_output, output_tensors
+from mixlayers._core.batch.mix import batch_size
 from mixlayers._core.framework.tree import tree_map
-from mixlayers._core.plan.plan import INPUT
 from mixlayers_jax._framework import JAX, Jax
 
-IN_LOOP: Final = "runs inside a loop or branch (scan, while, cond)"
 _TAG: Final = "mixlayers:"
 _CALLS: Final = {
     "jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call",
@@ -136,21 +133,6 @@ def _called(equation: JaxprEqn) -> Jaxpr | None:
     return None
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a model's audit says.
-
-    Attributes:
-        report: Its layers.
-        shapes: What each place mixes, by name: the first feature's shape, its batch axis first.
-        whole_input: Whether all that holds samples is mixed at the input.
-    """
-
-    report: Audit
-    shapes: Mapping[str, tuple[int, ...]]
-    whole_input: bool
-
-
 def audit_call(
     run: Callable[..., Any],
     args: tuple[Any, ...],
@@ -195,33 +177,17 @@ def audit_call(
     traced.below[ROOT] = [node for node in heads if node is not None]
     beside = {name: node for name, node in zip(names, outputs[len(heads) :], strict=True) if node is not None}
     graph = Graph(traced.below, {number: number for number in traced.reached(beside.values())})
-    known = _as_called(layers([*traced.calls, *traced.inside]), [*traced.calls])
-    calls = {name: own for name, own in traced.calls.items() if name in known}
-    found = report(SHAPES, known, calls, graph, {*sources}, set(), samples, size, 0, beside=beside)
-    features = {node for node, x in zip(sources, samples, strict=True) if can_mix(SHAPES, x, size, 0)}
-    whole = bool(features) and separates(traced.below, features, ROOT, {*sources})
-    points = tuple(_judged(traced, point) for point in _in_order([*found], traced.inside))
-    found = replace(found, points=points, float_input=whole, chosen=())
-    found = replace(found, chosen=auto_layers(found)) if stage_ends(points) else found
-    first = next((tuple(x.shape) for x in samples if can_mix(SHAPES, x, size, 0)), None)
-    shapes = {point.name: point.shape for point in points if point.shape}
-    return Found(found, {**({INPUT: first} if first else {}), **shapes}, whole)
-
-
-def _as_called(layers: Mapping[str, Layer], finished: Sequence[str]) -> dict[str, Layer]:
-    """Layers in the order in which the model calls them, as other frameworks have them: NNX tells them by their names.
-
-    Args:
-        layers: By name.
-        finished: The names of those that were called, in the order in which they finished.
-    """
-    first: dict[str, int] = {}
-    for at, name in enumerate(finished):
-        parts = name.split(".")
-        for depth in range(1, len(parts) + 1):  # a layer begins before what is in it
-            first.setdefault(".".join(parts[:depth]), at)
-    order = sorted(layers, key=lambda name: (first.get(name, len(finished)), name.count(".")))
-    return {name: layers[name] for name in order}
+    known = layers([*traced.calls, *traced.inside])
+    return found(
+        SHAPES,
+        known,
+        traced.calls,
+        traced.inside,
+        graph,
+        dict(zip(sources, samples, strict=True)),
+        size,
+        beside,
+    )
 
 
 class _Hole:
@@ -229,23 +195,3 @@ class _Hole:
 
     def __init__(self, at: int) -> None:
         self.at = at
-
-
-def _in_order(points: Sequence[Point], inside: Collection[str]) -> list[Point]:
-    """The layers in the order in which they finish: those in loops come before the layer that holds the loop."""
-    at = {point.name: number for number, point in enumerate(points)}
-
-    def finished(point: Point) -> tuple[int, bool]:
-        name = point.name
-        while name in inside and "." in name:
-            name = name.rpartition(".")[0]
-        return at.get(name, at[point.name]), point.name not in inside
-
-    return sorted(points, key=finished)
-
-
-def _judged(traced: Traced, point: Point) -> Point:
-    """A layer's verdict, where it ran in a loop."""
-    if point.name not in traced.inside:
-        return point
-    return replace(point, true=False, reason=IN_LOOP, shape=tuple(traced.inside[point.name].shape) or None)

@@ -13,11 +13,12 @@ from jax.sharding import PartitionSpec
 from mixlayers._core.batch.mix import can_mix, mix_tree, refuse_unmixable, warn_of_full_mask
 from mixlayers._core.errors import refuse
 from mixlayers._core.framework.tree import tree_map
+from mixlayers._core.plan.acts import drawn_for, mask_of, zeros
 from mixlayers._core.plan.masks import Blocks
 from mixlayers._core.plan.plan import Act, MixPlan, share_map
 from mixlayers._core.plan.replacements import Replace
 from mixlayers._core.plan.styles import Restyle
-from mixlayers_jax._acts import as_data, drawn_for, mask_of, number, zeros
+from mixlayers_jax._acts import as_data, number
 from mixlayers_jax._blend import Partners
 from mixlayers_jax._framework import JAX
 

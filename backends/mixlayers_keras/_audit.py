@@ -13,9 +13,10 @@ from mixlayers_keras._engine import ENGINE
 def audit(model: keras.Model, example: Any) -> Audit:
     """Tell which layers are true mixing points: everything of a sample passes through them.
 
-    The model is looked at in training mode, and left as it was. On JAX it is traced, and not run: its jaxpr tells
-    whether anything goes round a layer. On PyTorch the graph of a forward of four samples tells, and then forwards in
-    which every sample gets another's features there. Padding masks that Keras itself hands on are no way round.
+    The model is looked at in training mode, and left as it was. On JAX and TensorFlow it is traced, and not run: its
+    jaxpr, or graph, tells whether anything goes round a layer. On PyTorch the graph of a forward of four samples tells,
+    and then forwards in which every sample gets another's features there. Padding masks that Keras itself hands on are
+    no way round.
 
     Args:
         model: Any keras.Model.

@@ -1,4 +1,4 @@
-"""What mixing asks of Keras' backend, be it JAX or PyTorch."""
+"""What mixing asks of Keras' backend, be it JAX, PyTorch or TensorFlow."""
 
 from __future__ import annotations
 
@@ -119,6 +119,14 @@ class Engine(ABC):
     def tensors(self, data: Any) -> Any:
         """Arrays in containers as the model will see them."""
         return data
+
+    def inside(self, data: Any) -> Any:
+        """The same as the core calculates with them."""
+        return self.tensors(data)
+
+    def outside(self, mixed: Any, target: MixedTarget) -> tuple[Any, MixedTarget]:
+        """What the core made of them, for the user."""
+        return mixed, target
 
 
 ENGINE: Final[Engine] = import_module(f"mixlayers_keras._on_{keras.config.backend()}").ENGINE

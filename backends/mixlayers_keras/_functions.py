@@ -38,8 +38,8 @@ def mix(
         channel_dim: 1 or -1, where a masked feature's channels are, the batch axis being first; None: as
             `keras.config.image_data_format()` says.
     """
-    return _batch.mix(
-        ENGINE.tensors(x),
+    mixed, made = _batch.mix(
+        ENGINE.inside(x),
         ENGINE.tensors(target),
         method,
         step=step,
@@ -48,6 +48,7 @@ def mix(
         channel_dim=default_channel_dim() if channel_dim is None else channel_dim,
         keep=keep,
     )
+    return ENGINE.outside(mixed, made)
 
 
 add_arguments(mix, BatchFunctions.mix)

@@ -85,7 +85,7 @@ class Step:
 
     def rows(self, weight: Any) -> Any:
         """The partners' sample weights."""
-        return ENGINE.partners(self.plan, ENGINE.places(self.plan)[0]).of(weight)
+        return ENGINE.target(weight, self.plan).partner
 
     def check_used(self) -> None:
         """Raise if features were mixed, and no loss has seen it; or if they were mixed more than once."""

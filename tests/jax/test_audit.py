@@ -11,10 +11,10 @@ import mixlayers.jax
 import mixlayers.linen
 import mixlayers.nnx
 from mixlayers import ManifoldMixup
+from mixlayers._core.audit.found import IN_LOOP
 from mixlayers._core.audit.report import PARTIAL, UNREACHED
 from mixlayers._core.plan.plan import Blend
 from mixlayers.jax import Plan, blend
-from mixlayers_jax._audit import IN_LOOP
 from mixlayers_jax._blend import Partners
 from tests.jax.jax_libraries import LIBRARIES, WIDTH, Nnx, batch
 

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-ON_JAX = keras.config.backend() == "jax"
+BACKEND = keras.config.backend()
+ON_JAX = BACKEND == "jax"
 RATE = 0.5
 
 
@@ -109,6 +110,12 @@ def stepped(model, value):
                 return value()
 
         gradients = jax.grad(of)([variable.value for variable in variables])
+    elif BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            found = value()
+        gradients = tape.gradient(found, [variable.value for variable in variables])
     else:
         import torch
 

@@ -56,6 +56,20 @@ def run(layer, x, gradient, training):
         (y * torch.tensor(gradient)).sum().backward()
         found = {weight.name: weight.value.grad.numpy() for weight in layer.trainable_weights}
         return y.detach().numpy(), at.grad.numpy(), found
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        @tf.function
+        def step(x):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = layer(x, training=training)
+                total = tf.reduce_sum(y * gradient)
+            return y, tape.gradient(total, [x, *(weight.value for weight in layer.trainable_weights)])
+
+        y, (on_x, *on_weights) = step(tf.constant(x))
+        names = [weight.name for weight in layer.trainable_weights]
+        return y, on_x, dict(zip(names, on_weights, strict=True))
     import jax
 
     trained, others = layer.trainable_variables, layer.non_trainable_variables

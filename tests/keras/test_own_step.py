@@ -6,16 +6,32 @@ from keras import ops
 
 import mixlayers.keras as mixing
 from mixlayers import ManifoldMixup, MixingError, Mixup
-from tests.keras.keras_nets import ON_JAX, batch, by_hand, close, compiled, cross_entropy, sequential, weights
+from tests.keras.keras_nets import (
+    BACKEND,
+    batch,
+    by_hand,
+    close,
+    compiled,
+    cross_entropy,
+    sequential,
+    weights,
+)
 
 
 class Own(keras.Model):
-    """With a training step of its own, for either backend, whose loss is `value(y, y_pred)`."""
+    """With a training step of its own, for any backend, whose loss is `value(y, y_pred)`."""
 
     def train_step(self, *args):
         *state, data = args
         x, y = data[0], data[1]
-        if not ON_JAX:
+        if BACKEND == "tensorflow":
+            import tensorflow as tf
+
+            with tf.GradientTape() as tape:
+                found = self.value(y, self(x, training=True))
+            self.optimizer.apply(tape.gradient(found, self.trainable_weights), self.trainable_weights)
+            return {"loss": found}
+        if BACKEND == "torch":
             self.zero_grad()
             found = self.value(y, self(x, training=True))
             found.backward()

@@ -34,6 +34,7 @@ MODULES = [
         *(found.name for found in pkgutil.walk_packages(import_module(package).__path__, f"{package}.")),
     )
     if not name.endswith(("__main__", "trainers.fastai"))  # fastai is in the lane of `make test-vision`
+    and "tensorflow" not in name  # and TensorFlow in that of `make test-tf`
 ]
 BLOCK = re.compile(
     r"^(?:<!-- not run: (?P<reason>.+) -->\n+)?"

@@ -193,7 +193,7 @@ def check_length(framework: Framework, target: Any, size: int) -> None:
     if not found and not items:
         raise TypeError(f"target must be a tensor, or a container of tensors, got {type(target).__name__}.")
     for y in found:
-        if not y.ndim or len(y) != size:
+        if not y.ndim or y.shape[0] != size:
             raise ValueError(
                 f"the input has {size} samples, but the target has shape {tuple(y.shape)}: "
                 "pass one target per sample, batch axis first, and the samples stacked to one tensor; where only some "

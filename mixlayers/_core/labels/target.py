@@ -41,6 +41,8 @@ class MixedTarget:
     _torch_function: ClassVar[Callable[..., Any] | None] = None
     _loose: ClassVar[Callable[[Any, Any], Any]] = staticmethod(lambda s, exact: s)
     _fit: ClassVar[Callable[[Any, Any], Any]] = staticmethod(lambda s, value: s)
+    # TensorFlow's, whose tensors have no reshape
+    _shaped: ClassVar[Callable[[Any, tuple[int, ...]], Any]] = staticmethod(lambda s, shape: s.reshape(shape))
     __array_ufunc__ = None  # lest NumPy take it for an object to calculate with
 
     def __init__(
@@ -156,7 +158,7 @@ class MixedTarget:
                     f'got shape {shape}: use reduction="none" and take the mean of the result, '
                     'or lam_per="batch".'
                 )
-            s = s.reshape((-1,) + (1,) * (len(shape) - 1))
+            s = type(self)._shaped(s, (-1,) + (1,) * (len(shape) - 1))
         return (1.0 - s) * first + s * second
 
     def follows(self, axes: int) -> bool:
@@ -177,7 +179,7 @@ class MixedTarget:
         self.used = True
         first, second = f(self._y), f(self._partner)
         s = self._share_map(first, axes)
-        s = s.reshape((*s.shape, *(1,) * (first.ndim - s.ndim)))
+        s = type(self)._shaped(s, (*s.shape, *(1,) * (first.ndim - s.ndim)))
         return (1.0 - s) * first + s * second
 
     def blend_elements(self, f: Callable[[Any], Any], framework: Framework) -> Any:
