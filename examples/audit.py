@@ -25,7 +25,7 @@ class Residual(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(self.conv1(x).relu())  # x passes both convolutions by
+        return x + self.conv2(self.conv1(x).relu())  # x goes round both convolutions
 
 
 class Net(nn.Module):
@@ -53,7 +53,7 @@ report = audit(model, images)
 print(report)
 
 # %%
-# Each verdict has its reason.
+# Each verdict comes with its reason.
 
 print(report["layer1.0.conv1"].reason)
 print(report["spare"].reason)
@@ -70,8 +70,8 @@ view.audit(report)
 print(report.chosen)
 
 # %%
-# Or name them: a name, a pattern, a type, several of them. A layer that the audit
-# refutes is refused, before anything is trained with it.
+# Or name layers yourself: by name, pattern or type, or a list of those. If one of them
+# does not mix everything, you get an error before any training.
 
 wrap(model, ManifoldMixup(), layers=["input", "stem", "layer[12]"], example=images)
 print(get_mixer(model).places)

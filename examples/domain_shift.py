@@ -23,7 +23,7 @@ TRAIN, STEPS, SEEDS = 1000, 200, 3
 # %%
 # Is a digit 5 or more? The digits are scikit-learn's. Each is painted red or green: the
 # colour fits the label in 95 % of the training images, and in 5 % of the test images.
-# The colour is the domain: this is the setting of Colored MNIST, in small.
+# The colour is the domain. This is a small version of Colored MNIST.
 
 digits = load_digits()
 
@@ -72,7 +72,7 @@ picture({"training": train[0], "test": reversed_test[0]})
 
 
 # %%
-# A small network. A way to train it is a function that returns the loss of a batch.
+# A small network. Each way to train it is a function that returns the loss to use.
 
 
 class Net(nn.Module):
@@ -106,9 +106,10 @@ def mixstyle(model: nn.Module) -> Loss:
 # %%
 # LISA is told. It mixes images of the same label and another colour, so that colour says
 # nothing; or of the same colour and another label, so that the label must be found
-# elsewhere. The target has both, and the partners follow from them. A batch must hold
-# such pairs: it has as many images of each label in each colour. In random batches, most of
-# whose images have the usual colour, LISA got 6 % right, fewer than plain training.
+# elsewhere. The target holds label and colour, and the partners are chosen by them. A
+# batch must contain such pairs, so it gets as many images of each label in each colour. In
+# random batches, most of whose images have the usual colour, LISA got only 6 % right, fewer
+# than plain training.
 
 
 def lisa(model: nn.Module) -> Loss:
@@ -139,9 +140,9 @@ mixed, target = mix(x, {"label": y, "domain": colour}, PRESETS["lisa"].method, s
 picture({"training": x, "partners": x[target.plan.perm], "LISA": mixed})
 
 # %%
-# How right are they, with the colours of the training images and with the others? To
-# balance the batches is most of the cure; LISA adds to it, though the seeds differ by
-# nearly as much. MixStyle does not help with two channels that are the colour itself.
+# How accurate are they with the colours as in training, and with the colours reversed?
+# Balancing the batches is most of the cure; LISA adds to it, though hardly more than the
+# seeds differ. MixStyle does not help, with two channels that are the colour itself.
 
 
 def score(

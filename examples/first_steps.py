@@ -6,9 +6,9 @@ what was mixed. Two lines of the training loop change.
 """
 
 # %%
-# The data: 1797 digits of 8x8 pixels, which come with scikit-learn. 200 of them are
-# for training, since mixing is for when labels are few; 200 for validation, and all
-# others for the test.
+# The data: 1797 digits of 8x8 pixels, which come with scikit-learn. Only 200 of them
+# are for training, since mixing helps most when labels are few; 200 are for
+# validation, and all others for the test.
 
 from collections import OrderedDict
 
@@ -29,14 +29,14 @@ train, validation, test = order.split([200, 200, len(x) - 400])
 
 # %%
 # This is Mixup: each image is blended with a partner from the same batch, and so are
-# their labels. Manifold Mixup blends the output of a layer instead, another layer in
-# each step.
+# their labels. Manifold Mixup blends the output of a layer instead, and draws the layer
+# anew in each step.
 
 plan = Mixup(alpha=2.0).plan(step=1, batch_size=len(train))
 view.batch(x[train], plan, labels=y[train], samples=5)
 
 # %%
-# The network is an ordinary one, and knows nothing of mixing.
+# An ordinary network: nothing in it is written for mixing.
 
 
 def stage(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
@@ -81,9 +81,9 @@ plain = fit(network(seed=0), mixed=False)
 mixed = fit(wrap(network(seed=0), ManifoldMixup(alpha=2.0)), mixed=True)
 
 # %%
-# The mixer has written down what each step did. Nobody named layers, so an audit of
-# the model found those that mix everything, with the first batch, and took the input
-# and the first two stages.
+# The mixer has recorded what each step did. We named no layers, so it audited the
+# model with the first batch, to find layers that everything passes through, and took
+# the input and the first two stages.
 
 print(get_mixer(mixed).history)
 view.history(get_mixer(mixed))
@@ -110,11 +110,11 @@ print(row("plain", score(plain)))
 print(row("Manifold Mixup", score(mixed)))
 
 # %%
-# A network that is trained on blends is less sure of itself than it is right. One
-# number, the temperature T, mends that: it is fitted on the validation images. Losses
-# are to be compared with it.
+# A network that is trained on blends is underconfident: it is right more often than it
+# claims. Dividing its logits by one number fixes that, the temperature T, which was
+# fitted on the validation images. So compare the losses at T.
 #
-# One run proves little. Here are three more of each, from other first weights.
+# One run proves little. Here are three more of each, from other initial weights.
 
 
 def more(mixed: bool) -> np.ndarray:
@@ -131,7 +131,8 @@ gains = with_mixing[:, 0] - without[:, 0]
 print("gains in accuracy:", ", ".join(f"{gain:+.3f}" for gain in gains))
 
 # %%
-# It is not always so. A first try, with BatchNorm in the network and 100 digits to train
-# on, came out the other way round in five runs of five; a second, with 100 images of
-# MNIST and a network that learned badly, in three of three. Compare on your own data, over
-# several seeds. The pages "Evidence" say where mixing gained and where it lost.
+# Mixing does not always win. Our first try, with BatchNorm in the network and 100 digits
+# to train on, came out the other way round in all of five runs; our second, with 100
+# images of MNIST and a network that learned badly, in all of three. Compare on your own
+# data, over several seeds. The pages under "Evidence" say where mixing gained and where
+# it lost.

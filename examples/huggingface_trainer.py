@@ -26,8 +26,8 @@ LETTERS = " abcdefghijklmnopqrstuvwxyz"
 logging.getLogger("transformers").setLevel(logging.ERROR)
 
 # %%
-# Male or female? The names are the US Census's, from the package `names`. Letters are
-# the tokens.
+# Male or female? The names are those of the US Census, from the package `names`. Each
+# letter is a token.
 
 lists = [
     {
@@ -58,7 +58,7 @@ def collate(samples: list[dict[str, object]]) -> dict[str, torch.Tensor]:
 
 
 # %%
-# A Trainer as you have it.
+# An ordinary Trainer.
 
 
 def trainer(seed: int, folder: str) -> Trainer:

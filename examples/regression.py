@@ -1,8 +1,8 @@
-"""Regression: mix patients whose disease is alike
-===============================================
+"""Regression: who should mix with whom?
+=====================================
 
-A label that is a number can be blended as a class can. Who should mix with whom?
-Partners at random are what Mixup has; partners of like labels are what C-Mixup has.
+A label that is a number can be blended like a class. Mixup draws partners at random;
+C-Mixup prefers partners whose labels are similar. Here both are tried.
 """
 
 import numpy as np
@@ -50,8 +50,8 @@ partners("random partners", "near partners")
 
 # %%
 # The labels are divided by their standard deviation, so that 0.5 is half of it. The
-# loss is any that you like: ``blend`` calls it for the samples' own labels and for
-# their partners', and weighs the two.
+# loss is any that you like: ``blend`` calls it with the samples' own labels and with
+# their partners', and weights the two.
 
 
 def score(method: Method | None, seed: int) -> float:

@@ -1,7 +1,7 @@
 """Segmentation: a label for each pixel
 ====================================
 
-CutMix pastes a box of the image, and the labels of its pixels move with it. Manifold
+CutMix pastes a box of another image, and the labels of its pixels come with it. Manifold
 Mixup blends the decoder of a U-Net. Both are tried on pages of handwritten digits.
 """
 
@@ -45,7 +45,7 @@ def split(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 # %%
-# Where a box was pasted, each pixel has the class of where it came from.
+# Where a box was pasted, each pixel has the class that it had in its own page.
 
 x, y, test_x, test_y = split(seed=0)
 mixed, target = mix(x, y, CutMix(), step=0)
@@ -141,8 +141,8 @@ def score(model: nn.Module, seed: int) -> tuple[float, float]:
 
 
 # %%
-# With so little training, neither of them helps here. The numbers are for you to see
-# that all of it trains; give CutMix the longer schedules that it was published with.
+# With so little training, neither of them helps here. The numbers only show that all of
+# it trains; give CutMix the longer schedules that it was published with.
 
 print(f"{TRAIN} pages to train; mean ± sd of {SEEDS} seeds")
 print(f"{'':24} all pixels      digits' pixels")
@@ -162,7 +162,7 @@ if worst < 0.5:
     raise SystemExit("fewer than half of the digits' pixels are named rightly")
 
 # %%
-# What the last network says of pages that it has not seen.
+# What the last network finds on pages that it has not seen.
 
 *_, test_x, test_y = split(seed=SEEDS - 1)
 with torch.no_grad():

@@ -17,8 +17,8 @@ from mixlayers.torch import accuracy, cross_entropy, get_mixer, wrap
 EPOCHS, SEEDS = 5, 3
 
 # %%
-# Is a first name a woman's or a man's? The names are the US Census's, from the package
-# `names`. Those that are both are left out, and there are as many of each.
+# Is a first name a woman's or a man's? The names are those of the US Census, from the
+# package `names`. Names that are both are left out, and there are as many of each kind.
 
 
 def first_names(kind: str) -> list[str]:
@@ -113,7 +113,7 @@ def fit(model: DistilBertForSequenceClassification, mixed: bool) -> float:
 
 
 # %%
-# Does it help? Not here: these networks are small, and five epochs are few.
+# Does it help? Not here, with small networks and only five epochs.
 
 print(f"{len(train)} names to train, {len(test)} to test; accuracy of {SEEDS} seeds")
 worst = 1.0

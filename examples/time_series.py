@@ -84,7 +84,7 @@ def score(method: Method | None, seed: int) -> float:
 
 
 # %%
-# CutMix is as good as plain training here; Manifold Mixup loses, after so few steps.
+# CutMix is as good as plain training here; Manifold Mixup is worse, after so few steps.
 
 print(f"{len(x)} curves to train, {len(test_x)} to test")
 print(f"accuracy, mean ± sd of {SEEDS} seeds")

@@ -66,10 +66,10 @@ _RULES = {
     "shape": "x keeps its shape and dtype",
     "rows": "each row of the target is non-negative and sums to 1",
     "share": "each label has the share of its sample in the mixed x",
-    "identity": "a sample whose label is its own alone is as it was",
-    "untouched": "what it was given is not written on",
+    "identity": "a sample whose label did not change did not change either",
+    "untouched": "the batch that it was given is not overwritten",
     "fresh": "it does not draw the same mix each time",
-    "batches": "batches of 1, 2, 3 and 5 go through",
+    "batches": "batches of 1, 2, 3 and 5 samples work",
     "seeds": "the same seed gives the same mix",
 }
 

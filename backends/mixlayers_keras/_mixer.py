@@ -137,7 +137,7 @@ class Mixer(PlannedMixer):
         return self._trust if isinstance(self._trust, bool) else place in self._trust
 
     def planned(self, model: keras.Model, data: Any, state: Any = None) -> Planned:
-        """A batch with the next plan."""
+        """A batch with the next plan. For backends."""
         data = ENGINE.tensors(data)
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
         seen = self._seen or self._settle(model, x, state)
@@ -152,7 +152,7 @@ class Mixer(PlannedMixer):
         self._planner.note(core, plan.s if np.ndim(plan.s) else float(plan.s))
 
     def run(self, model: keras.Model, *args: Any) -> Any:
-        """One training step, of what the model's own train_step takes, the batch last."""
+        """One training step, of what the model's own train_step takes, the batch last. For backends."""
         *state, data = args
         if not isinstance(data, Planned):
             data = self.planned(model, data)
@@ -183,9 +183,11 @@ class Mixer(PlannedMixer):
 def wrap(model: Any, method: Method | None = None, layers: Layers = "auto", **options: Any) -> Any:
     """Let a model mix in training, and return it; its mixer is `get_mixer(model)`.
 
-    model = mixlayers.keras.wrap(model, ManifoldMixup())
-    model.compile(optimizer="adam", loss="sparse_categorical_crossentropy")
-    model.fit(images, labels)
+        model = mixlayers.keras.wrap(model, ManifoldMixup())
+        model.compile(optimizer="adam", loss="sparse_categorical_crossentropy")
+        model.fit(images, labels)
+
+    Evaluation, prediction and the validation inside fit are not mixed.
     """
     Mixer(model, method, layers, **options)
     return model

@@ -9,13 +9,18 @@ from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 
 
+def mathml(node: nodes.Element, display: str) -> str:
+    """A formula; latex2mathml calls `aligned`, which it does not know, `align*`."""
+    return str(convert(node.astext().replace("{aligned}", "{align*}"), display=display))
+
+
 def inline(self: Any, node: nodes.math) -> None:
-    self.body.append(convert(node.astext()))
+    self.body.append(mathml(node, "inline"))
     raise nodes.SkipNode
 
 
 def block(self: Any, node: nodes.math_block) -> None:
-    self.body.append(f'<div class="math">{convert(node.astext(), display="block")}</div>')
+    self.body.append(f'<div class="math">{mathml(node, "block")}</div>')
     raise nodes.SkipNode
 
 

@@ -8,10 +8,13 @@ import numpy as np
 from docutils import nodes
 from PIL import Image
 from sphinx.application import Sphinx
+from sphinx_gallery.directives import imgsgnode
 
 DOCS = Path(__file__).parents[1]
 THUMBNAILS = DOCS / "gallery" / "images" / "thumb"
 DEFAULT = DOCS / "pictures" / "example.svg"
+PLOTS_ALIKE = ("text", "lightning_callback", "huggingface_trainer", "jax_nnx", "keras_fit")
+"""Examples that draw nothing but a history, which cannot be told from another's in small."""
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7")
 """Okabe's and Ito's."""
 MOSTLY = 0.7
@@ -41,8 +44,13 @@ def tile(name: str) -> str:
 
 
 def give_tiles(app: Sphinx) -> None:
-    """Replace the gallery's default thumbnails, once they are there."""
+    """Replace the gallery's default thumbnails, and those that look alike, once they are there."""
     default = DEFAULT.read_bytes()
+    for name in PLOTS_ALIKE:
+        plot = THUMBNAILS / f"sphx_glr_{name}_thumb.png"
+        if plot.exists():
+            plot.unlink()
+            plot.with_suffix(".svg").write_bytes(default)
     for path in THUMBNAILS.glob("sphx_glr_*_thumb.svg"):
         name = path.stem.removeprefix("sphx_glr_").removesuffix("_thumb")
         if path.read_bytes() == default:
@@ -55,10 +63,10 @@ def ground(path: Path) -> str:
         return ""
     with Image.open(path) as image:
         pixels = np.asarray(image.convert("RGBA"))
-    white = (pixels > 250).all(-1)
-    if not white[:: len(white) - 1, :: white.shape[1] - 1].all():
+    white, drawn = (pixels > 250).all(-1), pixels[..., 3] > 0  # nothing stands around a thumbnail
+    if not (white | ~drawn)[:: len(white) - 1, :: white.shape[1] - 1].all():
         return ""
-    return "plot" if white.mean() > MOSTLY else "on-white"
+    return "plot" if white[drawn].mean() > MOSTLY else "on-white"
 
 
 def mark(app: Sphinx, doctree: nodes.document) -> None:
@@ -67,6 +75,9 @@ def mark(app: Sphinx, doctree: nodes.document) -> None:
         path = Path(app.srcdir, image["uri"])
         if path.exists() and (found := ground(path)):
             image["classes"].append(found)
+    for image in doctree.findall(imgsgnode):  # the gallery's, which writes the first class alone
+        found = ground(Path(app.srcdir, image["uri"].lstrip("/")))
+        image["class"] = [" ".join([*(image["class"] or []), found])]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

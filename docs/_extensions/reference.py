@@ -186,6 +186,7 @@ def tell_arguments(app: Sphinx, what: str, name: str, thing: Any, options: Any, 
     """Describe the arguments of a dataclass, those of its bases too, as arguments."""
     if what == "property" and lines:
         lines[0] = lines[0].replace(": ", " – ", 1)  # before a colon napoleon expects a type
+    show_code(lines)
     if what != "class" or not dataclasses.is_dataclass(thing):
         return
     arguments = {field.name for field in dataclasses.fields(thing) if field.init}
@@ -205,6 +206,14 @@ def tell_arguments(app: Sphinx, what: str, name: str, thing: Any, options: Any, 
         rest = (at for at, line in enumerate(lines) if at > start and re.match(r"\w", line))
         entries = (f"    {line}" for text in told.values() for line in text)
         lines[start : next(rest, len(lines))] = ["", "Args:", *entries, ""]
+
+
+def show_code(lines: list[str]) -> None:
+    """Make an indented paragraph that belongs to no section, a formula or some code, a literal block."""
+    for at in range(len(lines) - 1, 1, -1):
+        above = next((line for line in reversed(lines[:at]) if line.strip()), "")
+        if lines[at].startswith("    ") and not lines[at - 1].strip() and not above.startswith(" "):
+            lines[at:at] = [] if above.endswith("::") else ["::", ""]
 
 
 def shorten(

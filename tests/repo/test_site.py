@@ -59,6 +59,7 @@ def test_every_page_is_built_and_nothing_is_loaded_from_elsewhere(site: Path) ->
         html = (site / page).read_text(encoding="utf-8")
         for tag in ('<script src="http', '<link rel="stylesheet" href="http', '<img src="http'):
             assert tag not in html, f"{page} loads something from the network"
+        assert "<mi>&</mi>" not in html, f"{page} has a formula that is not laid out"
 
 
 def test_a_warning_is_an_error_while_an_example_runs(monkeypatch: pytest.MonkeyPatch) -> None:
