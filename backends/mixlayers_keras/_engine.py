@@ -116,6 +116,10 @@ class Engine(ABC):
         """Whether this thread is in a backward pass, where layers run again that a step ran."""
         return False
 
+    def recomputes_unseen(self) -> bool:
+        """Whether layers may run again after the loss without `in_backward` telling."""
+        return False
+
     def tensors(self, data: Any) -> Any:
         """Arrays in containers as the model will see them."""
         return data

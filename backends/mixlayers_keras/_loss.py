@@ -31,8 +31,8 @@ class _Blended(CompileLoss):
     @property
     def _flat_losses(self) -> list[Any] | None:
         plain: list[Any] | None = vars(self)["_flat_losses"]
-        if plain is None:
-            return None
+        if plain is None or not self.built:  # as the first step of TensorFlow fills it
+            return plain
         return [each._replace(loss=partial(blended, self.step_of, each.loss)) for each in plain]
 
     @_flat_losses.setter

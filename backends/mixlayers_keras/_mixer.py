@@ -141,7 +141,7 @@ class Mixer(PlannedMixer):
         data = ENGINE.tensors(data)
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
         seen = self._seen or self._settle(model, x, state)
-        size = next(len(leaf) for leaf in keras.tree.flatten(x) if leaf is not None)
+        size = next(leaf.shape[0] for leaf in keras.tree.flatten(x) if leaf is not None)
         core = self._planner.draw(size, y)
         plan = ENGINE.plan(core, seen.shapes, self.channel_dim, self._planner)
         if ENGINE.knows_shares:

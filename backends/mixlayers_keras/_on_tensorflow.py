@@ -70,6 +70,9 @@ class OnTensorFlow(Engine):
 
         return with_plans
 
+    def recomputes_unseen(self) -> bool:
+        return tf.executing_eagerly()
+
     def tensors(self, data: Any) -> Any:
         return keras.tree.map_structure(lambda x: x if x is None else tf.convert_to_tensor(x), data)
 

@@ -55,7 +55,7 @@ class Step:
         """What a layer returns, mixed; its padding mask sees as real what is so in either of two blended samples."""
         if not self.here:
             return x
-        self._ran[place] += not ENGINE.in_backward()
+        self._ran[place] += not (ENGINE.in_backward() or (self._made and ENGINE.recomputes_unseen()))
         mixed = self.plan.mixed(place, x, keep)
         for before, after in zip(keras.tree.flatten(x), keras.tree.flatten(mixed), strict=True):
             mask = None if before is None else get_keras_mask(before)

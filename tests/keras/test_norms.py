@@ -50,7 +50,9 @@ def test_equals_the_reference(kind, shape, training, axis):
     close(on_x, turned(expected), 2e-6)
     assert len(found) == len(reference.names)
     for name, slope in zip(reference.names, slopes, strict=True):
-        close(found[OURS.get(name, name)], slope, 2e-6)
+        close(
+            found[OURS.get(name, name)], slope, 4e-6
+        )  # of all samples and points, in the backend's own order
     before = tuple(statistics.values())
     seen = reference.normalised(x, vectors)
     after = running_statistics(seen, *before, unbiased=False) if training else before

@@ -16,6 +16,7 @@ from mixlayers._core.audit.verdicts import Call, beside_output, output_tensors, 
 from mixlayers._core.batch.mix import batch_size
 from mixlayers._core.framework.tree import leaves, tree_map
 from mixlayers_keras._layers import acting, described, layers_of, training
+from mixlayers_keras._masks import handed_on
 from mixlayers_keras._tensorflow.framework import TENSORFLOW
 
 _VALUELESS: Final = frozenset({"Shape", "ShapeN", "Size", "Rank"})
@@ -59,6 +60,7 @@ def look(model: keras.Model, x: Any) -> Found:
         ValueError: If the output does not depend on the samples.
     """
     layers = layers_of(model)
+    masks = handed_on([model, *layers.values()])
     size = batch_size(TENSORFLOW, x, 0)
     given: list[Any] = []
     held: dict[str, Any] = {}
@@ -68,7 +70,7 @@ def look(model: keras.Model, x: Any) -> Found:
         held["marks"] = marks
         given.extend(leaf for leaf in leaves(inputs) if TENSORFLOW.is_tensor(leaf) and leaf.ndim)
         marked = {layer: partial(marks.mark, name) for name, layer in layers.items()}
-        with _not_recomputed((model, *layers.values())), acting(marked):
+        with _not_recomputed((model, *layers.values())), acting(marked, masks):
             held["output"] = model(inputs, **training(model))
         return held["output"]
 
