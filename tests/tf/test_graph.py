@@ -9,9 +9,19 @@ import tensorflow as tf
 from keras import layers
 
 import mixlayers.keras as mixing
-from mixlayers import CutMix, DropBlock, ManifoldMixup, MixingError, MixStyle, OneOf, PatchUp
+from mixlayers import (
+    CutMix,
+    DropBlock,
+    ManifoldMixup,
+    MixingError,
+    MixStyle,
+    Mixup,
+    OneOf,
+    PatchUp,
+    Scheduled,
+)
 from mixlayers_keras._engine import ENGINE
-from tests.keras.keras_nets import batch, close, compiled, seeded, sequential, weights
+from tests.keras.keras_nets import batch, by_hand, close, compiled, seeded, sequential, weights
 
 METHOD = OneOf(
     [ManifoldMixup(prob=0.5), PatchUp("hard", block_size=3), CutMix(), DropBlock(0.2, 2, every_place=True)]
@@ -39,6 +49,13 @@ def counting():
         ]
     )
     return model, traced
+
+
+def test_a_method_that_stands_in_two_acts_once():
+    (x, y), method = batch(), OneOf([Mixup(), Scheduled(Mixup(), stop=9)])
+    model = compiled(mixing.wrap(sequential(), method))
+    model.train_on_batch(x, y)
+    close(weights(model), by_hand(sequential(), method, "input", x, y))
 
 
 def test_one_trace_serves_all_places_and_methods():

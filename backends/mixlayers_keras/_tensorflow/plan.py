@@ -230,7 +230,7 @@ def planned(
     """
     parts: dict[str, list[Part]] = {}
     shares: list[Any] = [0.0]
-    for leaf in method.leaves:
+    for leaf in dict.fromkeys(method.leaves):  # one may stand in two of OneOf's
         for place in places if leaf.hidden_layers else (INPUT,):
             shape = (core.batch_size, *shapes[place][1:])
             own = core.at(place) if core.method == leaf.name else None
