@@ -7,6 +7,8 @@ from mixlayers.cli.paired import Paired, paired
 
 MEASURES = ("accuracy", "nll", "ece", "temperature", "scaled_nll", "scaled_ece")
 HEADS = ("accuracy %", "gain", "NLL", "NLL at T", "gain", "ECE %", "ECE % at T", "T")
+BRIEF = (0, 1, 3, 4, 5, 6)
+"""Columns of a table that has less room."""
 NOTE = (
     "Mean ± standard deviation over seeds. T: temperature, fitted on validation images. Gain: difference to {base} "
     "with the same seed, mean ± standard error, and in how many seeds it is for the better."
@@ -39,13 +41,20 @@ def is_smaller_better(measure: str) -> bool:
     return measure.endswith(("nll", "ece"))
 
 
-def comparison(title: str, head: str, rows: Mapping[str, Sequence[Run]], base: str = "plain") -> str:
+def comparison(
+    title: str,
+    head: str,
+    rows: Mapping[str, Sequence[Run]],
+    base: str = "plain",
+    columns: Sequence[int] = range(len(HEADS)),
+) -> str:
     """A table of runs that have accuracy and what `mixlayers.cli.score.measured` says of likelihood.
 
     Args:
         head: Of the first column.
         rows: The runs of each row, by its title; rows without a finished run are left out.
         base: Title of the row that the others' gains are over.
+        columns: Which of HEADS.
     """
     lines = []
     for name, runs in rows.items():
@@ -57,20 +66,18 @@ def comparison(title: str, head: str, rows: Mapping[str, Sequence[Run]], base: s
             for key, shown in {"accuracy": (1, 100.0), "scaled_nll": (3, 1.0)}.items()
             for found in (gain(runs, rows[base], key),)
         }
-        lines.append(
-            [
-                name,
-                spread(own["accuracy"], 1, 100.0),
-                gains["accuracy"],
-                spread(own["nll"], 3),
-                spread(own["scaled_nll"], 3),
-                gains["scaled_nll"],
-                spread(own["ece"], 1, 100.0),
-                spread(own["scaled_ece"], 1, 100.0),
-                spread(own["temperature"], 2),
-            ]
+        cells = (
+            spread(own["accuracy"], 1, 100.0),
+            gains["accuracy"],
+            spread(own["nll"], 3),
+            spread(own["scaled_nll"], 3),
+            gains["scaled_nll"],
+            spread(own["ece"], 1, 100.0),
+            spread(own["scaled_ece"], 1, 100.0),
+            spread(own["temperature"], 2),
         )
-    return table(title, [head, *HEADS], lines)
+        lines.append([name, *(cells[column] for column in columns)])
+    return table(title, [head, *(HEADS[column] for column in columns)], lines)
 
 
 def shares(

@@ -14,6 +14,9 @@ ROOT: Final = Path(__file__).parents[2]
 RECORDS: Final = ROOT / "docs" / "evidence"
 PLACE: Final = re.compile(r"^<!-- (\S+\.json) -->\n(.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL)
 
+BRIEF: Final = re.compile(r"^<!-- (\S+\.json), briefly -->\n(.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL)
+README: Final = ROOT / "README.md"
+
 
 def studies() -> Mapping[str, Study]:
     """Every study, by name; this file's folder must be in sys.path, as it is for a script beside it."""
@@ -86,8 +89,17 @@ def said(name: str, known: Mapping[str, Study]) -> str:
     raise SystemExit(f"A page has a place for {name}, but no study makes it.")
 
 
+def briefly(name: str) -> str:
+    """A record of CIFAR-10 in one narrow table."""
+    from evidence.cifar.studies import STUDIES
+
+    record = json.loads((RECORDS / name).read_text(encoding="utf-8"))
+    return STUDIES[record["study"].removeprefix("cifar_")].brief(record)
+
+
 def filled(text: str, known: Mapping[str, Study]) -> str:
     """A page with what it should say between its marks."""
+    text = BRIEF.sub(lambda found: f"<!-- {found[1]}, briefly -->\n{briefly(found[1])}\n<!-- end -->", text)
     return PLACE.sub(lambda found: f"<!-- {found[1]} -->\n\n{said(found[1], known)}\n<!-- end -->", text)
 
 
@@ -116,7 +128,7 @@ def main_of_all() -> None:
         SystemExit: If a claim fails, or a record has no place in its page.
     """
     known, placed = studies(), set()
-    for page in sorted(RECORDS.glob("*.md")):
+    for page in (README, *sorted(RECORDS.glob("*.md"))):
         text = page.read_text(encoding="utf-8")
         placed |= {found[1] for found in PLACE.finditer(text)}
         if "--write" in sys.argv[1:]:

@@ -61,6 +61,9 @@ def test_a_study_runs_and_never_repeats_a_run(path: str, tmp_path: Path, name: s
     tables = study.tables(record)
     for value in values:
         assert f"| {asked.title(asked.axes[last], value)} |" in tables
+    cells = [set(line.split("|")) for line in tables.splitlines()]
+    narrow = asked.brief(record).splitlines()[4:]
+    assert narrow and all(any(set(line.split("|")) <= row for row in cells) for line in narrow)
     assert tables.count("1 of 1") + tables.count("0 of 1") >= 2 * (len(values) - 1)
     assert all(holds for _, holds in study.claims(record))
     assert len(study.draw(record).axes) == 2 * len(asked.groups(settings))
@@ -145,7 +148,7 @@ def test_corruptions_by_hand() -> None:
         corruption.corrupted(images, corruption.KINDS[f"blur x{n}"], 0)[:, :, 8:-8, 8:-8] for n in (2, 4)
     )
     assert clean.std() > 1.5 * once.std() > 1.5 * twice.std()
-    assert set(STUDIES["corruption"].also) == set(corruption.KINDS)
+    assert set(STUDIES["methods"].also) == set(corruption.KINDS)
 
 
 def test_a_frozen_trunk_keeps_its_weights_and_statistics() -> None:

@@ -29,7 +29,7 @@ def name(path: Path) -> str:
     return path.name
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=name)
 def test_page_says_what_the_records_say(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert filled(text, STUDIES) == text, "run: python examples/evidence --write"

@@ -38,13 +38,14 @@ def corrupted(images: np.ndarray, how: float | list[Operation], seed: int) -> np
 
 
 def work(job: Job, settings: Job) -> Run:
-    """Train on clean images; score on clean ones, and count right answers on the others."""
+    """Train on clean images; score on clean ones, and count right answers on the first `corrupted` made worse."""
     asked: dict[str, Any] = {**settings, **job}
     data, rows = rows_of(asked)
     network = build(asked["network"], asked["width"], asked["stages"], asked["seed"])
     network = trained(network, asked, data, rows.train)
     found = scored(network, data, rows)
+    first = rows.test[: asked["corrupted"]]
     for name, how in KINDS.items():
-        worse = corrupted(data.images[rows.test], how, asked["seed"])
-        found[name] = accuracy(chances(network, worse), data.labels[rows.test])
+        worse = corrupted(data.images[first], how, asked["seed"])
+        found[name] = accuracy(chances(network, worse), data.labels[first])
     return found

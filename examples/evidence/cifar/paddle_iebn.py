@@ -1,4 +1,4 @@
-"""IEBN in Paddle: ResNet-18 with IEBN, with BatchNorm, and with BatchNorm that starts as IEBN."""
+"""IEBN in Paddle: ResNet-18 with IEBN, with BatchNorm, with BatchNorm that starts as IEBN, and with RBN."""
 
 import tempfile
 import warnings
@@ -15,7 +15,7 @@ from evidence import Job, Run
 from evidence.cifar.training import SHIFT, epochs_of, rows_of
 from mixlayers.cli.score import measured
 from mixlayers.cli.train import Batches
-from mixlayers.paddle import IEBN
+from mixlayers.paddle import IEBN, RBN2D
 
 START = 1.0 / (1.0 + np.exp(1.0))
 """0.269: what IEBN multiplies by before it has learned anything, sigmoid(-1)."""
@@ -27,7 +27,7 @@ def from_start(channels: int) -> nn.Layer:
     return nn.BatchNorm2D(channels, weight_attr=paddle.ParamAttr(initializer=nn.initializer.Constant(START)))
 
 
-NORMS = {"BatchNorm": nn.BatchNorm2D, "IEBN": IEBN, "BatchNorm from 0.269": from_start}
+NORMS = {"BatchNorm": nn.BatchNorm2D, "IEBN": IEBN, "BatchNorm from 0.269": from_start, "RBN": RBN2D}
 
 
 class Loader:

@@ -9,11 +9,11 @@ import numpy as np
 
 from evidence import Claim, Figure, Job, Record, Run, Study, figure
 from evidence.cifar.training import fingerprint, work
-from evidence.compared import NOTE, comparison, gain, having, shares
+from evidence.compared import BRIEF, NOTE, comparison, gain, having, shares
 from mixlayers.cli.methods import METHODS
 
 QUICK: Final[Job] = {
-    "data": "cifar10", "labels": [2], "network": "resnet", "width": 4, "stages": 2, "batch": 10, "epochs": 1,
+    "data": "cifar10", "labels": [2], "network": "resnet", "width": 8, "stages": 2, "batch": 10, "epochs": 1,
     "epochs_at": 2, "validation": 20, "tested": 20, "device": "cpu", "seeds": 1,
 }  # fmt: skip
 FULL: Final[Job] = {
@@ -107,6 +107,13 @@ class Asked:
                         shares(f"{title}: accuracy %, and its gain", self.axes[-1], rows, base, self.also)
                     )
         return "\n\n".join([*found, NOTE.format(base=base)])
+
+    def brief(self, record: Record) -> str:
+        """The first table in fewer columns, for a page that has less room."""
+        group = self.groups(record["settings"])[0]
+        title = "CIFAR-10, " + ", ".join(self.title(axis, value) for axis, value in group.items())
+        base = self.title(self.axes[-1], self.base)
+        return comparison(title, self.axes[-1], self.rows(record, group), base, BRIEF)
 
     def claims(self, record: Record) -> list[Claim]:
         """Nothing that was hoped for: the tables say what helps, what does not, and how surely."""
