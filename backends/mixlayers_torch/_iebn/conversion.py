@@ -75,7 +75,7 @@ class _Modules(Conversion):
         return ("copy", [copy]) if isinstance(copy, nn.Module) else None
 
     def same(self, one: Any, other: Any) -> bool:
-        return one.ndim > 1 and torch.equal(one, other)
+        return one.ndim > 1 and torch.equal(one.cpu(), other.cpu())  # averages may be kept on another device
 
 
 def _is_frozen(module: nn.Module) -> bool:
