@@ -152,7 +152,7 @@ class KerasStage(TorchStage):
         return self.model.call
 
     @contextmanager
-    def _hooked(self, hooks: Hooks) -> Iterator[None]:
+    def on(self, hooks: Hooks) -> Iterator[None]:
         actions = {self.modules[name]: after for name, after in hooks.after.items()}
         with acting(actions, handed_on(self.modules.values())):
             yield

@@ -46,11 +46,15 @@ class TorchStage(Stage):
     def entry(self) -> Any:
         return self.model.forward
 
+    def on(self, hooks: Hooks) -> AbstractContextManager[None]:
+        """Around a forward: the interventions."""
+        return hooks.on(self.modules, "register_forward_hook")
+
     def forward(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], hooks: Hooks, size: int, uniform: float
     ) -> Any:
         with (
-            hooks.on(self.modules, "register_forward_hook"),
+            self.on(hooks),
             self.quiet((args, kwargs), size, uniform),
             torch.no_grad(),
         ):
@@ -61,7 +65,7 @@ class TorchStage(Stage):
     ) -> list[npt.NDArray[Any]]:
         with (
             own_leaves(self.model) as parameters,
-            hooks.on(self.modules, "register_forward_hook"),
+            self.on(hooks),
             self.quiet((args, kwargs), size),
         ):
             with torch.enable_grad(), unseen():

@@ -84,8 +84,12 @@ class Conversion(ABC):
         """Multiply a layer's weight by sigmoid(bias_readjust) ** power, in place."""
 
     @abstractmethod
-    def holder(self, thing: Any) -> tuple[Holder, Iterable[Any]] | None:
-        """What any object that Python knows is to models, and what it holds: parameters, or copies of a model."""
+    def role(self, kind: type[Any]) -> Holder | None:
+        """What objects of a class, of any that Python knows, are to models."""
+
+    @abstractmethod
+    def held(self, thing: Any, role: Holder) -> Iterable[Any]:
+        """What an object in such a role holds: parameters, or copies of a model."""
 
     @abstractmethod
     def same(self, one: Any, other: Any) -> bool:
@@ -220,10 +224,13 @@ class Conversion(ABC):
             "copy": "holds a copy of the model from before the conversion, whose norms are still BatchNorm: convert "
             "first, then make it.",
         }
-        for thing in gc.get_objects():
-            if (found := self.holder(thing)) is None or id(thing) in inside:
+        objects = gc.get_objects()  # millions, of some thousand classes
+        roles = {kind: role for kind in set(map(type, objects)) if (role := self.role(kind)) is not None}
+        for thing in objects:
+            if type(thing) not in roles or id(thing) in inside:
                 continue
-            role, held = found
+            role = roles[type(thing)]
+            held = self.held(thing, role)
             if role == "copy":
                 knew = any(self._is_copy(each, old) for each in held if each is not model)
             else:

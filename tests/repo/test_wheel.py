@@ -65,7 +65,7 @@ def test_wheel_describes_itself(wheel: Path) -> None:
     assert metadata["Name"] == "mixlayers"
     assert metadata["License-Expression"] == "MIT"
     assert metadata["Requires-Python"] == ">=3.10"
-    faces = {"torch", "paddle", "chainer", "jax", "keras", "view", "augment"}
+    faces = {"torch", "paddle", "chainer", "jax", "keras", "tensorflow", "view", "augment"}
     assert set(metadata.get_all("Provides-Extra", [])) == faces | {"demo", "test", "docs"}
     required = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
     assert required == ["numpy>=1.24"]

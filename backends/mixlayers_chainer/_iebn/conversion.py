@@ -80,14 +80,17 @@ class _Links(Conversion):
     def size(self, parameter: Any) -> int:
         return int(parameter.size) if parameter.is_initialized else 0
 
-    def holder(self, thing: Any) -> tuple[Holder, Iterable[Any]] | None:
-        kind = type(thing)
+    def role(self, kind: type[Any]) -> Holder | None:
         if issubclass(kind, chainer.Optimizer):
-            held = () if thing.target is None else thing.target.params()
-            return "optimizer", (
-                own for own in held if own.update_rule is not None and own.update_rule.enabled
-            )
-        return ("copy", thing._models.values()) if issubclass(kind, ParallelUpdater) else None
+            return "optimizer"
+        return "copy" if issubclass(kind, ParallelUpdater) else None
+
+    def held(self, thing: Any, role: Holder) -> Iterable[Any]:
+        if role == "copy":
+            models: Iterable[Any] = thing._models.values()
+            return models
+        held = () if thing.target is None else thing.target.params()
+        return (own for own in held if own.update_rule is not None and own.update_rule.enabled)
 
     def same(self, one: Any, other: Any) -> bool:
         there, here = one.array, other.array

@@ -60,19 +60,22 @@ class _Layers(Conversion):
     def scale(self, layer: Any, power: int) -> None:
         layer.weight.set_value(layer.weight * layer.bias_readjust.sigmoid() ** power)
 
-    def holder(self, thing: Any) -> tuple[Holder, Iterable[Any]] | None:
-        kind = type(thing)
+    def role(self, kind: type[Any]) -> Holder | None:
         if issubclass(kind, paddle.optimizer.Optimizer):
-            held = thing._parameter_list or []
-            return "optimizer", (
-                own for each in held for own in (each["params"] if isinstance(each, dict) else [each])
-            )
+            return "optimizer"
         if issubclass(kind, paddle.DataParallel):
-            return "parallel", thing.parameters()
-        if kind.__name__ not in _AVERAGES:
-            return None
+            return "parallel"
+        return "copy" if kind.__name__ in _AVERAGES else None
+
+    def held(self, thing: Any, role: Holder) -> Iterable[Any]:
+        if role == "optimizer":
+            held = thing._parameter_list or []
+            return (own for each in held for own in (each["params"] if isinstance(each, dict) else [each]))
+        if role == "parallel":
+            parameters: Iterable[Any] = thing.parameters()
+            return parameters
         copies = (getattr(thing, name, None) for name in _COPIES)
-        return "copy", (copy for copy in copies if isinstance(copy, nn.Layer))
+        return (copy for copy in copies if isinstance(copy, nn.Layer))
 
     def same(self, one: Any, other: Any) -> bool:
         return bool(one.ndim > 1 and one.shape == other.shape and paddle.equal_all(one, other))

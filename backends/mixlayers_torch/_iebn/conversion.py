@@ -63,16 +63,21 @@ class _Modules(Conversion):
     def scale(self, layer: Any, power: int) -> None:
         layer.weight.mul_(layer.bias_readjust.sigmoid() ** power)
 
-    def holder(self, thing: Any) -> tuple[Holder, Iterable[Any]] | None:
-        kind = type(thing)
+    def role(self, kind: type[Any]) -> Holder | None:
         if issubclass(kind, torch.optim.Optimizer):
-            return "optimizer", (own for group in thing.param_groups for own in group["params"])
+            return "optimizer"
         if issubclass(kind, nn.parallel.DistributedDataParallel):
-            return "parallel", thing.parameters()
-        if not (issubclass(kind, nn.Module) and kind.__name__ in _AVERAGES):
-            return None
+            return "parallel"
+        return "copy" if issubclass(kind, nn.Module) and kind.__name__ in _AVERAGES else None
+
+    def held(self, thing: Any, role: Holder) -> Iterable[Any]:
+        if role == "optimizer":
+            return (own for group in thing.param_groups for own in group["params"])
+        if role == "parallel":
+            parameters: Iterable[Any] = thing.parameters()
+            return parameters
         copy = getattr(thing, "module", None)
-        return ("copy", [copy]) if isinstance(copy, nn.Module) else None
+        return [copy] if isinstance(copy, nn.Module) else []
 
     def same(self, one: Any, other: Any) -> bool:
         return one.ndim > 1 and torch.equal(one.cpu(), other.cpu())  # averages may be kept on another device
