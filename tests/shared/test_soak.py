@@ -2,18 +2,7 @@
 
 import gc
 
-import pytest
-
 from mixlayers import CutMix, ManifoldMixup, OneOf, PatchUp
-
-
-@pytest.fixture(autouse=True)
-def _objects_of_this_test():
-    """What other tests left, millions of objects at times, is not counted each time."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def test_nothing_grows(fw):

@@ -38,10 +38,7 @@ def _short_history_and_no_graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     monkeypatch.setattr(mixlayers._core.model.history, "KEPT", KEPT)
     torch.compiler.reset()
     torch._dynamo.utils.counters.clear()
-    gc.collect()
-    gc.freeze()  # what other tests left, millions of objects at times, is not counted each time
     yield
-    gc.unfreeze()
     torch.compiler.reset()
 
 
