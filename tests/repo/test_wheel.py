@@ -84,5 +84,6 @@ def test_installed_wheel_is_found_with_its_version(site: Path, tmp_path: Path) -
 def test_installed_wheel_passes_the_core_tests(site: Path, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "tests" / "core", tmp_path / "core")
     (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --import-mode=importlib\n")
-    printed = run(["-m", "pytest", "-q", "-x", "core"], cwd=tmp_path, path=str(site))
+    quick = "not uniform and not law"  # what takes thousands of draws was counted in the checkout
+    printed = run(["-m", "pytest", "-q", "-x", "-k", quick, "core"], cwd=tmp_path, path=str(site))
     assert " passed" in printed
