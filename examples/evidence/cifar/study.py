@@ -154,6 +154,7 @@ def bars(axes: Any, names: Sequence[str], gaps: Sequence[Sequence[float]]) -> No
     axes.axvline(0.0, color="#333333", linewidth=0.8)
     axes.set_yticks(range(len(names)), names, fontsize=10)
     axes.invert_yaxis()
+    axes.locator_params(axis="x", nbins=5)
     axes.grid(axis="x", color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
