@@ -77,7 +77,7 @@ release: docs    ## build the wheel and the source archive into dist, and try th
 	$(RUN) -m pytest -q tests/repo/test_wheel.py
 
 # The commands are those of the page's headings.
-bench: $(READY) $(VISION)/.ready    ## time what mixing costs, an hour, and write docs/results.md
+bench: $(READY) $(VISION)/.ready $(TF)/.ready    ## time what mixing costs, an hour, and write docs/results.md
 	@sh -exc "$$(sed -n 's|^## .*`\(.*python benchmarks/.*\)`$$|\1 --record|p' docs/results.md | sed 's|^python|$(RUN)|')"
 
 DEVICE := cuda

@@ -1,6 +1,6 @@
-"""Time what mixing costs in Keras, on the backend that KERAS_BACKEND names (JAX, where it names none).
+"""Time what mixing costs in Keras, on each backend that is installed, in a process of its own.
 
-    python benchmarks/mixing_keras.py [--quick]
+    python benchmarks/mixing_keras.py [--quick] [--parts jax torch tensorflow]
 
 Steps of equal models, mixed and plain, take turns in one process; medians and quartiles of the ratios are shown.
 Promised: a mixed step takes at most 1.03 times a plain one on JAX, 1.08 times on TensorFlow, 1.10 times on PyTorch.
@@ -8,11 +8,20 @@ Promised: a mixed step takes at most 1.03 times a plain one on JAX, 1.08 times o
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("KERAS_BACKEND", "jax")  # before keras is imported for the first time
+os.environ.setdefault(
+    "KERAS_BACKEND", next(filter(find_spec, ("jax", "torch", "tensorflow")))
+)  # before keras comes
 
 import keras
 import numpy as np
@@ -23,6 +32,7 @@ from parts.timing import Row, Scale, interleave, ratio
 from mixlayers import CutMix, ManifoldMixup, Method, PatchUp
 from mixlayers.keras import wrap
 
+BACKENDS = [name for name in ("jax", "torch", "tensorflow") if find_spec(name)]
 LIMITS = {"jax": 1.03, "tensorflow": 1.08, "torch": 1.10}
 
 
@@ -78,5 +88,18 @@ def step_rows(scale: Scale) -> list[Row]:
     ]
 
 
+def rows_on(backend: str, scale: Scale) -> list[Row]:
+    """Those of one backend."""
+    if backend == keras.config.backend():
+        return step_rows(scale)
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "rows.json"
+        asked = [word for word in sys.argv[1:] if word in ("--quick", "--tiny")]
+        command = [sys.executable, sys.argv[0], *asked, "--parts", backend, "--out", str(out)]
+        environment = {**os.environ, "KERAS_BACKEND": backend}
+        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+        return [Row.from_dict(row) for row in json.loads(out.read_text(encoding="utf-8"))["rows"]]
+
+
 if __name__ == "__main__":
-    main({"step": step_rows}, ("keras", keras.config.backend(), "numpy"))
+    main({name: partial(rows_on, name) for name in BACKENDS}, ("keras", "numpy", *BACKENDS))
