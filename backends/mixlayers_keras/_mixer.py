@@ -14,6 +14,7 @@ from mixlayers import Method, MixedTarget, MixingError, MixPlan
 from mixlayers._core.audit.places import Layers, named_places
 from mixlayers._core.audit.report import Audit
 from mixlayers._core.documents import add_arguments
+from mixlayers._core.errors import refuse
 from mixlayers._core.model.judge import Trust
 from mixlayers._core.model.mixer import check_unwrapped
 from mixlayers._core.model.planner import PlannedMixer, Planner
@@ -111,12 +112,18 @@ class Mixer(PlannedMixer):
 
         Args:
             y: Labels of the batch that a training step was given, all or some, in containers as you like: the very
-                tensors, by which the step is found. Others come back plain, as those of an evaluation.
+                tensors, by which the step is found. Outside of a step labels come back plain, as in an evaluation.
 
         Raises:
-            MixingError: If the model has not been called yet in this step; if only some of the labels are the batch's.
+            MixingError: If the model has not been called yet in this step; if not all of the labels are the batch's.
         """
         step = self._step_of(y)
+        if step is None and y is not None and any(each.here for each in self._steps):
+            refuse(
+                "the labels are not the tensors of the step's batch, and would stay plain where the features are mixed",
+                "give the batch's own, and make of them what the loss takes inside of target.blend; for other labels "
+                "call the loss itself",
+            )
         return MixedTarget(y) if step is None else step.target(y)
 
     def _step_of(self, y: Any) -> Step | None:

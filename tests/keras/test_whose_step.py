@@ -32,8 +32,10 @@ class Asking(Own):
         mixer, other = mixing.get_mixer(self), ops.zeros_like(y["kind"])
         for labels in (y, y["kind"], (y["size"], {"again": [y["kind"]]})):
             assert mixer.target(labels).mixed
-        for labels in (other, {"kind": other}, None):
-            assert not mixer.target(labels).mixed
+        for labels in (other, {"kind": other}):
+            with pytest.raises(MixingError, match="the labels are not the tensors of the step's batch"):
+                mixer.target(labels)
+        assert not mixer.target(None).mixed
         with pytest.raises(MixingError, match="1 of 2 labels are not the tensors of the step's batch"):
             mixer.target((y["kind"], other))
         target = mixer.target({"of": y["kind"]})
