@@ -192,11 +192,21 @@ def _call(
     learned: Sequence[int],
     numbers: Sequence[float],
 ) -> _Call:
-    """`struct iebn_call` of these, in its order; IEBN's four parameters leave the fifth's place empty, 0."""
-    five, gradients = ((*each, 0, 0, 0, 0, 0)[:5] for each in (parameters, learned))
-    memory = (array.ctypes.data for array in arrays)
+    """`struct iebn_call` of these, in its order; a small layer's time is in lines like these."""
+    memory = map(_address, arrays)
     flags = layout.rows, layout.threads, batch
-    return _Call(*layout.shape, *flags, *tensors, *five, *running, *memory, *gradients, *numbers)
+    return _Call(
+        *layout.shape, *flags, *tensors, *_five(parameters), *running, *memory, *_five(learned), *numbers
+    )
+
+
+def _five(addresses: Sequence[int]) -> Sequence[int]:
+    """IEBN's four parameters leave the fifth's place empty, 0; where there are none, all."""
+    return (*addresses, 0, 0, 0, 0, 0)[:5]
+
+
+def _address(array: npt.NDArray[Any]) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(array))  # a third of the time of array.ctypes.data
 
 
 class _Passes(NamedTuple):

@@ -13,9 +13,8 @@
 /* So many are added in REAL, which is exact to a few roundings; sums of more are added up in double. */
 #define EXACT 512
 
-/* Planes of up to so many elements are added up side by side, WIDE at a time: by halving where their number is a power
-   of two, else in steps that gather, which gain nothing for two inputs. */
-#define SHORT 32
+/* Planes of up to EXACT elements are added up side by side, WIDE at a time, each as LANES sums that are then halved. */
+#define LANES 16
 #define WIDE 32
 
 /* Passes over fewer elements are not worth a second thread. */

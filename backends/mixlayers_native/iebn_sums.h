@@ -25,6 +25,28 @@ static inline __attribute__((always_inline)) void OF_TYPE(multiply)(
     }
 }
 
+/* The same of a plane of more than LANES, as LANES sums of each. */
+static inline __attribute__((always_inline)) void OF_TYPE(fold)(
+    const T *restrict x, const T *restrict g, REAL centre, long l, enum sums of, REAL *restrict u, REAL *restrict v) {
+    REAL a[LANES] = {0}, b[LANES] = {0};
+    long i = 0;
+    for (; i + LANES <= l; i += LANES) {
+        _Pragma("omp simd")
+        for (long j = 0; j < LANES; j++) {
+            REAL d = LOAD(x[i + j]) - centre, e = of == PRODUCTS ? LOAD(g[i + j]) : d;
+            a[j] += e;
+            b[j] += of == MEANS ? 0 : e * d;
+        }
+    }
+    for (long j = 0; i + j < l; j++) {
+        REAL d = LOAD(x[i + j]) - centre, e = of == PRODUCTS ? LOAD(g[i + j]) : d;
+        a[j] += e;
+        b[j] += of == MEANS ? 0 : e * d;
+    }
+    memcpy(u, a, sizeof a);
+    memcpy(v, b, sizeof b);
+}
+
 /* The sums of pairs that stand side by side. */
 static inline __attribute__((always_inline)) void OF_TYPE(halve)(const REAL *restrict of, REAL *restrict to, long left) {
     _Pragma("omp simd")
@@ -39,16 +61,21 @@ static inline __attribute__((always_inline)) void OF_TYPE(add)(const struct iebn
     const REAL *restrict about = s->about;
     REAL *restrict first = s->first, *restrict second = s->second;
     long c = s->c, l = s->l;
-    if (!s->rows && l <= SHORT && (l & (l - 1)) == 0) {
+    if (!s->rows && l <= EXACT && (l >= LANES || (l & (l - 1)) == 0)) {
+        long lanes = l < LANES ? l : LANES;
         for (long p = from, channel = from % c; p < to; p += WIDE) {
             long width = to - p < WIDE ? to - p : WIDE;
-            REAL all[4][WIDE * SHORT], *u = all[0], *v = all[1], *half_u = all[2], *half_v = all[3], *other;
-            for (long k = 0; k < width; k++, channel = channel + 1 < c ? channel + 1 : 0)
-                if (l == 16) /* known when this is compiled: no loop is left */
-                    OF_TYPE(multiply)(x + (p + k) * 16, g + (p + k) * 16, about[channel], 16, of, u + k * 16, v + k * 16);
+            REAL all[4][WIDE * LANES], *u = all[0], *v = all[1], *half_u = all[2], *half_v = all[3], *other;
+            for (long k = 0; k < width; k++, channel = channel + 1 < c ? channel + 1 : 0) {
+                const T *row = x + (p + k) * l, *beside = g + (p + k) * l;
+                if (l == LANES) /* known when this is compiled: no loop is left */
+                    OF_TYPE(multiply)(row, beside, about[channel], LANES, of, u + k * LANES, v + k * LANES);
+                else if (l < LANES)
+                    OF_TYPE(multiply)(row, beside, about[channel], l, of, u + k * l, v + k * l);
                 else
-                    OF_TYPE(multiply)(x + (p + k) * l, g + (p + k) * l, about[channel], l, of, u + k * l, v + k * l);
-            for (long left = width * l / 2; left >= width; left /= 2) {
+                    OF_TYPE(fold)(row, beside, about[channel], l, of, u + k * LANES, v + k * LANES);
+            }
+            for (long left = width * lanes / 2; left >= width; left /= 2) {
                 OF_TYPE(halve)(u, half_u, left);
                 other = u, u = half_u, half_u = other;
                 if (of != MEANS) {
@@ -62,7 +89,7 @@ static inline __attribute__((always_inline)) void OF_TYPE(add)(const struct iebn
         }
         return;
     }
-    if (!s->rows && l <= SHORT && of != PRODUCTS) {
+    if (!s->rows && l < LANES && of != PRODUCTS) {
         for (long p = from, channel = from % c; p < to; p += WIDE) {
             long width = to - p < WIDE ? to - p : WIDE;
             REAL u[WIDE] = {0}, v[WIDE] = {0}, centre[WIDE];
