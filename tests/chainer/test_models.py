@@ -69,7 +69,7 @@ class Last(chainer.Chain):
         return self.base(x, layers=["fc6"])["fc6"]
 
 
-CIFAR = ["resnet20_cifar10", "densenet40_k12_cifar10", "wrn16_10_cifar10", "preresnet20_cifar10"]
+CIFAR = ["resnet20_cifar10", "densenet40_k12_cifar10", "preresnet20_cifar10"]
 
 
 @pytest.mark.parametrize("name", CIFAR)

@@ -36,13 +36,16 @@ def trained(side: Any, name: str, steps: int = 3) -> tuple[Any, list[float]]:
     return learner, [learner.step(IMAGES, LABELS, *one_cycle(step, 8))[0] for step in range(steps)]
 
 
+COMPILED = {
+    "jax": ("plain", "cutmix", "manifold", "patchup-hard", "align", "mixstyle", "noisy"),
+    "keras": ("plain", "cutmix", "manifold"),
+}
+"""Where each method costs a compilation, one of a kind: tests/jax and tests/keras hold them all to mixing by hand."""
+
+
 @pytest.mark.parametrize(
     ("side", "name"),
-    [
-        (framework, name)
-        for framework in sides.FRAMEWORKS
-        for name in (METHODS if framework != "keras" else ("plain", "cutmix", "manifold"))  # each is compiled
-    ],
+    [(framework, name) for framework in sides.FRAMEWORKS for name in COMPILED.get(framework, METHODS)],
     indirect=["side"],
 )
 def test_losses_are_pytorchs(side: Any, torch_side: Any, name: str) -> None:
