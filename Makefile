@@ -21,9 +21,10 @@ setup: $(READY)    ## make .venv with every pinned package; the other targets do
 demo: $(READY)    ## train on data that ships with the packages and compare the methods
 	@$(RUN) -m mixlayers demo
 
-# Files side by side, a thread each, the long ones first (tests/conftest.py): JOBS=1 for one after another.
+# Files side by side, a thread each, the long ones first (tests/conftest.py): JOBS=1 for one after another. A process that
+# crashes ends the run: pytest-xdist, given another process for it, waited forever.
 JOBS := 2
-SIDE_BY_SIDE := OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder
+SIDE_BY_SIDE := OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 check: lint    ## run the linters, the core's tests and PyTorch's shared ones: the fast lane
 	$(SIDE_BY_SIDE) tests/core tests/shared -k "core or torch"

@@ -205,7 +205,7 @@ def _five(addresses: Sequence[int]) -> Sequence[int]:
     return (*addresses, 0, 0, 0, 0, 0)[:5]
 
 
-def _address(array: npt.NDArray[Any]) -> int:
+def _address(array: Any) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(array))  # a third of the time of array.ctypes.data
 
 

@@ -16,6 +16,8 @@ PLACE: Final = re.compile(r"^<!-- (\S+\.json) -->\n(.*?)^<!-- end -->$", re.MULT
 
 BRIEF: Final = re.compile(r"^<!-- (\S+\.json), briefly -->\n(.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL)
 README: Final = ROOT / "README.md"
+WIDEST: Final = 86
+"""Columns of code that a page shows without scrolling."""
 
 
 def studies() -> Mapping[str, Study]:
@@ -46,7 +48,12 @@ def block(study: Study, record: Record) -> str:
     if not is_whole(study, record):
         count = f"{len(record['runs'])} of {len(jobs_of(study, record['settings']))}"
         facts = f"**Unfinished: {count} runs so far. The same command goes on.** {facts}"
-    return f"    {record['command']}\n\n{facts}\n\n{study.tables(record)}\n"
+    return f"{shown(record['command'])}\n\n{facts}\n\n{study.tables(record)}\n"
+
+
+def shown(text: str) -> str:
+    """A command as a block of a page, in two lines where it is wider than that."""
+    return "    " + (text if len(text) <= WIDEST else text.replace(" --record ", " \\\n        --record "))
 
 
 def waiting(study: Study, form: str) -> str:
@@ -54,7 +61,7 @@ def waiting(study: Study, form: str) -> str:
     settings = (study.gpu or {}) if form == GPU else study.full
     text = command(study, {**settings, "data": "cifar10:PATH"}, form)
     runs = len(jobs_of(study, settings))
-    return f"    {text}\n\n**Ready, not run yet:** {runs} runs.\n"
+    return f"{shown(text)}\n\n**Ready, not run yet:** {runs} runs.\n"
 
 
 def is_whole(study: Study, record: Record) -> bool:
