@@ -7,9 +7,10 @@ from functools import partial
 from typing import Any
 
 import keras
+from keras.src.backend import get_keras_mask, set_keras_mask
 from keras.src.trainers.compile_utils import CompileLoss  # what stands between a model and its losses
 
-from mixlayers_keras._step import Step
+from mixlayers_keras._step import Masks, Step
 
 StepOf = Callable[[Any], Step | None]
 """Of labels, the step whose batch holds them."""
@@ -58,13 +59,16 @@ def restore_losses(model: keras.Model) -> None:
 def blended(step_of: StepOf, loss: Callable[..., Any], y: Any, y_pred: Any, weight: Any = None) -> Any:
     """One loss of one output: `(1 - s) * loss(y, weight) + s * loss(y[perm], weight[perm])`.
 
-    Where shares differ they are weights of samples, or of points of labels that follow a mask.
+    Where shares differ they are weights of samples, or of points of labels that follow a mask. A padding mask that the
+    predictions have was united of two samples', and each term counts by its own sample's.
     """
     step = step_of(y)
     target = None if step is None else step.target(y)
     if step is None or target is None or not target.mixed:
         return loss(y, y_pred, weight)
     theirs = None if weight is None else step.rows(weight)
+    masks = step.masks(y_pred, weight) or Masks(get_keras_mask(y_pred), get_keras_mask(y_pred))
+    own, partner = (partial(_masked, loss, y_pred, mask) for mask in masks)
     points = len(y_pred.shape) - 2
     s = target._share_map(y_pred, points) if target.follows(points) else target.s
     if len(getattr(s, "shape", ())):
@@ -73,12 +77,24 @@ def blended(step_of: StepOf, loss: Callable[..., Any], y: Any, y_pred: Any, weig
                 "a loss with reduction='mean_with_sample_weight' divides by the weights, which are the shares where "
                 "lam is drawn per sample, or labels follow a mask: leave the reduction out, or lam_per."
             )
-        one = loss(target.y, y_pred, _times(weight, 1.0 - s))
-        other = loss(target.partner, y_pred, _times(theirs, s))
-        value = one + other
+        if masks.own is not None:  # a weight that Keras multiplies by the mask, in place on PyTorch
+            s = _times(keras.ops.ones_like(masks.own, dtype=s.dtype), s)
+        value = own(target.y, _times(weight, 1.0 - s)) + partner(target.partner, _times(theirs, s))
     else:
-        value = (1.0 - s) * loss(target.y, y_pred, weight) + s * loss(target.partner, y_pred, theirs)
+        value = (1.0 - s) * own(target.y, weight) + s * partner(target.partner, theirs)
     return value * target.loss_scale
+
+
+def _masked(loss: Callable[..., Any], y_pred: Any, mask: Any, y: Any, weight: Any) -> Any:
+    """The loss of predictions that have this padding mask meanwhile."""
+    found = get_keras_mask(y_pred)
+    if mask is found:
+        return loss(y, y_pred, weight)
+    set_keras_mask(y_pred, mask)
+    try:
+        return loss(y, y_pred, weight)
+    finally:
+        set_keras_mask(y_pred, found)
 
 
 def _times(weight: Any, share: Any) -> Any:
@@ -87,7 +103,11 @@ def _times(weight: Any, share: Any) -> Any:
         return share
     weight = keras.ops.convert_to_tensor(weight)
     axes = max(len(weight.shape), len(share.shape))
-    weight, share = (
-        keras.ops.reshape(each, (*each.shape, *(1,) * (axes - len(each.shape)))) for each in (weight, share)
-    )
-    return weight * share
+    return _wide(weight, axes) * _wide(share, axes)
+
+
+def _wide(x: Any, axes: int) -> Any:
+    """With as many axes, the new ones last."""
+    while len(x.shape) < axes:
+        x = keras.ops.expand_dims(x, -1)
+    return x

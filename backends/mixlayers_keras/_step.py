@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 from threading import get_ident
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 from keras.src.backend import get_keras_mask, set_keras_mask
@@ -14,6 +14,13 @@ from mixlayers import MixedTarget
 from mixlayers._core.errors import MixingError, refuse
 from mixlayers._core.plan.plan import INPUT
 from mixlayers_keras._engine import ENGINE, Planned
+
+
+class Masks(NamedTuple):
+    """Padding masks of blended samples, True where there is a token."""
+
+    own: Any
+    partner: Any
 
 
 class Step:
@@ -29,6 +36,7 @@ class Step:
         self._batch = {id(leaf) for leaf in _tensors(self.data)}
         self._ran: Counter[str] = Counter()
         self._made: list[MixedTarget] = []
+        self._united: list[tuple[Any, Masks]] = []
 
     @property
     def here(self) -> bool:
@@ -60,9 +68,36 @@ class Step:
         for before, after in zip(keras.tree.flatten(x), keras.tree.flatten(mixed), strict=True):
             mask = None if before is None else get_keras_mask(before)
             if mask is not None and after is not before:
-                theirs = ENGINE.partners(self.plan, place).of(mask) if self.plan.mixes else mask
-                set_keras_mask(after, mask | theirs)
+                set_keras_mask(after, self._either(place, mask) if self.plan.mixes else mask)
         return mixed
+
+    def _either(self, place: str, mask: Any) -> Any:
+        """A padding mask that sees as real what is so in either of two blended samples."""
+        partners = ENGINE.partners(self.plan, place)
+        united, before = mask | partners.of(mask), self._masks(mask) or Masks(mask, mask)
+        self._united.append((united, Masks(before.own, partners.of(before.partner))))
+        return united
+
+    def _masks(self, mask: Any) -> Masks | None:
+        return next((masks for united, masks in self._united if united is mask), None)
+
+    def masks(self, y_pred: Any, weight: Any) -> Masks | None:
+        """The padding masks of a loss's two terms; None where predictions have none, or weights say what counts.
+
+        Raises:
+            ValueError: If the predictions' mask is none that was united here: whose padding it shows is not known.
+        """
+        mask = get_keras_mask(y_pred)
+        if mask is None:
+            return None
+        masks = self._masks(mask)
+        if masks is None and len(getattr(weight, "shape", ())) < len(mask.shape):
+            raise ValueError(
+                f"the predictions have a padding mask {tuple(mask.shape)} that does not come unchanged from the mixed "
+                "layer, so that the labels of one sample's padding would count where its partner has none: give fit "
+                "sample weights of that shape, 0 at each sample's padding."
+            )
+        return masks
 
     def input(self, keep: Collection[str]) -> Any:
         """The batch as the model gets it, mixed if the plan is for the input."""

@@ -115,3 +115,83 @@ def test_masks_that_the_author_gives_go_round_the_layer():
     given = padded()
     with pytest.raises(ValueError, match=r"'words' (is not a true mixing point|cannot be mixed)"):
         mixing.wrap(model, ManifoldMixup(), "words", example=[given, given != 0])
+
+
+class Tagger(keras.Model):
+    """A label for each word; the mask goes through to the predictions."""
+
+    def __init__(self, between=None):
+        super().__init__()
+        self.words = layers.Embedding(20, 5, mask_zero=True, name="words")
+        self.read = layers.SimpleRNN(7, return_sequences=True, name="read")
+        self.between, self.head = between, layers.Dense(4, name="head")
+
+    def call(self, tokens):
+        h = self.read(self.words(tokens))
+        return self.head(h if self.between is None else self.between(h))
+
+
+def tagger(between=None):
+    seeded()
+    model = Tagger(between)
+    model(padded())
+    return model
+
+
+class OtherMask(keras.Layer):
+    """Makes a mask of its own from the one that comes."""
+
+    supports_masking = True
+
+    def call(self, x):
+        return 1.0 * x
+
+    def compute_mask(self, x, mask=None):
+        return None if mask is None else ops.logical_and(mask, mask)
+
+
+@pytest.mark.parametrize(
+    ("method", "place", "weighted"),
+    [
+        (ManifoldMixup(), "words", False),
+        (ManifoldMixup(), "read", True),
+        (ManifoldMixup(lam_per="sample"), "words", True),
+        (ManifoldMixup(lam_per="sample"), "read", False),
+    ],
+    ids=str,
+)
+def test_labels_of_padding_never_count(method, place, weighted):
+    """By hand: a mean over the own tokens of the own labels, and one over the partner's tokens of the partner's."""
+    tokens, rng = padded(), np.random.default_rng(1)
+    y, weight = rng.integers(0, 4, tokens.shape), rng.uniform(0.5, 1.5, tokens.shape) if weighted else None
+    plan, model = method.plan(step=0, batch_size=8, places=[place]), tagger()
+
+    def value():
+        real = ops.convert_to_tensor(tokens != 0)
+        either = ops.convert_to_tensor((tokens != 0) | (tokens[plan.perm] != 0))
+        h = model.get_layer("words")(tokens)
+        if place == "words":
+            h, s = mixed_by_hand(h, plan)
+        h = model.get_layer("read")(h, mask=either if place == "words" else real)
+        if place == "read":
+            h, s = mixed_by_hand(h, plan)
+        logits, terms = model.get_layer("head")(h), []
+        for labels, own, share in ((y, tokens, 1.0 - s), (y[plan.perm], tokens[plan.perm], s)):
+            counts = (own != 0) * (1.0 if weight is None else weight if labels is y else weight[plan.perm])
+            each = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+            share = ops.reshape(ops.convert_to_tensor(share, "float32"), (-1, 1))
+            terms.append(ops.sum(each * ops.convert_to_tensor(counts, "float32") * share) / (own != 0).sum())
+        return terms[0] + terms[1]
+
+    expected = stepped(model, value)
+    model = compiled(mixing.wrap(tagger(), method, place))
+    model.fit(tokens, y, sample_weight=weight, batch_size=8, shuffle=False, verbose=0)
+    close(weights(model), expected)
+
+
+def test_a_mask_whose_padding_is_not_known_is_refused_unless_weights_say_it():
+    tokens, y = padded(), np.random.default_rng(1).integers(0, 4, (8, 6))
+    wrapped = [compiled(mixing.wrap(tagger(OtherMask()), ManifoldMixup(), "words")) for _ in range(2)]
+    with pytest.raises(ValueError, match=r"padding mask \(8, 6\).*give fit sample weights"):
+        wrapped[0].fit(tokens, y, batch_size=8, verbose=0)
+    wrapped[1].fit(tokens, y, sample_weight=(tokens != 0).astype("float32"), batch_size=8, verbose=0)
