@@ -86,8 +86,8 @@ def accuracy(mixing: bool, seed: int, options: argparse.Namespace) -> float:
     train, test = digits(options.train, seed)
     if mixing:
         model = ManifoldMixupClassifier(
-            Network(), mixup_hidden=True, mixup_alpha=options.alpha, layer_mix=options.layer,
-            layers=["stage1", "stage2", "stage3"], seed=seed,
+            Network(), mixup_hidden=True, mixup_alpha=options.alpha,
+            layer_mix=options.layer, layers=["stage1", "stage2", "stage3"], seed=seed,
         )  # fmt: skip
     else:
         model = L.Classifier(Network())

@@ -175,7 +175,8 @@ def run(
 
 def spread(values: Iterable[float], digits: int) -> str:
     values = list(values)
-    return f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=min(1, len(values) - 1)):.{digits}f}"
+    spread = np.std(values, ddof=min(1, len(values) - 1))
+    return f"{np.mean(values):.{digits}f} ± {spread:.{digits}f}"
 
 
 def table(
@@ -186,7 +187,8 @@ def table(
 ) -> None:
     """Mean ± standard deviation over seeds; gains over BatchNorm with the same seed."""
     print(
-        f"\n{title}\n\n| training | norm | accuracy % | gain | NLL |\n|---|---|---|---|---|"
+        f"\n{title}\n\n| training | norm | accuracy % | gain | NLL |\n"
+        "|---|---|---|---|---|"
     )
     for condition in of:
         found = {

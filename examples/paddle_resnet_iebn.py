@@ -145,7 +145,7 @@ class Digits(Dataset):
 
 
 def loaders(side: int, batch: int, workers: int) -> list[DataLoader]:
-    """Batches to train, validate and test; digits are not flipped, as the article's are."""
+    """Batches to train, validate and test; digits are not to be flipped."""
     as_tensor = [transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.5] * 3)]
     training = transforms.Compose(
         [

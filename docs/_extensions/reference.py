@@ -49,9 +49,7 @@ THEMES: Mapping[str, Sequence[str]] = {
     "A mask of your own": ("Mask", "Recipe", "Box", "Blocks", "Blend", "Replace"),
     "A framework of your own": ("Framework", "NumPy", "mix_batch"),
     "Policies": ("AutoAugment", "RandAugment", "TrivialAugmentWide"),
-    "Single steps": (
-        "Compose", "RandomResizedCrop", "RandomHorizontalFlip", "RandomErasing", "Cutout", "Normalize",
-    ),
+    "Single steps": ("Compose", "RandomResizedCrop", "RandomHorizontalFlip", "RandomErasing", "Cutout", "Normalize"),
     "What was drawn": ("Operation", "Crop", "Erase", "apply"),
 }  # fmt: skip
 """The headings of a page in their order, each with the names under it; a name in none of them stands under "More"."""
@@ -221,7 +219,8 @@ def tell_arguments(app: Sphinx, what: str, name: str, thing: Any, options: Any, 
 
 
 def show_code(lines: list[str]) -> None:
-    """Make an indented paragraph that belongs to no section, a formula or some code, a literal block."""
+    """Make an indented paragraph that belongs to no section, formulas or some code, a literal block."""
+    lines[:] = [part for line in lines for part in line.replace(",    ", ",\n    ").split("\n")]
     for at in range(len(lines) - 1, 1, -1):
         above = next((line for line in reversed(lines[:at]) if line.strip()), "")
         if lines[at].startswith("    ") and not lines[at - 1].strip() and not above.startswith(" "):
