@@ -30,6 +30,7 @@ extensions = [
     "mathml",
     "pictures",
     "reference",
+    "tables",
 ]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 # tutorials.md and examples.md are the gallery's entries

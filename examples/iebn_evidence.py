@@ -52,7 +52,7 @@ def scale(model: nn.Module, *, shortcuts: bool = True) -> None:
 
 
 def freeze(model: nn.Module) -> None:
-    """IEBN whose attention is learned for each channel, and the same for all instances."""
+    """IEBN whose attention is learned for each channel, alike for all instances."""
     for norm in norms(convert_iebn(model)).values():
         norm.weight_readjust.requires_grad_(False)
 
@@ -73,7 +73,7 @@ COMPARED: Final = tuple(NORMS)[:3]
 
 @dataclass(frozen=True)
 class Condition:
-    """How a network is trained; `cell` is (N_a, N_b), `foreign` the number of foreign images in a batch."""
+    """How to train: `cell` is (N_a, N_b), `foreign` a batch's number of foreign images."""
 
     name: str
     cell: tuple[float, float] = (1.0, 0.0)
@@ -100,7 +100,7 @@ QUICK: Final = {"labels_per_class": 10, "epochs": 1, "tested": 200}
 
 
 class Noise:
-    """While on, every norm goes on with N_a * xhat + N_b in place of xhat, its normalised input."""
+    """While on, norms take N_a * xhat + N_b for xhat, their normalised input."""
 
     def __init__(self, model: nn.Module, cell: tuple[float, float]) -> None:
         self.on, (self.factor, self.shift) = cell != (1.0, 0.0), cell
@@ -120,7 +120,7 @@ class Noise:
 def run(
     norm: str, condition: Condition, seed: int, budget: dict[str, int]
 ) -> dict[str, Any]:
-    """Train one network and test it on clean images; scores by the state in which the norms are tested."""
+    """Train a network, test it on clean images; scores by the state of its norms."""
     torch.set_num_threads(1)
     data, rate = read("mnist5k")[0], 0.1 * condition.batch / 50
     rows = split(data, budget["labels_per_class"], seed)
@@ -175,7 +175,8 @@ def run(
 
 def spread(values: Iterable[float], digits: int) -> str:
     values = list(values)
-    return f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=min(1, len(values) - 1)):.{digits}f}"
+    spread = np.std(values, ddof=min(1, len(values) - 1))
+    return f"{np.mean(values):.{digits}f} ± {spread:.{digits}f}"
 
 
 def table(
@@ -184,9 +185,10 @@ def table(
     of: Sequence[Condition],
     test: str = "clean",
 ) -> None:
-    """Mean ± standard deviation over seeds; gains are over BatchNorm with the same seed."""
+    """Mean ± standard deviation over seeds; gains over BatchNorm with the same seed."""
     print(
-        f"\n{title}\n\n| training | norm | accuracy % | gain | NLL |\n|---|---|---|---|---|"
+        f"\n{title}\n\n| training | norm | accuracy % | gain | NLL |\n"
+        "|---|---|---|---|---|"
     )
     for condition in of:
         found = {

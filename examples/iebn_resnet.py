@@ -21,7 +21,7 @@ from mixlayers.torch import convert_iebn, iebn_parameters, revert_iebn
 
 
 def resnet18() -> nn.Module:
-    """ResNet-18 for 10 classes and images of any size, with torchvision's layers and number of parameters."""
+    """ResNet-18 for 10 classes, with torchvision's layers and number of parameters."""
     model = get_model("resnet18", num_classes=10)
     model.features.final_pool = nn.AdaptiveAvgPool2d(1)
     return model
@@ -34,7 +34,7 @@ def count(model: nn.Module) -> str:
 
 
 def loaded(model: nn.Module, file: io.BytesIO) -> nn.Module:
-    """The model in eval mode with a checkpoint's weights; no key may be missing or left over."""
+    """The model in eval mode with a checkpoint's weights; every key must fit."""
     file.seek(0)
     model.load_state_dict(torch.load(file, weights_only=True))
     return model.eval()
@@ -108,7 +108,8 @@ if find_spec("onnx") and find_spec("onnxscript"):
     print(f"ONNX: {len(graph.graph.node)} nodes, equal outputs")
 
 # %%
-# A network trained with BatchNorm: its checkpoint loads, and preserve_output keeps what it computes.
+# A network trained with BatchNorm: its checkpoint loads, and preserve_output keeps
+# what it computes.
 
 source = resnet18()
 train(source, source.parameters(), steps=6)
@@ -122,10 +123,12 @@ with torch.no_grad():
         (net(x[:4]) - outputs).norm() / outputs.norm() for net in (scaled, kept)
     )
     print(
-        f"BatchNorm's checkpoint in IEBN: outputs differ by {far:.0%}; with preserve_output by {near:.0e}"
+        f"BatchNorm's checkpoint in IEBN: outputs differ by {far:.0%}; with "
+        f"preserve_output by {near:.0e}"
     )
 
-    # Back to BatchNorm, which inference engines fold into convolutions: exact while weight_readjust is 0.
+    # Back to BatchNorm, which inference engines fold into convolutions: exact while
+    # weight_readjust is 0.
     folded = revert_iebn(kept, preserve_output=True)
     torch.testing.assert_close(folded(x[:4]), outputs, rtol=1e-3, atol=1e-3)
     print(f"folded: {count(folded)}, equal outputs")

@@ -40,13 +40,13 @@ class Heads(nn.Module):
 
 
 def loss_of(output: dict[str, Tensor], label: dict[str, Tensor]) -> Tensor:
-    """Of both heads; `blend` calls it for the samples' own labels and for their partners'."""
+    """Of both heads; `blend` calls it for the samples' labels and their partners'."""
     each = F.binary_cross_entropy_with_logits(output["holds"], label["holds"])
     return F.cross_entropy(output["digit"], label["digit"]) + each
 
 
 def score(method: Method | None, seed: int) -> tuple[float, float]:
-    """Test accuracy of the digit, and the share of digits of which all three are said rightly."""
+    """Test accuracy of the digit, and the share of digits with all three right."""
     train, test = torch.tensor(np.random.default_rng(seed).permutation(len(x))).split(
         [TRAIN, len(x) - TRAIN]
     )
@@ -78,7 +78,8 @@ def score(method: Method | None, seed: int) -> tuple[float, float]:
 
 
 print(
-    f"{TRAIN} digits to train, {len(x) - TRAIN} to test; mean ± sd of {SEEDS} seeds\n{'':15} digit           all three"
+    f"{TRAIN} digits to train, {len(x) - TRAIN} to test; mean ± sd of {SEEDS} seeds\n"
+    f"{'':15} digit           all three"
 )
 worst = 1.0
 for name, method in {"plain": None, "Manifold Mixup": ManifoldMixup(1.0)}.items():

@@ -31,7 +31,8 @@ class LogMixing(paddle.callbacks.Callback):
         place, lam = self.steps[-1]
         if epoch % 5 == 4:
             print(
-                f"epoch {epoch + 1:>2}: loss {logs['loss'][0]:.3f}, its last step mixed {place!r} with lam {lam:.2f}"
+                f"epoch {epoch + 1:>2}: loss {logs['loss'][0]:.3f}, its last step "
+                f"mixed {place!r} with lam {lam:.2f}"
             )
 
 

@@ -44,21 +44,18 @@ class BasicBlock(nn.Layer):
     expansion = 1
 
     def __init__(
-        self,
-        inputs: int,
-        planes: int,
-        stride: int,
-        norm_layer: Any,
-        groups: int,
+        self, inputs: int, planes: int, stride: int, norm_layer: Any, groups: int,
         width: int,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__()
         if groups != 1 or width != 64:
             raise ValueError(
-                f"BasicBlock takes groups 1 and width 64, got {groups} and {width}: use depth 50 or more."
+                f"BasicBlock takes groups 1 and width 64, got {groups} and "
+                f"{width}: use depth 50 or more."
             )
         self.body = nn.Sequential(
-            nn.Conv2D(inputs, planes, 3, stride, padding=1, bias_attr=False), norm_layer(planes), nn.ReLU(),
+            nn.Conv2D(inputs, planes, 3, stride, padding=1, bias_attr=False),
+            norm_layer(planes), nn.ReLU(),
             nn.Conv2D(planes, planes, 3, padding=1, bias_attr=False), norm_layer(planes),
         )  # fmt: skip
         self.downsample = shortcut(inputs, planes, stride, norm_layer)
@@ -71,19 +68,15 @@ class BottleneckBlock(BasicBlock):
     expansion = 4
 
     def __init__(
-        self,
-        inputs: int,
-        planes: int,
-        stride: int,
-        norm_layer: Any,
-        groups: int,
+        self, inputs: int, planes: int, stride: int, norm_layer: Any, groups: int,
         width: int,
-    ) -> None:
+    ) -> None:  # fmt: skip
         nn.Layer.__init__(self)
         inner, outputs = int(planes * width / 64) * groups, planes * 4
         self.body = nn.Sequential(
             nn.Conv2D(inputs, inner, 1, bias_attr=False), norm_layer(inner), nn.ReLU(),
-            nn.Conv2D(inner, inner, 3, stride, padding=1, groups=groups, bias_attr=False), norm_layer(inner), nn.ReLU(),
+            nn.Conv2D(inner, inner, 3, stride, padding=1, groups=groups, bias_attr=False),
+            norm_layer(inner), nn.ReLU(),
             nn.Conv2D(inner, outputs, 1, bias_attr=False), norm_layer(outputs),
         )  # fmt: skip
         self.downsample = shortcut(inputs, outputs, stride, norm_layer)
@@ -101,14 +94,15 @@ class ResNet(nn.Layer):
     """As paddle.vision's, and with a `norm_layer`; `base` channels in the first stage."""
 
     def __init__(
-        self, depth: int = 18, width: int = 64, groups: int = 1, num_classes: int = 1000, with_pool: bool = True,
+        self, depth: int = 18, width: int = 64, groups: int = 1,
+        num_classes: int = 1000, with_pool: bool = True,
         norm_layer: Any = IEBN, base: int = 64,
     ) -> None:  # fmt: skip
         super().__init__()
         block = BasicBlock if depth < 50 else BottleneckBlock
         self.stem = nn.Sequential(
-            nn.Conv2D(3, base, 7, 2, padding=3, bias_attr=False), norm_layer(base), nn.ReLU(),
-            nn.MaxPool2D(3, 2, padding=1),
+            nn.Conv2D(3, base, 7, 2, padding=3, bias_attr=False), norm_layer(base),
+            nn.ReLU(), nn.MaxPool2D(3, 2, padding=1),
         )  # fmt: skip
         inputs, stages = base, []
         for stage, number in enumerate(BLOCKS[depth]):
@@ -151,7 +145,7 @@ class Digits(Dataset):
 
 
 def loaders(side: int, batch: int, workers: int) -> list[DataLoader]:
-    """Batches of training, validation and test. The article flips images too, which digits do not take."""
+    """Batches to train, validate and test; digits are not to be flipped."""
     as_tensor = [transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.5] * 3)]
     training = transforms.Compose(
         [
@@ -203,7 +197,7 @@ def train(
     epochs: int,
     folder: Path,
 ) -> Any:
-    """Train; returns the learning curves and images per second. `best_` and `final_` weights are in the folder."""
+    """Train, save `best_` and `final_` weights; return curves and images per second."""
     # the article's 30, 60, 80, 100 of its epochs
     milestones = sorted({max(1, epochs * part // 100) for part in (30, 60, 80, 100)})
     rate = paddle.optimizer.lr.MultiStepDecay(0.1, milestones, 0.1)
@@ -277,15 +271,17 @@ def main() -> None:
         model = ResNet(18, num_classes=10, norm_layer=norm_layer, base=base)
         place = folder / name
         place.mkdir(parents=True, exist_ok=True)
-        np.random.seed(42)  # noqa: NPY002 - paddle.io shuffles by it, and seeds its workers
+        # paddle.io shuffles by it, and seeds its workers
+        np.random.seed(42)  # noqa: NPY002
         curves[name], speed = train(model, training, validation, epochs, place)
         chosen = max(accuracy for _, accuracy in curves[name]["validation"])
         final = evaluate(model, test)[1]
         model.set_state_dict(paddle.load(str(place / "best_model.pdparams")))
         size = sum(parameter.size for parameter in model.parameters())
         print(
-            f"ResNet-18 with {name}: {size:,} parameters and statistics, {speed:.0f} images/s, validation accuracy "
-            f"{chosen:.3f}, test {evaluate(model, test)[1]:.3f}, of the final weights {final:.3f}"
+            f"ResNet-18 with {name}: {size:,} parameters and statistics, "
+            f"{speed:.0f} images/s, validation accuracy {chosen:.3f}, "
+            f"test {evaluate(model, test)[1]:.3f}, of the final weights {final:.3f}"
         )
     draw(curves, folder / "curves.png")
     print(

@@ -75,7 +75,7 @@ def alphas(settings: Job) -> list[float]:
 
 
 def tables(record: Record) -> str:
-    """Accuracy, likelihood and calibration, before and after temperature scaling, beside plain training."""
+    """Accuracy, likelihood and calibration, before and after temperature scaling."""
     settings = record["settings"]
     found = []
     for n in settings["labels"]:
@@ -116,7 +116,8 @@ def claims(record: Record) -> list[Claim]:
     return [
         *found,
         (
-            "Mixing at layer2 or layer3 alone is surely more accurate than plain training, and surely likelier after "
+            "Mixing at layer2 or layer3 alone is surely more accurate than plain "
+            "training, and surely likelier after "
             "temperature scaling.",
             all(
                 is_sure(case(layers, n), case("none", n), key)
@@ -137,7 +138,7 @@ def claims(record: Record) -> list[Claim]:
 
 
 def draw(record: Record) -> Figure:
-    """Gain in accuracy of every seed, its mean as a bar; left the sets, right the alphas."""
+    """Gain in accuracy of every seed, and its mean; left the sets, right the alphas."""
     settings = record["settings"]
     n = settings["labels"][0]
     plain = of(record["runs"], "accuracy", labels=n, layers="none")

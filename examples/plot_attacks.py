@@ -73,7 +73,7 @@ DEFORMATIONS = {
 def pgd(
     model: nn.Module, images: Tensor, labels: Tensor, epsilon: float, steps: int = 10
 ) -> Tensor:
-    """Projected gradient descent within epsilon of every pixel (Madry et al., ICLR 2018), begun at the images."""
+    """Projected gradient descent (Madry et al., ICLR 2018), begun at the images."""
     moved = images.clone()
     for _ in range(steps):
         moved.requires_grad_()
@@ -90,7 +90,7 @@ def pgd(
 
 
 def deformed(images: Tensor, kind: str, amount: float, seed: int) -> Tensor:
-    """Every image turned or sheared by its own angle in [-amount, amount] degrees, or zoomed by the amount."""
+    """Images turned or sheared by up to the amount in degrees, or zoomed by it."""
     draw = np.random.default_rng([seed, 9])
     angle = torch.from_numpy(np.radians(draw.uniform(-amount, amount, len(images))))
     one, zero = torch.ones(len(images)), torch.zeros(len(images))
@@ -162,7 +162,10 @@ def tables(record: Record) -> str:
                 ]
                 for method in record["settings"]["methods"]
             ]
-            title = f"{kind}: accuracy in %, {n} labels per class, {record['settings']['seeds']} seeds"
+            title = (
+                f"{kind}: accuracy in %, {n} labels per class, "
+                f"{record['settings']['seeds']} seeds"
+            )
             found.append(table(title, ["method", *names.values()], rows))
     return "\n\n".join(found)
 
@@ -173,11 +176,13 @@ def claims(record: Record) -> list[Claim]:
     broken = all(run["pgd 0.3"] < 0.1 for run in runs)
     found = [
         (
-            "PGD leaves no more right than FGSM of the same strength, give or take a point, in every run.",
+            "PGD leaves no more right than FGSM of the same strength, give or take "
+            "a point, in every run.",
             stronger,
         ),
         (
-            "PGD at 0.3 leaves less than 10 % right in every run: no network hides its gradient.",
+            "PGD at 0.3 leaves less than 10 % right in every run: no network hides "
+            "its gradient.",
             broken,
         ),
     ]
@@ -191,14 +196,15 @@ def claims(record: Record) -> list[Claim]:
     return [
         *found,
         (
-            "FGSM at 0.05 leaves more right after Mixup and Manifold Mixup than after plain training.",
+            "FGSM at 0.05 leaves more right after Mixup and Manifold Mixup than "
+            "after plain training.",
             withstands,
         ),
     ]
 
 
 def draw(record: Record) -> Figure:
-    """Mean accuracy of every method in every test; bars are standard deviations over seeds."""
+    """Mean accuracy of every method in every test; bars are standard deviations."""
     settings = record["settings"]
     fig = figure(10.0, 6.8)
     for axes, names in zip(fig.subplots(2, 1), (ATTACKS, DEFORMATIONS), strict=True):

@@ -57,7 +57,7 @@ def work(job: Job, settings: Job) -> Run:
 
 
 def tables(record: Record) -> str:
-    """Accuracy, likelihood and calibration, before and after temperature scaling, beside plain training."""
+    """Accuracy, likelihood and calibration, before and after temperature scaling."""
     settings = record["settings"]
     found = []
     for n in settings["labels"]:
@@ -65,7 +65,8 @@ def tables(record: Record) -> str:
             METHODS[name].title: having(record["runs"], labels=n, method=name)
             for name in settings["methods"]
         }
-        title = f"{title_of(settings['data'])}, {n} labels per class, {settings['seeds']} seeds"
+        data, seeds = title_of(settings["data"]), settings["seeds"]
+        title = f"{data}, {n} labels per class, {seeds} seeds"
         found.append(comparison(title, "method", rows))
     return "\n\n".join([*found, NOTE.format(base="plain training")])
 
@@ -105,7 +106,8 @@ def claims(record: Record) -> list[Claim]:
             *found,
             ("No method is surely more accurate than plain training.", none),
             (
-                "Manifold Mixup and soft PatchUp have a better mean likelihood, before and after temperature scaling.",
+                "Manifold Mixup and soft PatchUp have a better mean likelihood, "
+                "before and after temperature scaling.",
                 all(
                     max(each["manifold"], each["patchup-soft"]) < each["plain"]
                     for each in (
@@ -120,7 +122,8 @@ def claims(record: Record) -> list[Claim]:
     return [
         *found,
         (
-            f"With {fewest} labels per class Manifold Mixup and both PatchUps are surely more accurate than plain "
+            f"With {fewest} labels per class Manifold Mixup and both PatchUps are "
+            "surely more accurate than plain "
             "training, and surely likelier after temperature scaling.",
             all(
                 better(name, fewest, key)
@@ -137,7 +140,8 @@ def claims(record: Record) -> list[Claim]:
             ),
         ),
         (
-            "As trained, plain networks have the smallest calibration error, whatever the number of labels.",
+            "As trained, plain networks have the smallest calibration error, "
+            "whatever the number of labels.",
             all(
                 min(each, key=each.__getitem__) == "plain"
                 for each in (means("ece", n) for n in labels)
@@ -148,7 +152,8 @@ def claims(record: Record) -> list[Claim]:
             all(max(means("scaled_ece", n).values()) < 0.03 for n in labels),
         ),
         (
-            f"Below {most} labels per class every mixed network then has a better mean likelihood than plain training.",
+            f"Below {most} labels per class every mixed network then has a better "
+            "mean likelihood than plain training.",
             all(
                 max(found, key=found.__getitem__) == "plain"
                 for found in (means("scaled_nll", n) for n in fewer)
@@ -158,7 +163,7 @@ def claims(record: Record) -> list[Claim]:
 
 
 def draw(record: Record) -> Figure:
-    """Mean of accuracy, and of NLL before and after temperature scaling, over the number of labels.
+    """Mean accuracy, and NLL before and after temperature scaling, by number of labels.
 
     Bars are standard deviations.
     """

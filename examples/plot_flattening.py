@@ -65,7 +65,7 @@ COLOURS = {
 
 
 class Net(nn.Module):
-    """Pictures of so many numbers to logits (N, 10), through a hidden layer of twelve units."""
+    """Pictures of so many numbers to logits (N, 10), through twelve hidden units."""
 
     def __init__(self, dropout: float, pixels: int) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ def jobs(settings: Job, seed: int) -> list[Job]:
 
 
 def work(job: Job, settings: Job) -> Run:
-    """Train, then take the singular values of every class's hidden states of the training images."""
+    """Train, then take the singular values of each class's hidden training states."""
     data, name, seed, steps = (
         pictures(settings["data"]),
         job["method"],
@@ -160,7 +160,7 @@ def work(job: Job, settings: Job) -> Run:
 
 
 def tables(record: Record) -> str:
-    """What the paper reports (largest singular value, sum of the rest), and what does not depend on the scale."""
+    """The paper's largest singular value and sum of the rest, and scale-free measures."""
     settings = record["settings"]
     heads = [
         "training",
@@ -191,7 +191,10 @@ def tables(record: Record) -> str:
             ]
             for method in settings["methods"]
         ]
-        title = f"Hidden states of a class, mean of ten classes: {n} labels per class, {settings['seeds']} seeds"
+        title = (
+            f"Hidden states of a class, mean of ten classes: {n} labels per class, "
+            f"{settings['seeds']} seeds"
+        )
         found.append(table(title, heads, rows))
     return "\n\n".join(found)
 
@@ -208,18 +211,20 @@ def claims(record: Record) -> list[Claim]:
 
     return [
         (
-            "With Manifold Mixup the other singular values are smallest, compared with the largest.",
+            "With Manifold Mixup the other singular values are smallest, compared "
+            "with the largest.",
             smallest("ratio"),
         ),
         (
-            "With Manifold Mixup the classes are narrowest, compared with the whole layer.",
+            "With Manifold Mixup the classes are narrowest, compared with the "
+            "whole layer.",
             smallest("within"),
         ),
     ]
 
 
 def draw(record: Record) -> Figure:
-    """Singular values by their order: as they are, and around the class's mean over the largest."""
+    """Singular values in order: as they are, and around the class's mean, scaled."""
     settings = record["settings"]
     fig = figure(10.0, 4.2)
     for axes, key in zip(fig.subplots(1, 2), ("values", "centred"), strict=True):

@@ -77,7 +77,7 @@ class Net(nn.Module):
 
 
 def spirals(points: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Points (N, 2) of two spirals of one and a half turns, with a little noise, and their labels."""
+    """Points (N, 2) of two noisy spirals of one and a half turns, and their labels."""
     rng = np.random.default_rng([seed, 7])
     labels = np.arange(points) % 2
     radius = np.sqrt(rng.random(points))
@@ -151,7 +151,7 @@ def work(job: Job, settings: Job) -> Run:
 
 
 def tables(record: Record) -> str:
-    """Accuracy, how much of the plane the network is sure about, and how wide the classes are inside."""
+    """Accuracy, the share of the plane that is sure, and the classes' width inside."""
     heads = [
         "training",
         "train %",
@@ -194,7 +194,8 @@ def claims(record: Record) -> list[Claim]:
     )
     return [
         (
-            "Plain training and Manifold Mixup both get more than 98 % of unseen points right.",
+            "Plain training and Manifold Mixup both get more than 98 % of unseen "
+            "points right.",
             fitted,
         ),
         (
@@ -202,18 +203,20 @@ def claims(record: Record) -> list[Claim]:
             mixup["test"] < manifold["test"],
         ),
         (
-            "With Manifold Mixup less of the plane has a confidence above 0.9 than with plain training.",
+            "With Manifold Mixup less of the plane has a confidence above 0.9 than "
+            "with plain training.",
             manifold["sure"] < plain["sure"],
         ),
         (
-            "With Manifold Mixup the classes are narrower in the hidden space than with the other two.",
+            "With Manifold Mixup the classes are narrower in the hidden space than "
+            "with the other two.",
             manifold["within"] < min(plain["within"], mixup["within"]),
         ),
     ]
 
 
 def draw(record: Record) -> Figure:
-    """Above the plane, below the hidden space; the colour is the network's belief, white where it has none."""
+    """Above the plane, below the hidden space; the colour is the network's belief."""
     settings = record["settings"]
     x, y = spirals(settings["points"], 0)
     fig = figure(10.0, 7.3)

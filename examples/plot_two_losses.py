@@ -46,7 +46,7 @@ def jobs(settings: Job, seed: int) -> list[Job]:
 
 
 def work(job: Job, settings: Job) -> Run:
-    """Both published terms, as the authors write them, and the blended target's one, for the same step."""
+    """Both published terms, and the blended target's one, for the same step."""
     seed, loss, batch = job["seed"], LOSSES[job["loss"]], settings["batch"]
     rng = np.random.default_rng(seed)
     images = torch.from_numpy(rng.random((batch, 1, 28, 28)))
@@ -125,12 +125,15 @@ def tables(record: Record) -> str:
                 ]
             )
     seeds = record["settings"]["seeds"]
-    title = f"Both terms of a step at layer1 (of seed 0), and how far they are apart in {seeds} seeds"
+    title = (
+        "Both terms of a step at layer1 (of seed 0), and how far they are apart in "
+        f"{seeds} seeds"
+    )
     return table(title, heads, rows)
 
 
 def magnitude(value: float) -> str:
-    """Rounding errors differ between machines: only that they are such is worth printing."""
+    """Rounding errors differ between machines: print only that they are such."""
     return "< 1e-12" if value < 1e-12 else f"{value:.1e}"
 
 
@@ -141,7 +144,8 @@ def claims(record: Record) -> list[Claim]:
     twice = all(run["ours"] < 1e-12 for run in affine)
     return [
         (
-            "For every loss that is affine in the target both terms and their gradients are equal.",
+            "For every loss that is affine in the target both terms and their "
+            "gradients are equal.",
             equal,
         ),
         ("loss_scale=2 gives their sum.", twice),
@@ -150,7 +154,8 @@ def claims(record: Record) -> list[Claim]:
             all(run["value"] > 1e-6 for run in other),
         ),
         (
-            "For the squared error their gradients still are; for the absolute error they are not.",
+            "For the squared error their gradients still are; for the absolute "
+            "error they are not.",
             all(
                 (run["gradient"] < 1e-12) == ("squared" in run["loss"])
                 for run in other

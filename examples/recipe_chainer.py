@@ -51,7 +51,8 @@ def stage(incoming: int, outgoing: int) -> Sequential:
 
 def train(task: Task) -> np.ndarray:
     """Train with the task's pieces; the logits of the test images."""
-    np.random.seed(task.seed)  # noqa: NPY002  # Chainer draws weights and the order of images from it
+    # Chainer draws weights and the order of images from it
+    np.random.seed(task.seed)  # noqa: NPY002
     pieces, method, model = task.pieces, task.pieces.method, Network()
     optimizer = chainer.optimizers.Adam().setup(model)
     order = None

@@ -233,7 +233,8 @@ def main(train: Train) -> None:
     seeds = range(options.seeds or (3 if options.full else 1))
     options.epochs = options.epochs or (25 if options.full else 8)
     print(
-        f"{options.train} training images, {options.epochs} epochs, 1000 unseen images, {len(seeds)} seeds"
+        f"{options.train} training images, {options.epochs} epochs, 1000 unseen "
+        f"images, {len(seeds)} seeds"
     )
     if options.epochs < 20:
         print(
@@ -287,7 +288,8 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     if options.dropblock and options.mix in ("manifold", "patchup"):
         parser.error(
-            f"a model is wrapped once: --dropblock goes with mixing of the input, got --mix {options.mix}"
+            "a model is wrapped once: --dropblock goes with mixing of the input, "
+            f"got --mix {options.mix}"
         )
     return options
 

@@ -83,5 +83,6 @@ second_half.train(20, 40)
 pairs = zip(whole.model.parameters(), second_half.model.parameters(), strict=True)
 print(f"the mixer's state: {saved['mixer']}")
 print(
-    f"same parameters, bit for bit: {all(torch.equal(one, other) for one, other in pairs)}"
+    "same parameters, bit for bit: "
+    f"{all(torch.equal(one, other) for one, other in pairs)}"
 )

@@ -62,6 +62,7 @@ model.eval()
 with torch.no_grad():
     correct = predict(model, x[1437:]).argmax(1) == y[1437:]
 print(
-    f"share of the partner at 'early': {sum(shares) / len(shares):.2f} on average over {len(shares)} batches"
+    f"share of the partner at 'early': {sum(shares) / len(shares):.2f} on average "
+    f"over {len(shares)} batches"
 )
 print(f"test accuracy {correct.float().mean():.3f}")

@@ -51,7 +51,8 @@ def score(method: Method | None, seed: int) -> tuple[float, float]:
 
 
 print(
-    f"{TRAIN} rows to train, {len(x) - TRAIN} to test; mean ± sd of {SEEDS} seeds\n{'':15} accuracy        NLL"
+    f"{TRAIN} rows to train, {len(x) - TRAIN} to test; mean ± sd of {SEEDS} seeds\n"
+    f"{'':15} accuracy        NLL"
 )
 found = {}
 for name, method in {

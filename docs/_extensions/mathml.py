@@ -9,18 +9,20 @@ from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 
 
-def mathml(node: nodes.Element, display: str) -> str:
+def mathml(formula: str, display: str) -> str:
     """A formula; latex2mathml calls `aligned`, which it does not know, `align*`."""
-    return str(convert(node.astext().replace("{aligned}", "{align*}"), display=display))
+    return str(convert(formula.replace("{aligned}", "{align*}"), display=display))
 
 
 def inline(self: Any, node: nodes.math) -> None:
-    self.body.append(mathml(node, "inline"))
+    self.body.append(mathml(node.astext(), "inline"))
     raise nodes.SkipNode
 
 
 def block(self: Any, node: nodes.math_block) -> None:
-    self.body.append(f'<div class="math">{mathml(node, "block")}</div>')
+    """Formulas that `\\qquad` separates stand in a row, or on a phone one below the other."""
+    parts = [mathml(part, "block") for part in node.astext().split(r"\qquad")]
+    self.body.append(f'<div class="math">{"".join(parts)}</div>')
     raise nodes.SkipNode
 
 

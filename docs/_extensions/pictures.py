@@ -19,6 +19,8 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7")
 """Okabe's and Ito's."""
 MOSTLY = 0.7
 """How much of a plot is white, at least; what is less so has images in it, which must not be turned over."""
+WIDE = 1000
+"""Pixels."""
 TILE = """\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 400 280">
   <defs><linearGradient id="b">
@@ -69,12 +71,18 @@ def ground(path: Path) -> str:
     return "plot" if white[drawn].mean() > MOSTLY else "on-white"
 
 
+def wide(path: Path) -> bool:
+    """Whether a picture's letters would be too small on a phone."""
+    with Image.open(path) as image:
+        return image.width > WIDE
+
+
 def mark(app: Sphinx, doctree: nodes.document) -> None:
     """Give the style sheet something to know pictures on white by."""
     for image in doctree.findall(nodes.image):
         path = Path(app.srcdir, image["uri"])
         if path.exists() and (found := ground(path)):
-            image["classes"].append(found)
+            image["classes"] += [found] + ["wide"] * wide(path)
     for image in doctree.findall(imgsgnode):  # the gallery's, which writes the first class alone
         found = ground(Path(app.srcdir, image["uri"].lstrip("/")))
         image["class"] = [" ".join([*(image["class"] or []), found])]

@@ -31,9 +31,9 @@ THEMES: Mapping[str, Sequence[str]] = {
         "cross_entropy", "binary_cross_entropy", "accuracy", "calibration_error", "temperature",
     ),
     "Normalisation": (
-        "IEBN", "IEBN1d", "IEBN2d", "IEBN3d", "IEBN1D", "IEBN2D", "IEBN3D", "SyncIEBN", "MultiNodeIEBN", "convert_iebn",
+        "IEBN", "IEBN2d", "IEBN1d", "IEBN3d", "IEBN2D", "IEBN1D", "IEBN3D", "SyncIEBN", "MultiNodeIEBN", "convert_iebn",
         "revert_iebn", "iebn_parameters", "update_bn", "to_official_state_dict", "from_official_state_dict",
-        "RBN", "RBN1d", "RBN2d", "RBN3d", "RBN1D", "RBN2D", "RBN3D", "SyncRBN", "convert_rbn", "revert_rbn",
+        "RBN", "RBN2d", "RBN1d", "RBN3d", "RBN2D", "RBN1D", "RBN3D", "SyncRBN", "convert_rbn", "revert_rbn",
     ),
     "Mixing methods": (
         "Mixup", "CutMix", "ManifoldMixup", "PatchUp", "FMix", "HMix", "GMix", "ResizeMix", "SpecMix", "AlignMixup",
@@ -49,9 +49,7 @@ THEMES: Mapping[str, Sequence[str]] = {
     "A mask of your own": ("Mask", "Recipe", "Box", "Blocks", "Blend", "Replace"),
     "A framework of your own": ("Framework", "NumPy", "mix_batch"),
     "Policies": ("AutoAugment", "RandAugment", "TrivialAugmentWide"),
-    "Single steps": (
-        "Compose", "RandomResizedCrop", "RandomHorizontalFlip", "RandomErasing", "Cutout", "Normalize",
-    ),
+    "Single steps": ("Compose", "RandomResizedCrop", "RandomHorizontalFlip", "RandomErasing", "Cutout", "Normalize"),
     "What was drawn": ("Operation", "Crop", "Erase", "apply"),
 }  # fmt: skip
 """The headings of a page in their order, each with the names under it; a name in none of them stands under "More"."""
@@ -72,6 +70,8 @@ TYPE_VARIABLES = {
     "Policy": "",
     "Any": "",
 }
+TWINS: dict[str, str] = {}
+"""Classes that differ from an earlier one of their page by the first sentence alone, and that one's name."""
 LONGEST_TYPE = 40
 """Of a type in a signature; what is longer is told by the description alone."""
 
@@ -102,12 +102,20 @@ def by_theme(names: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
         yield "More", left
 
 
+def tail(thing: Any) -> str:
+    """A class's docstring without its first paragraph."""
+    return (inspect.getdoc(thing) or "").partition("\n\n")[2] if inspect.isclass(thing) else ""
+
+
 def written(name: str) -> str:
     """A module's reference in Markdown."""
     with mock(MOCKED):
         module = import_module(name)
         found = list(by_theme(names_of(module)))
-        parts = []
+        parts, firsts = [], dict[str, str]()
+        for each in (each for _, names in found for each in names if tail(getattr(module, each))):
+            if (first := firsts.setdefault(tail(getattr(module, each)), each)) != each:
+                TWINS[f"{name}.{each}"] = first
         for theme, names in found:
             heading = f"## {theme}\n\n" if len(found) > 1 else ""
             blocks = "\n\n".join(block(name, each, getattr(module, each)) for each in names)
@@ -121,7 +129,7 @@ def block(module: str, name: str, thing: Any) -> str:
         return f".. py:data:: {name}\n   :module: {module}\n\n   {ALIASES[name]}"
     if not inspect.isclass(thing):
         return f".. autofunction:: {module}.{name}"
-    members = ", ".join(members_of(thing))
+    members = "" if f"{module}.{name}" in TWINS else ", ".join(members_of(thing))
     elsewhere = (
         "\n   :no-index:" if module != OURS and getattr(import_module(OURS), name, None) is thing else ""
     )
@@ -183,7 +191,9 @@ def complete(app: Sphinx, page: str, source: list[str]) -> None:
 
 
 def tell_arguments(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """Describe the arguments of a dataclass, those of its bases too, as arguments."""
+    """Describe the arguments of a dataclass, those of its bases too, as arguments; of a twin, name the other."""
+    if what == "class" and name in TWINS:
+        lines[:] = [lines[0].split(". ")[0] + f". Everything else is as in `{TWINS[name]}`.", ""]
     if what == "property" and lines:
         lines[0] = lines[0].replace(": ", " – ", 1)  # before a colon napoleon expects a type
     show_code(lines)
@@ -209,7 +219,8 @@ def tell_arguments(app: Sphinx, what: str, name: str, thing: Any, options: Any, 
 
 
 def show_code(lines: list[str]) -> None:
-    """Make an indented paragraph that belongs to no section, a formula or some code, a literal block."""
+    """Make an indented paragraph that belongs to no section, formulas or some code, a literal block."""
+    lines[:] = [part for line in lines for part in line.replace(",    ", ",\n    ").split("\n")]
     for at in range(len(lines) - 1, 1, -1):
         above = next((line for line in reversed(lines[:at]) if line.strip()), "")
         if lines[at].startswith("    ") and not lines[at - 1].strip() and not above.startswith(" "):

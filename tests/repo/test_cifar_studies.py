@@ -77,8 +77,8 @@ def test_forms_are_declared_as_they_are_run(name: str) -> None:
     study, asked = STUDIES[name].study(), STUDIES[name]
     for record, form in forms(study).items():
         text = waiting(study, form)
-        words = text.split("\n")[0].split()
-        options = read_options(study, words[3:])
+        typed = text.split("\n\n")[0].replace("\\\n", " ")
+        options = read_options(study, typed.split()[3:])
         settings = settings_of(study, options)
         assert public(settings) == (study.full if form == "full" else study.gpu)
         assert options.record == Path("docs/evidence", record) and form_of(options) == form

@@ -238,6 +238,16 @@ class _Page(HTMLParser):
         self.leads += [value for name in ("href", "src") if (value := found.get(name))]
 
 
+def test_cells_and_formulas_break_between_their_parts(site: Path) -> None:
+    table = (site / "evidence" / "cifar10.html").read_text("utf-8")
+    assert re.search(r'<span class="whole">[\d.]+ ±\xa0[\d.]+</span>', table) and "3\xa0of\xa03" in table
+    assert re.search(r"\(</span><wbr", (site / "choosing_a_method.html").read_text("utf-8"))
+    (formula,) = re.findall(
+        r'<div class="math">.*?</div>', (site / "methods" / "iebn.html").read_text("utf-8")
+    )
+    assert formula.count("<math ") == 3
+
+
 def test_no_link_is_dead(site: Path) -> None:
     """Between the site's own pages, with their anchors and pictures; the network is not asked."""
     pages = {path.resolve(): _Page(path) for path in site.rglob("*.html")}

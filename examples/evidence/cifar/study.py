@@ -126,8 +126,9 @@ class Asked:
             group for group in self.groups(record["settings"]) if any(self.rows(record, group).values())
         ]
         base = self.title(self.axes[-1], self.base)
-        fig = figure(10.0, 1.2 + 2.6 * len(groups))
-        grid = fig.subplots(len(groups), 2, squeeze=False)
+        lines = [1.0 + sum(bool(runs) for runs in self.rows(record, group).values()) for group in groups]
+        fig = figure(10.0, 0.6 * len(groups) + 0.5 * sum(lines))
+        grid = fig.subplots(len(groups), 2, squeeze=False, height_ratios=lines)
         for line, group in zip(grid, groups, strict=True):
             rows = self.rows(record, group)
             names = [
