@@ -141,7 +141,7 @@ LIST: Final = (
         quick={**TWO, "stages": 3, "trunk_labels": 4, "trunk_epochs": 1, "trunk_batch": 10},
         full={
             **FOUR, "labels": [20], "batch": 20, "epochs": 200, "epochs_at": 20, "trunk_labels": 2000,
-            "trunk_epochs": 20, "trunk_batch": 100,
+            "trunk_epochs": 10, "trunk_batch": 100,
         },
         gpu=None,
         work=of("frozen"),
