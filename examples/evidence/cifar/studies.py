@@ -144,6 +144,7 @@ LIST: Final = (
             "trunk_epochs": 10, "trunk_batch": 100,
         },
         gpu=None,
+        titles=(("labels", lambda n: f"{5 * n} labels of five classes"),),
         work=of("frozen"),
     ),
 )  # fmt: skip
