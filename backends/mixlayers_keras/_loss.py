@@ -10,7 +10,7 @@ import keras
 from keras.src.backend import get_keras_mask, set_keras_mask
 from keras.src.trainers.compile_utils import CompileLoss  # what stands between a model and its losses
 
-from mixlayers_keras._step import Masks, Step
+from mixlayers_keras._step import Step
 
 StepOf = Callable[[Any], Step | None]
 """Of labels, the step whose batch holds them."""
@@ -67,7 +67,7 @@ def blended(step_of: StepOf, loss: Callable[..., Any], y: Any, y_pred: Any, weig
     if step is None or target is None or not target.mixed:
         return loss(y, y_pred, weight)
     theirs = None if weight is None else step.rows(weight)
-    masks = step.masks(y_pred, weight) or Masks(get_keras_mask(y_pred), get_keras_mask(y_pred))
+    masks = step.masks(y_pred, weight)
     own, partner = (partial(_masked, loss, y_pred, mask) for mask in masks)
     points = len(y_pred.shape) - 2
     s = target._share_map(y_pred, points) if target.follows(points) else target.s

@@ -81,23 +81,21 @@ class Step:
     def _masks(self, mask: Any) -> Masks | None:
         return next((masks for united, masks in self._united if united is mask), None)
 
-    def masks(self, y_pred: Any, weight: Any) -> Masks | None:
-        """The padding masks of a loss's two terms; None where predictions have none, or weights say what counts.
+    def masks(self, y_pred: Any, weight: Any) -> Masks:
+        """The padding masks of a loss's two terms; the predictions' own, or None, where weights say what counts.
 
         Raises:
             ValueError: If the predictions' mask is none that was united here: whose padding it shows is not known.
         """
         mask = get_keras_mask(y_pred)
-        if mask is None:
-            return None
         masks = self._masks(mask)
-        if masks is None and len(getattr(weight, "shape", ())) < len(mask.shape):
+        if mask is not None and masks is None and len(getattr(weight, "shape", ())) < len(mask.shape):
             raise ValueError(
                 f"the predictions have a padding mask {tuple(mask.shape)} that does not come unchanged from the mixed "
                 "layer, so that the labels of one sample's padding would count where its partner has none: give fit "
                 "sample weights of that shape, 0 at each sample's padding."
             )
-        return masks
+        return masks or Masks(mask, mask)
 
     def input(self, keep: Collection[str]) -> Any:
         """The batch as the model gets it, mixed if the plan is for the input."""

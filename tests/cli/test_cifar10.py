@@ -145,7 +145,8 @@ def test_labels_and_sizes_are_checked(tmp_path: Path) -> None:
         data.load(f"cifar10:{folder}")
 
 
-@pytest.mark.parametrize("framework", [name for name in FRAMEWORKS if name != "keras"])  # as JAX turns axes
+# Keras' side turns the images' axes by the functions that JAX' does
+@pytest.mark.parametrize("framework", [name for name in FRAMEWORKS if name != "keras"])
 def test_the_demo_runs_on_it(
     forms: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, framework: str
 ) -> None:
