@@ -95,7 +95,7 @@ def tables(record: Record) -> str:
             }
             title = f"{n} labels per class, {settings['seeds']} seeds"
             found.append(comparison(title, head, {"none": plain} | rows, base="none"))
-    return "\n\n".join([*found, NOTE.format(base="plain training")])
+    return "\n\n".join([*found, NOTE])
 
 
 def claims(record: Record) -> list[Claim]:

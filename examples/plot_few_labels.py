@@ -68,7 +68,7 @@ def tables(record: Record) -> str:
         data, seeds = title_of(settings["data"]), settings["seeds"]
         title = f"{data}, {n} labels per class, {seeds} seeds"
         found.append(comparison(title, "method", rows))
-    return "\n\n".join([*found, NOTE.format(base="plain training")])
+    return "\n\n".join([*found, NOTE])
 
 
 def claims(record: Record) -> list[Claim]:

@@ -10,8 +10,8 @@ HEADS = ("accuracy %", "gain", "NLL", "NLL at T", "gain", "ECE %", "ECE % at T",
 BRIEF = (0, 1, 3, 4, 5, 6)
 """Columns of a table that has less room."""
 NOTE = (
-    "Mean ± standard deviation over seeds. T: temperature, fitted on validation images. Gain: difference to {base} "
-    "with the same seed, mean ± standard error, and in how many seeds it is for the better."
+    "Mean ± standard deviation over seeds. T: temperature, fitted on validation images. Gain: difference to the "
+    "first row with the same seed, mean ± standard error, and in how many seeds it is for the better."
 )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from evidence import GPU, Record, Study, check, command, jobs_of
+from evidence.compared import NOTE
 
 ROOT: Final = Path(__file__).parents[2]
 RECORDS: Final = ROOT / "docs" / "evidence"
@@ -42,7 +43,8 @@ def block(study: Study, record: Record) -> str:
     time = f"{minutes:.0f} minutes" if minutes >= 2 else f"{60 * minutes:.0f} seconds"
     of = "" if record["settings"].get("device", "cpu") == "cpu" else " on a graphics card"
     time = f"{time} of processor time" if not of else f"{time}{of}"
-    facts = f"{len(record['runs'])} runs, {time}, with {made}."
+    runs = f"{len(record['runs'])} runs{' in bfloat16' * record['settings'].get('bfloat16', False)}"
+    facts = f"{runs}, {time}, with {made}."
     if "origin" in record:
         facts += f" Images: {record['origin']}."
     if not is_whole(study, record):
@@ -105,9 +107,11 @@ def briefly(name: str) -> str:
 
 
 def filled(text: str, known: Mapping[str, Study]) -> str:
-    """A page with what it should say between its marks."""
+    """A page with what it should say between its marks: how to read a gain, below the first table alone."""
     text = BRIEF.sub(lambda found: f"<!-- {found[1]}, briefly -->\n{briefly(found[1])}\n<!-- end -->", text)
-    return PLACE.sub(lambda found: f"<!-- {found[1]} -->\n\n{said(found[1], known)}\n<!-- end -->", text)
+    text = PLACE.sub(lambda found: f"<!-- {found[1]} -->\n\n{said(found[1], known)}\n<!-- end -->", text)
+    first, note, others = text.partition(f"\n\n{NOTE}")
+    return first + note + others.replace(f"\n\n{NOTE}", "")
 
 
 def listing() -> str:

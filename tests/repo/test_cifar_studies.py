@@ -85,7 +85,7 @@ def test_forms_are_declared_as_they_are_run(name: str) -> None:
         jobs = jobs_of(study, settings)
         assert f"{len(jobs)} runs" in text
         assert settings["seeds"] >= 3
-        assert asked.base in settings[asked.axes[-1]], "gains need what they are over"
+        assert asked.base == settings[asked.axes[-1]][0], "gains are over the first row"
         assert len({json.dumps(job, sort_keys=True) for job in jobs}) == len(jobs)
 
 
@@ -103,6 +103,22 @@ def test_a_network_learns_the_colours_and_the_same_again(path: str) -> None:
     scores = training.work({}, asked)
     assert scores["accuracy"] > 0.5
     assert scores == training.work({}, asked), "equal seeds give equal numbers"
+
+
+@pytest.mark.parametrize(("asked", "dtype"), [({}, torch.float32), ({"bfloat16": True}, torch.bfloat16)])
+def test_a_processor_trains_in_bfloat16_where_asked(
+    path: str, asked: dict[str, Any], dtype: torch.dtype
+) -> None:
+    asked = {
+        **asked, "data": path, "labels": 2, "seed": 0, "validation": 20, "tested": 20, "network": "resnet",
+        "batch": 10, "epochs": 1, "epochs_at": 2, "device": "cpu", "method": "manifold",
+    }  # fmt: skip
+    data, rows = training.rows_of(asked)
+    network = build("resnet", 8, 2, seed=0)
+    seen: list[torch.dtype] = []
+    network.layer1.register_forward_hook(lambda layer, args, output: seen.append(output.dtype))
+    training.trained(network, asked, data, rows.train)
+    assert seen[-1] == dtype, "the pass that trained; the audit's, before it, are in float32"
 
 
 def test_more_labels_are_trained_with_more_steps_and_fewer_epochs() -> None:

@@ -106,7 +106,7 @@ class Asked:
                     found.append(
                         shares(f"{title}: accuracy %, and its gain", self.axes[-1], rows, base, self.also)
                     )
-        return "\n\n".join([*found, NOTE.format(base=base)])
+        return "\n\n".join([*found, NOTE])
 
     def brief(self, record: Record) -> str:
         """The first table in fewer columns, for a page that has less room."""

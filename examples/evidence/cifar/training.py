@@ -66,6 +66,7 @@ def trained(network: nn.Module, asked: Job, data: DataSet, train: Labels) -> nn.
     if method is not None:
         wrap(network, method, layers=layers, seed=seed)
     learnt = [value for value in network.parameters() if value.requires_grad]
+    in_bfloat16 = asked.get("bfloat16", device.type != "cpu")
     optimizer: torch.optim.Optimizer
     if asked["network"] == "vit":
         optimizer, factor = torch.optim.AdamW(learnt, weight_decay=0.05), 0.01
@@ -79,7 +80,7 @@ def trained(network: nn.Module, asked: Job, data: DataSet, train: Labels) -> nn.
         change = {"lr": factor * rate} | ({"momentum": momentum} if factor == 1.0 else {})
         optimizer.param_groups[0].update(change)
         x, y = (torch.from_numpy(array).to(device) for array in (images, labels))
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type != "cpu"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=in_bfloat16):
             output, target = (network(x), y) if method is None else network(x, target=y)
             loss = cross_entropy(output, target)
         optimizer.zero_grad()
