@@ -66,7 +66,8 @@ def test_a_study_runs_and_never_repeats_a_run(path: str, tmp_path: Path, name: s
     assert narrow and all(any(set(line.split("|")) <= row for row in cells) for line in narrow)
     assert tables.count("1 of 1") + tables.count("0 of 1") >= 2 * (len(values) - 1)
     assert all(holds for _, holds in study.claims(record))
-    assert len(study.draw(record).axes) == 2 * len(asked.groups(settings))
+    values = len(settings[asked.along]) if asked.along else 1
+    assert len(study.draw(record).axes) == 2 * len(asked.groups(settings)) / values
 
     finished = replace(study, work=lambda job, settings: pytest.fail(f"it made {job} again"))
     assert collect(finished, settings, form_of(options), file)["runs"] == record["runs"]

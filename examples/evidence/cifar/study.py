@@ -1,15 +1,16 @@
 """How a CIFAR-10 study is declared: what it varies, what it asks, what its two tiers are."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, Final
 
 import numpy as np
 
-from evidence import Claim, Figure, Job, Record, Run, Study, figure
+from evidence import Claim, Figure, Job, Record, Run, Study
+from evidence.cifar.pictures import draw_along, draw_gains
 from evidence.cifar.training import fingerprint, work
-from evidence.compared import BRIEF, NOTE, comparison, gain, having, shares
+from evidence.compared import BRIEF, NOTE, comparison, having, shares
 from mixlayers.cli.methods import METHODS
 
 QUICK: Final[Job] = {
@@ -42,6 +43,7 @@ class Asked:
         base: Value of the last axis that gains are over.
         titles: Of the axes' values, for tables: a function for an axis.
         work: Does one job.
+        along: One of the axes, of numbers, for a picture of what each row reaches along it; "": a bar for each gain.
         also: Further shares that `work` measures, which get a table of their own.
         fingerprint: Of what its runs depend on.
     """
@@ -55,6 +57,7 @@ class Asked:
     base: Any = "plain"
     titles: tuple[tuple[str, Named], ...] = ()
     work: Work = work
+    along: str = ""
     also: tuple[str, ...] = ()
     fingerprint: Callable[[], str] = fingerprint
 
@@ -98,9 +101,8 @@ class Asked:
         for group in self.groups(settings):
             rows = self.rows(record, group)
             if rows[base]:
-                words = [self.title(axis, value) for axis, value in group.items()]
                 seeds = max(map(len, rows.values()))  # so far
-                title = ", ".join(["CIFAR-10", *words, f"{seeds} seed{'s' * (seeds > 1)}"])
+                title = f"CIFAR-10, {self.words(group)}, {seeds} seed{'s' * (seeds > 1)}"
                 found.append(comparison(title, self.axes[-1], rows, base))
                 if self.also:
                     found.append(
@@ -111,7 +113,7 @@ class Asked:
     def brief(self, record: Record) -> str:
         """The first table in fewer columns, for a page that has less room."""
         group = self.groups(record["settings"])[0]
-        title = "CIFAR-10, " + ", ".join(self.title(axis, value) for axis, value in group.items())
+        title = f"CIFAR-10, {self.words(group)}"
         base = self.title(self.axes[-1], self.base)
         return comparison(title, self.axes[-1], self.rows(record, group), base, BRIEF)
 
@@ -121,44 +123,23 @@ class Asked:
         return [("Every network's numbers are finite.", all(np.isfinite(run["scaled_nll"]) for run in runs))]
 
     def draw(self, record: Record) -> Figure:
-        """Gain over the base of every seed, and their mean as a bar; left accuracy, right likelihood at T."""
+        """Each row's gain over the base, a bar a table; or what it reaches `along` an axis."""
         groups = [
             group for group in self.groups(record["settings"]) if any(self.rows(record, group).values())
         ]
-        base = self.title(self.axes[-1], self.base)
-        lines = [1.0 + sum(bool(runs) for runs in self.rows(record, group).values()) for group in groups]
-        fig = figure(10.0, 0.6 * len(groups) + 0.5 * sum(lines))
-        grid = fig.subplots(len(groups), 2, squeeze=False, height_ratios=lines)
-        for line, group in zip(grid, groups, strict=True):
-            rows = self.rows(record, group)
-            names = [
-                name for name, runs in rows.items() if name != base and gain(runs, rows[base], "accuracy")
-            ]
-            for axes, measure, factor in zip(line, ("accuracy", "scaled_nll"), (100.0, 1.0), strict=True):
-                bars(axes, names, [differences(rows[name], rows[base], measure, factor) for name in names])
-            words = ", ".join(self.title(axis, value) for axis, value in group.items())
-            line[0].set_title(f"{words}: accuracy, points over {base}", loc="left", fontsize=11)
-            line[1].set_title("NLL at T (below 0 is better)", loc="left", fontsize=11)
-        return fig
+        if not self.along:
+            tables = {self.words(group): self.rows(record, group) for group in groups}
+            return draw_gains(tables, self.title(self.axes[-1], self.base))
+        joined: dict[str, dict[str, list[Run]]] = {}
+        for group in groups:
+            rest = {axis: value for axis, value in group.items() if axis != self.along}
+            rows = joined.setdefault(self.words(rest), {})
+            for name, runs in self.rows(record, group).items():
+                rows.setdefault(name, []).extend(runs)
+        return draw_along(self.along, joined, lambda value: self.title(self.along, value))
 
-
-def differences(own: Sequence[Run], base: Sequence[Run], measure: str, factor: float) -> list[float]:
-    before = {run["seed"]: run[measure] for run in base}
-    return [factor * (run[measure] - before[run["seed"]]) for run in own if run["seed"] in before]
-
-
-def bars(axes: Any, names: Sequence[str], gaps: Sequence[Sequence[float]]) -> None:
-    """The mean of each method's differences as a bar, every seed as a point."""
-    for place, values in enumerate(gaps):
-        axes.barh(place, np.mean(values), 0.7, color="#7FC9B3", edgecolor="#009E73")
-        axes.plot(values, np.full(len(values), place), "o", color="#00513B", markersize=4)
-    axes.axvline(0.0, color="#333333", linewidth=0.8)
-    axes.set_yticks(range(len(names)), names, fontsize=10)
-    axes.invert_yaxis()
-    axes.locator_params(axis="x", nbins=5)
-    axes.grid(axis="x", color="#DDDDDD", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    def words(self, group: Job) -> str:
+        return ", ".join(self.title(axis, value) for axis, value in group.items())
 
 
 TITLES: Final[dict[str, Named]] = {
