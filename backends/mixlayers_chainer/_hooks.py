@@ -7,6 +7,7 @@ module-level classes, so that a copied or pickled model carries its own mixer.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -21,6 +22,16 @@ from mixlayers._core.model.mixer import BaseMixer, check_signature, check_unwrap
 _HOOKS = "_mixlayers_hooks"
 _MADE: dict[type, type] = {}
 """A link's class -> the same with hooks."""
+
+
+class Keyed(BaseMixer[Link]):
+    """A mixer that its links' copies can be told by, though each was copied with a mixer of its own.
+
+    Attributes:
+        key: The same for a mixer and its copies.
+    """
+
+    key: str
 
 
 class Hook:
@@ -41,7 +52,7 @@ class Hook:
 class Around(Hook):
     """On the model: draw the plan, take the target, mix the input; afterwards hand out the target."""
 
-    def __init__(self, mixer: BaseMixer[Link]) -> None:
+    def __init__(self, mixer: Keyed) -> None:
         self.mixer, self._whole = mixer, True
 
     def __getstate__(self) -> dict[str, Any]:
@@ -65,8 +76,8 @@ class Around(Hook):
 class Place(Hook):
     """On a candidate layer: mix its output if the plan says so."""
 
-    def __init__(self, mixer: BaseMixer[Link], name: str) -> None:
-        self.mixer, self.name = mixer, name
+    def __init__(self, mixer: Keyed, name: str) -> None:
+        self.mixer, self.name, self.key = mixer, name, mixer.key
 
     def after(self, link: Link, output: Any) -> Any:
         current = self.mixer._current_plan_at(self.name)
@@ -98,19 +109,26 @@ class Hooked:
             raise
         return output
 
-    def copy(self, *args: Any, **kwargs: Any) -> Any:
+    def copy(self, mode: str = "share") -> Any:
         """As Chainer copies links; a Chain then copies its children once more, whose hooks belong together."""
-        made = super().copy(*args, **kwargs)  # type: ignore[misc]  # of the link's own class
+        made: Any = super().copy(mode)  # type: ignore[misc]  # of the link's own class
+        given = hooks_of(self)
+        if hooks_of(made) is not given and len(hooks_of(made)) == len(given):
+            owns = hooks_of(made)
+        else:  # a Sequential makes an empty one, a ChainList's copy is always shallow
+            owns = given if mode == "share" else copy.deepcopy(given)
+            vars(made)[_HOOKS] = owns
+            made.__class__ = _hooked(_plain(type(made)))
         owners = [
             (old.mixer, new.mixer)
-            for old, new in zip(hooks_of(self), hooks_of(made), strict=True)
+            for old, new in zip(given, owns, strict=True)
             if isinstance(old, Around) and isinstance(new, Around)
         ]
-        for link, copied in zip(self.links(), made.links(), strict=True):  # type: ignore[attr-defined]
+        for link, copied in _copies(self, made) if owners else ():
             for old, new in zip(hooks_of(link), hooks_of(copied), strict=True):
-                for owner, owns in owners:
+                for owner, own in owners:
                     if isinstance(old, Place) and isinstance(new, Place) and old.mixer is owner:
-                        new.mixer = owns
+                        new.mixer = own
         return made
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -119,6 +137,18 @@ class Hooked:
         make, arguments, *rest = reduced
         plain = tuple(_plain(x) if isinstance(x, type) else x for x in arguments)
         return (_make_hooked, (make, plain), *rest)
+
+
+def _copies(link: Link, made: Link) -> Iterator[tuple[Link, Link]]:
+    """Each link below a link, with its copy; a Sequential that was changed is numbered anew in its copy."""
+    yield link, made
+    ordered = isinstance(link, Sequential)
+    both = (
+        [each for each in one if isinstance(each, Link)] if ordered else one.children()
+        for one in (link, made)
+    )
+    for child, copied in zip(*both, strict=True):
+        yield from _copies(child, copied)
 
 
 def hook(link: Link, added: Hook) -> None:
@@ -161,16 +191,19 @@ def _make_hooked(make: Any, arguments: tuple[Any, ...]) -> Any:
     return link
 
 
-def rejoin(model: Link, mixer: BaseMixer[Link]) -> None:
+def rejoin(model: Link, mixer: Keyed) -> None:
     """Put a copied model's layers under its own mixer.
 
     ChainerMN's create_mnbn_model copies the children one by one, each with a mixer of its own, and replaces some.
     """
+    known = set()
+    for _, link in named_layers(model):
+        for place in hooks_of(link):
+            if isinstance(place, Place) and place.key == mixer.key:
+                place.mixer = mixer
+                known.add(place.name)
     for name, link in named_layers(model):
-        places = [found for found in hooks_of(link) if isinstance(found, Place)]
-        for place in places:
-            place.mixer = mixer
-        if name in (mixer.places or ()) and not any(place.name == name for place in places):
+        if name in (mixer.places or ()) and name not in known:
             hook(link, Place(mixer, name))
 
 
@@ -214,12 +247,12 @@ def _child(model: Any, name: str) -> Any:
     return children[int(name)] if name.isdecimal() and int(name) < len(children) else None
 
 
-def find_mixer(model: Link) -> BaseMixer[Link] | None:
+def find_mixer(model: Link) -> Keyed | None:
     """The mixer whose hook is on this link itself, as its model."""
     return next((found.mixer for found in hooks_of(model) if isinstance(found, Around)), None)
 
 
-def remove_hooks(model: Link, mixer: BaseMixer[Link]) -> None:
+def remove_hooks(model: Link, mixer: Keyed) -> None:
     """Take all hooks of the mixer off the model."""
     mixer._session.attached = False
     for link in model.links():

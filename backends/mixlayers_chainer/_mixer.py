@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from typing import Any
+from uuid import uuid4
 
 import chainer
 from chainer import Link
@@ -18,11 +19,19 @@ from mixlayers._core.model.mixer import BaseMixer
 from mixlayers_chainer._audit import put_on_trial
 from mixlayers_chainer._autograd import AUTOGRAD
 from mixlayers_chainer._framework import CHAINER
-from mixlayers_chainer._hooks import Around, Place, check_wrappable, hook, named_layers, warn_of_position
+from mixlayers_chainer._hooks import (
+    Around,
+    Keyed,
+    Place,
+    check_wrappable,
+    hook,
+    named_layers,
+    warn_of_position,
+)
 from mixlayers_chainer._stage import ChainerStage
 
 
-class Mixer(BaseMixer[Link]):
+class Mixer(Keyed):
     __doc__ = BaseMixer.__doc__
 
     _framework = CHAINER
@@ -53,6 +62,7 @@ class Mixer(BaseMixer[Link]):
         for name in [layers] if isinstance(layers, str) else layers if isinstance(layers, Sequence) else []:
             if isinstance(name, str):
                 warn_of_position(model, name)
+        self.key = uuid4().hex
         super().__init__(
             model,
             method,

@@ -1,6 +1,7 @@
 """PaddlePaddle's part: hooks on a model, and plans carried out on its tensors. Use `mixlayers.paddle`."""
 
-import mixlayers_paddle._needs  # noqa: F401, I001  # first: it says the way out where paddle is missing
+import mixlayers_paddle._needs  # noqa: I001  # first: it says the way out where paddle is missing
+import mixlayers_paddle._symbolic  # noqa: F401
 
 from mixlayers_paddle._audit import audit as audit
 from mixlayers_paddle._collate import MixCollate as MixCollate

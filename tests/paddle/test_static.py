@@ -1,11 +1,16 @@
 """Static programs mix as dynamic models do, by plans that they read; what they cannot be told is refused."""
 
+import os
+import subprocess
+import sys
+
 import paddle
 import pytest
 from paddle import nn
 
 from mixlayers import DropBlock, ManifoldMixup, MixingError, Mixup, OneOf, PatchUp
 from mixlayers.paddle import Mixer, audit, cross_entropy, get_mixer, mix, unwrap, wrap
+from mixlayers_paddle import _symbolic
 from tests.paddle.paddle_networks import batch, close, equal, net
 
 pytestmark = pytest.mark.filterwarnings("ignore:Tensor do not have 'place' interface")  # Paddle's own tracing
@@ -198,3 +203,38 @@ def test_audit_is_refused_in_a_trace():
     with pytest.raises(MixingError, match="static trace"):
         paddle.jit.to_static(audited, full_graph=True)(batch()[0])
     assert equal(*[batch()[0]] * 2)
+
+
+def test_symbolic_tracing_mixes_as_it_does_without() -> None:
+    """Paddle's default, full_graph=False: it took minutes to translate what hooks call.
+
+    In a process of its own: there Paddle 3.3 crashes where a warning becomes an error.
+    """
+    assert _symbolic.LEFT_ALONE
+    code = "import tests.paddle.test_static as test; test.symbolic_steps()"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def symbolic_steps() -> None:
+    ours, theirs = (wrap(net(), ManifoldMixup(1.0), ["input", *LAYERS]) for _ in range(2))
+    traced = paddle.jit.to_static(ours, full_graph=False)
+    criteria = [get_mixer(model).loss(nn.CrossEntropyLoss()) for model in (ours, theirs)]
+    places = set()
+    for step in range(6):
+        x, y = batch(5 if step == 4 else 6)
+        for model, run, criterion in zip((ours, theirs), (traced, theirs), criteria, strict=True):
+            model.clear_gradients()
+            output, target = run(x, target=y) if step % 2 else (run(x), None)
+            loss = criterion(output, y) if target is None else cross_entropy(output, target)
+            loss.backward()
+        assert get_mixer(ours).last.to_dict() == get_mixer(theirs).last.to_dict()
+        places.add(get_mixer(ours).last.place)
+        same(ours, theirs)
+        ours.eval(), theirs.eval()
+        close(traced(x), theirs(x))
+        ours.train(), theirs.train()
+    assert len(places) == 3
