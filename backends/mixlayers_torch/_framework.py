@@ -57,7 +57,8 @@ class Torch(Framework):
         return like.new_full((size,), value, dtype=torch.float32)
 
     def to_numpy(self, x: Tensor) -> np.ndarray[Any, Any]:
-        return x.detach().cpu().numpy()
+        x = x.detach()
+        return (x.float() if x.dtype is torch.bfloat16 else x).cpu().numpy()  # NumPy has none
 
     def is_bool(self, x: Tensor) -> bool:
         return x.dtype is torch.bool
