@@ -70,7 +70,8 @@ class Torch(Framework):
         return scores.topk(k, 1).indices
 
     def checks(self, y: Tensor) -> bool:
-        return type(y) is Tensor and y.device.type == "cpu" and not torch.compiler.is_compiling()
+        traced = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+        return type(y) is Tensor and y.device.type == "cpu" and not traced
 
     def hot(self, y: Tensor, num_classes: int) -> Tensor:
         hot = torch.zeros(*y.shape, num_classes, device=y.device)
