@@ -49,7 +49,8 @@ class Paddle(Framework):
         return paddle.full([size], value, "float32")._to(like.place)
 
     def to_numpy(self, x: Tensor) -> np.ndarray[Any, Any]:
-        return x.detach().numpy()
+        x = x.detach()  # NumPy has no bfloat16, of which Paddle would give the bits as whole numbers
+        return (x.astype("float32") if x.dtype == paddle.bfloat16 else x).numpy()
 
     def is_bool(self, x: Tensor) -> bool:
         return bool(x.dtype == paddle.bool)

@@ -5,6 +5,7 @@ PyTorch asks a target that is no tensor what a function of it is; here are the a
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from inspect import signature
 from typing import Any, Final
@@ -29,6 +30,9 @@ _ELEMENTWISE: Final = (
 )
 """Losses with one value for each number of the output."""
 
+_WEIGHTED_MEANS: Final = (F.mse_loss, F.l1_loss)
+"""Those whose mean is over their weights; `huber_loss` and the binary ones divide by the number of values."""
+
 _NAMES: Final = {
     loss: tuple(signature(loss).parameters) for loss in (F.cross_entropy, F.nll_loss, *_ELEMENTWISE)
 }
@@ -44,6 +48,8 @@ def asked(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
         name = getattr(func, "__name__", str(func))
         raise TypeError(f"{name} takes tensors, got a MixedTarget: {WAY_OUT}")
     given = {**dict(zip(_NAMES[func], args, strict=False)), **kwargs}
+    if func is F.l1_loss and "weight" not in given:
+        given["weight"] = _weight_of_l1()
     output, target = given.pop("input"), given.pop("target")
     if isinstance(output, MixedTarget) or not isinstance(target, MixedTarget):
         raise TypeError(f"{func.__name__}(output, target) takes the mixed target second: {WAY_OUT}")
@@ -62,8 +68,9 @@ def _elementwise(
 ) -> Tensor:
     reduction = given.pop("reduction", "mean")
     loss: Tensor = target.blend_elements(lambda y: func(output, y, **given, reduction="none"), TORCH)
+    weight = given.get("weight") if func in _WEIGHTED_MEANS else None
     if reduction == "mean":
-        loss = loss.mean()
+        loss = loss.mean() if weight is None else loss.sum() / weight.sum()
     elif reduction == "sum":
         loss = loss.sum()
     elif reduction == "batchmean":
@@ -71,6 +78,17 @@ def _elementwise(
     elif reduction != "none":
         raise ValueError(f"{reduction} is not a valid value for reduction")  # as PyTorch has it
     return loss if target.loss_scale == 1.0 else loss * target.loss_scale
+
+
+def _weight_of_l1() -> Tensor | None:
+    """The weight that `F.l1_loss` was called with, which it does not hand on; under torch.compile nobody can tell."""
+    if torch.compiler.is_compiling():
+        return None
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code is not F.l1_loss.__code__:
+        frame = frame.f_back
+    weight: Tensor | None = frame.f_locals.get("weight") if frame.f_code is F.l1_loss.__code__ else None
+    return weight
 
 
 def loose(s: float, exact: Any) -> Any:

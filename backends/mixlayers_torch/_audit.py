@@ -73,6 +73,11 @@ def put_on_trial(
     experiment = Experiment(stage, few, masked or {})
     traced: Callable[[Any], Any] = partial(_probe, few, experiment)
     try:
+        stage.settle(few.args, few.kwargs)
+    except Exception as error:
+        agree(stage)(1.0)
+        raise ModelRaised(error, few, TORCH) from error
+    try:
         marks, probes, output = _run(stage, few, traced)
     except Exception:
         try:  # some set requires_grad on what they make of the input, which then must not want any

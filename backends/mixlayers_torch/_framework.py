@@ -57,7 +57,8 @@ class Torch(Framework):
         return like.new_full((size,), value, dtype=torch.float32)
 
     def to_numpy(self, x: Tensor) -> np.ndarray[Any, Any]:
-        return x.detach().cpu().numpy()
+        x = x.detach()
+        return (x.float() if x.dtype is torch.bfloat16 else x).cpu().numpy()  # NumPy has none
 
     def is_bool(self, x: Tensor) -> bool:
         return x.dtype is torch.bool
@@ -69,7 +70,8 @@ class Torch(Framework):
         return scores.topk(k, 1).indices
 
     def checks(self, y: Tensor) -> bool:
-        return type(y) is Tensor and y.device.type == "cpu" and not torch.compiler.is_compiling()
+        traced = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+        return type(y) is Tensor and y.device.type == "cpu" and not traced
 
     def hot(self, y: Tensor, num_classes: int) -> Tensor:
         hot = torch.zeros(*y.shape, num_classes, device=y.device)

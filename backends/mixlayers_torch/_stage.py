@@ -22,7 +22,7 @@ from mixlayers._core.framework.tree import leaves
 from mixlayers_torch._framework import TORCH
 from mixlayers_torch._hooks import holds_packed, joined, parts_of
 from mixlayers_torch._neutral import Neutral
-from mixlayers_torch._untouched import Untouched, own_leaves
+from mixlayers_torch._untouched import Untouched, has_lazy, own_leaves
 
 
 class TorchStage(Stage):
@@ -45,6 +45,30 @@ class TorchStage(Stage):
 
     def entry(self) -> Any:
         return self.model.forward
+
+    def settle(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Let lazy modules draw their parameters, as in any first forward: those draws count.
+
+        Raises:
+            ValueError: If one of them does not run here.
+        """
+        if not has_lazy(self.model):
+            return
+        modes = [(m, m.training) for m in self.model.modules()]
+        try:
+            with auditing(), self._untouched.run(), torch.no_grad():
+                for module, _ in modes:
+                    module.training = False
+                self.model(*args, **kwargs)
+        finally:
+            for module, mode in modes:
+                module.training = mode
+        self._untouched = Untouched(self.model)
+        if has_lazy(self.model):
+            raise ValueError(
+                "the model has lazy layers that did not run in eval mode, so that their parameters would be drawn "
+                "while the model is audited, without chance: call it once in training mode before it is wrapped."
+            )
 
     def on(self, hooks: Hooks) -> AbstractContextManager[None]:
         """Around a forward: the interventions."""

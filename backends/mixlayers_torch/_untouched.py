@@ -26,8 +26,8 @@ class Untouched:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        # what has no size yet gets it in this forward, as in any first one
-        self.modules = [m for m in model.modules() if not any(map(is_lazy, _held(m)))]
+        # what has no size yet gets it in `settle`, as in any first forward
+        self.modules = [m for m in model.modules() if not _is_lazy(m)]
         plain = [p for p in model.parameters() if type(p) is nn.Parameter and p.numel()]  # not a lazy one
         self.parameters = [(p, p.data) for p in plain if type(p.data) is Tensor]
         self.noise = _noise([p for p, _ in self.parameters])
@@ -103,8 +103,14 @@ def own_leaves(model: nn.Module) -> Iterator[list[Tensor]]:
             module._parameters.update(own)
 
 
-def _held(module: nn.Module) -> list[Tensor]:
-    return [x for x in (*module._parameters.values(), *module._buffers.values()) if x is not None]
+def has_lazy(model: nn.Module) -> bool:
+    """Whether something in the model gets its size in the first forward."""
+    return any(map(_is_lazy, model.modules()))
+
+
+def _is_lazy(module: nn.Module) -> bool:
+    held = (*module._parameters.values(), *module._buffers.values())
+    return any(is_lazy(x) for x in held if x is not None)
 
 
 def _noise(parameters: list[nn.Parameter]) -> list[tuple[nn.Parameter, Tensor]]:

@@ -71,6 +71,22 @@ def test_temperature_without_a_best_one_is_the_end_of_its_range() -> None:
     assert fit_temperature(scores, np.array([1, 0])) == LARGEST
 
 
+def test_temperature_is_that_of_the_classes_that_are_not_masked_out() -> None:
+    """-inf times a weight of 0 is no number, and would end the search anywhere."""
+    rng = np.random.default_rng(0)
+    scores, labels = 3.0 * rng.normal(size=(200, 5)), rng.integers(5, size=200)
+    labels[:120] = scores[:120].argmax(1)
+    masked = np.concatenate([scores, np.full((200, 2), -np.inf)], 1)
+    assert fit_temperature(masked, labels) == fit_temperature(scores, labels)
+    with pytest.raises(ValueError, match="a label's own score is -inf"):
+        fit_temperature(masked, np.where(np.arange(200) == 3, 6, labels))
+
+
+def test_no_labels_have_no_calibration_error() -> None:
+    with pytest.raises(ValueError, match="needs a label that counts, got none"):
+        calibration_error(np.zeros(0), np.zeros(0))
+
+
 def test_temperature_of_enormous_logits_is_found() -> None:
     rng = np.random.default_rng(0)
     scores = 1e4 * np.eye(3)[rng.integers(3, size=50)]

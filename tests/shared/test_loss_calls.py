@@ -99,6 +99,54 @@ def test_what_is_ambiguous_raises(fw):
     mixer.loss(lambda out, aux, y: entropy(fw, out, y), labels=1)(out, aux, y)  # and so the labels were used
 
 
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("kind", ["tensor", "list", "tuple"])
+def test_more_that_has_a_row_a_sample_is_not_passed_over(fw, kind, named):
+    """CTC's lengths in a tuple, a second label by keyword: nobody can tell whether it follows the label."""
+    model, mixer = made(fw)
+    value = {"tensor": fw.tensor(SECOND), "list": SECOND.tolist(), "tuple": tuple(SECOND.tolist())}[kind]
+
+    def both(out, y, other=None, scale=None, names=()):
+        return entropy(fw, out, y) + (entropy(fw, out, other) if kind == "tensor" else 0.0)
+
+    criterion = mixer.loss(both, labels=[1, "other"] if named else [1, 2])
+    out, _ = model(fw.tensor(IMAGES))
+    y = fw.tensor(FIRST)
+    way_out = r"labels=\[1, 'other'\]\)" if named else r"labels=\[1, 2\]\)|labels=2 if the last two are"
+    with pytest.raises(ValueError, match=way_out):
+        mixer.loss(both)(out, y, other=value) if named else mixer.loss(both)(out, y, value)
+    if kind == "tensor":
+        loss = criterion(out, y, other=value) if named else criterion(out, y, value)
+        want = expected(fw, mixer, lambda y, other: entropy(fw, out, y) + entropy(fw, out, other))
+        assert fw.numpy(loss) == pytest.approx(want, rel=1e-5)
+    else:
+        with pytest.raises(ValueError, match=f"6 numbers, one for each sample, in a {kind}"):
+            criterion(out, y, other=value) if named else criterion(out, y, value)
+
+
+def test_what_has_no_row_a_sample_or_is_an_output_passes(fw):
+    model, mixer = made(fw)
+
+    def both(out, y, aux=None, weights=(), name=""):
+        return entropy(fw, out, y) + entropy(fw, aux, y) * weights[0]
+
+    criterion = mixer.loss(both)
+    out, aux = model(fw.tensor(IMAGES))
+    loss = criterion(out, fw.tensor(FIRST), aux=aux, weights=[0.3, 0.5], name="sixsix")
+    want = expected(fw, mixer, lambda y, _: both(out, y, aux, (0.3,)))
+    assert fw.numpy(loss) == pytest.approx(want, rel=1e-5)
+
+
+def test_a_plain_loss_may_have_anything_beside_its_label(fw):
+    """What was not mixed needs no answer."""
+    model, mixer = made(fw)
+    criterion = mixer.loss(lambda out, y, other=None: entropy(fw, out, other))
+    with fw.evaluating(model):
+        out, _ = model(fw.tensor(IMAGES))
+        plain = fw.numpy(entropy(fw, out, fw.tensor(SECOND)))
+        assert fw.numpy(criterion(out, fw.tensor(FIRST), other=fw.tensor(SECOND))) == pytest.approx(plain)
+
+
 def test_the_second_argument_may_be_named(fw):
     model, mixer = made(fw)
     criterion = mixer.loss(lambda out, truth: entropy(fw, out, truth))

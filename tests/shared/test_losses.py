@@ -101,6 +101,30 @@ def test_temperature_gives_the_labels_the_best_likelihood(fw):
     assert nll(some, slice(50)) < min(nll(0.999 * some, slice(50)), nll(1.001 * some, slice(50)))
 
 
+def test_metrics_take_bfloat16(fw):
+    """NumPy has none: PyTorch raises there, and Paddle gives the bits as whole numbers."""
+    if fw.name not in ("torch", "paddle"):
+        return  # Chainer has none either, JAX brings NumPy's own
+    logits = np.round(4 * np.random.default_rng(2).normal(size=(60, 5))).astype(
+        np.float32
+    )  # exact in bfloat16
+    labels = np.arange(60) % 5
+    labels[:40] = logits[:40].argmax(1)
+    short = fw.tensor(logits, "bfloat16")
+    for metric in (fw.face.temperature, fw.face.calibration_error):
+        assert metric(short, fw.tensor(labels)) == metric(fw.tensor(logits), fw.tensor(labels))
+
+
+def test_metrics_refuse_what_diverged(fw):
+    labels = np.arange(12) % 5
+    for bad in (np.nan, np.inf):
+        logits = np.eye(5, dtype=np.float32)[labels]
+        logits[3, 1] = bad
+        for metric in (fw.face.temperature, fw.face.calibration_error):
+            with pytest.raises(ValueError, match="rows that hold nan or inf"):
+                metric(fw.tensor(logits), fw.tensor(labels))
+
+
 def test_temperature_refuses_what_has_none(fw):
     labels = np.arange(12) % 5
     logits, target, _ = mixed(fw, Mixup(), labels)

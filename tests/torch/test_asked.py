@@ -17,6 +17,7 @@ torch.manual_seed(0)
 X, Y = torch.randn(6, 4), torch.arange(6) % 3
 LOGITS = torch.randn(6, 3)
 WEIGHT = torch.tensor([0.5, 1.0, 2.0])
+HEAVY = torch.rand(6, 3) + 0.1
 ROWS = (torch.randn(6, 3) > 0).float()
 SHARES = torch.softmax(torch.randn(6, 3), 1)
 
@@ -36,6 +37,20 @@ CALLS = {
     "mse_loss": (F.mse_loss, torch.randn(6, 3), {}),
     "old arguments": (F.mse_loss, torch.randn(6, 3), {"size_average": False}),
     "l1": (nn.L1Loss(), torch.randn(6, 3), {}),
+    "weighted mse": (F.mse_loss, torch.randn(6, 3), {"weight": HEAVY}),
+    "weighted mse, sum": (F.mse_loss, torch.randn(6, 3), {"weight": HEAVY, "reduction": "sum"}),
+    "weighted l1": (F.l1_loss, torch.randn(6, 3), {"weight": HEAVY}),
+    "weighted l1, none": (
+        lambda x, y: F.l1_loss(x, y, weight=HEAVY, reduction="none").sum(),
+        torch.randn(6, 3),
+        {},
+    ),
+    "weighted l1, in its place": (
+        lambda x, y: F.l1_loss(x, y, None, None, "sum", HEAVY),
+        torch.randn(6, 3),
+        {},
+    ),
+    "weighted huber": (F.huber_loss, torch.randn(6, 3), {"weight": HEAVY}),
     "huber": (nn.HuberLoss(delta=0.5), torch.randn(6, 3), {}),
     "smooth_l1": (nn.SmoothL1Loss(beta=0.5), torch.randn(6, 3), {}),
 }
@@ -46,6 +61,8 @@ CALLS = {
 @pytest.mark.parametrize("compiled", [False, True])
 def test_the_usual_losses_are_blended(name, compiled):
     """Values and gradients, as by hand; a target that is made outside goes into a graph as it is."""
+    if compiled and name.startswith("weighted l1"):
+        pytest.skip("PyTorch's compiler does not hand this weight on, see docs/other_data.md")
     loss, y, given = CALLS[name]
     _, target = mix(X, y, Mixup(pairs="derangement"), step=1)
 

@@ -12,7 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mixlayers._core.batch.carry import carry_out
-from mixlayers._core.batch.per_sample import check_no_samples, is_per_sample, warn_of_no_features
+from mixlayers._core.batch.per_sample import (
+    check_no_numbers,
+    check_no_samples,
+    is_per_sample,
+    warn_of_no_features,
+)
 from mixlayers._core.errors import refuse
 from mixlayers._core.framework.framework import Framework
 from mixlayers._core.framework.tree import leaves, tree_map
@@ -185,6 +190,7 @@ def check_length(framework: Framework, target: Any, size: int) -> None:
     found: list[Any] = []
 
     def is_leaf(node: Any) -> bool:
+        check_no_numbers(framework, node, size)
         return is_per_sample(framework, node, size)
 
     tree_map(found.append, target, is_leaf=is_leaf)

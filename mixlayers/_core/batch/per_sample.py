@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Collection, Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mixlayers._core.framework.tree import leaves
 
 if TYPE_CHECKING:
@@ -17,6 +19,9 @@ _NO_FEATURE = re.compile(
 )
 """Names of numbers that describe a sample, such as PaddleDetection's im_shape and scale_factor."""
 
+_NUMBER = (bool, int, float, np.generic)
+_PLAIN = (str, bytes, type(None), *_NUMBER)
+
 
 def is_per_sample(framework: Framework, tree: Any, size: int) -> bool:
     """Whether labels are a list of one item a sample, such as a dict of boxes.
@@ -24,13 +29,29 @@ def is_per_sample(framework: Framework, tree: Any, size: int) -> bool:
     Raises:
         ValueError: If they may also be the labels of several heads.
     """
-    if not isinstance(tree, list) or len(tree) != size or not any(map(framework.is_tensor, leaves(tree))):
+    if not isinstance(tree, list) or len(tree) != size or all(isinstance(x, _PLAIN) for x in leaves(tree)):
         return False
     if not all(map(framework.is_tensor, tree)):
         return True
     if all(y.ndim and len(y) == size for y in tree):
         _refuse(size, "labels", "stack them, or pass a tuple of the labels of several heads")
     return True
+
+
+def check_no_numbers(framework: Framework, tree: Any, size: int) -> None:
+    """Raise if labels are numbers, one a sample, in a container that is walked past: they would keep their own places.
+
+    Raises:
+        ValueError: If it is a list, tuple or array of as many numbers as there are samples.
+    """
+    listed = isinstance(tree, list | tuple) and not hasattr(tree, "_fields")
+    array = isinstance(tree, np.ndarray) and not framework.is_tensor(tree) and tree.ndim > 0
+    numbers = array or (listed and all(isinstance(x, _NUMBER) for x in tree))
+    if numbers and len(tree) == size > 1:
+        raise ValueError(
+            f"the target holds {size} numbers, one for each sample, in a {type(tree).__name__}, which is not mixed: "
+            "make it a tensor."
+        )
 
 
 def check_no_samples(framework: Framework, inputs: Any, batch_dim: int) -> None:

@@ -63,9 +63,34 @@ class Call:
         given = tuple(args[key] if isinstance(key, int) else kwargs[key] for key in self._keys)
         rest: list[Any] = [value for at, value in enumerate(args) if at not in self._keys]
         rest += [value for name, value in kwargs.items() if name not in self._keys]
+        beside: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
+        others = [(key, value) for key, value in beside if key not in self._keys]
+        self._untold = dict(others[1:]) if which is None else {}
         self._several = len(given) > 1 or not (which is None or isinstance(which, int | str))
         self.labels = given if self._several else given[0]
         self.outputs: Any = rest[0] if which is None else rest
+
+    def check_told(self, size: int, framework: Framework, wants_gradient: Callable[[Any], bool]) -> None:
+        """Raise if something beside the output and the label may be a label too.
+
+        Args:
+            size: Samples in the batch, which was mixed.
+            framework: The tensors'.
+            wants_gradient: Whether a tensor does, as outputs do.
+        """
+        rows = {key: _rows(value) for key, value in self._untold.items()}
+        outputs = {
+            key for key, value in self._untold.items() if any(map(wants_gradient, framework.tensors([value])))
+        }
+        may_be = [key for key in rows if rows[key] == size and key not in outputs]
+        if may_be:
+            named = ", ".join(repr(key) if isinstance(key, str) else f"argument {key}" for key in may_be)
+            raise ValueError(
+                f"this criterion was called with more beside the label that has a row for each of the {size} samples "
+                f"({named}), and it cannot be told what of it is to be mixed as the label is: say which arguments are "
+                f"labels, by their names or positions from 0, as in mixer.loss(criterion, labels="
+                f"{[*self._keys, may_be[-1]]}); if there is no other one, labels={self._keys}."
+            )
 
     def loss(self, labels: Any) -> Any:
         """The criterion of other labels."""
@@ -116,3 +141,11 @@ class Call:
             return list(inspect.signature(self._criterion).parameters)
         except (TypeError, ValueError):  # a builtin
             return []
+
+
+def _rows(value: Any) -> int | None:
+    """The length of an array, list or tuple; None of anything else."""
+    shape = getattr(value, "shape", None)
+    if shape is not None:
+        return int(shape[0]) if len(shape) else None
+    return len(value) if isinstance(value, list | tuple) else None

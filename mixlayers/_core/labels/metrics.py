@@ -32,6 +32,8 @@ def calibration_error(confidence: Array, right: Array, bins: int = 15) -> float:
     """
     if bins < 1:
         raise ValueError(f"bins must be at least 1, got {bins}: 15 is usual.")
+    if not len(right):
+        raise ValueError("a calibration error needs a label that counts, got none.")
     bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     distance = np.bincount(bin_of, weights=right - confidence, minlength=bins)
     return float(np.abs(distance).sum() / len(right))
@@ -112,6 +114,11 @@ def class_scores(framework: Framework, output: Any) -> npt.NDArray[np.float64]:
     scores = framework.to_numpy(output).astype(np.float64)
     if scores.ndim != 2:
         raise ValueError(f"output must be logits of shape (N, K), got shape {scores.shape}.")
+    largest = scores.max(axis=1, initial=-np.inf)
+    if np.isnan(scores).any() or not np.isfinite(largest).all():
+        raise ValueError(
+            "output must be logits, got rows that hold nan or inf, or nothing but -inf: the model diverged."
+        )
     return scores
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from mixlayers._core.errors import MixingError
 from mixlayers._core.framework.tree import tree_zip
 from mixlayers._core.labels.labels import Labels
+from mixlayers._core.labels.pointed import pointed
 from mixlayers._core.plan.plan import MixPlan, Shares
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class MixedTarget:
             )
         return self._s if self._exact is None else type(self)._loose(self._s, self._exact)
 
-    def blend(self, f: Callable[[Any], Any], *, dense: bool = False) -> Any:
+    def blend(self, f: Callable[[Any], Any], *, dense: bool | None = None) -> Any:
         """`(1 - s) * f(y) + s * f(partner)`: a loss, a metric, anything that is a function of the target.
 
         Equal to the function of the mixed target for every f that is affine in it: cross-entropy, smoothed
@@ -120,8 +121,9 @@ class MixedTarget:
                 in a tuple, list, dict or dataclass, each of which is blended; names, and whole numbers that are
                 alike, stay.
             dense: For labels that have a point for each part of what was mixed, such as (N, H, W): f returns a
-                value for each point, (N, H, W), and each is blended by the share there. Where the step mixed
-                under a mask (CutMix, PatchUp), the labels must follow it so; elsewhere it changes nothing.
+                value for each point, (N, H, W), and each is blended by the share there; a value for each sample,
+                (N,), by the sample's. Where the step mixed under a mask (CutMix, PatchUp), the labels must follow it
+                so; elsewhere it changes nothing. False: the labels have no points, though their shape looks so.
 
         Raises:
             ValueError: If lam is per sample and f returns a scalar, or another number of values; if labels
@@ -132,13 +134,14 @@ class MixedTarget:
         if not self.mixed:
             return f(self._y)
         masked = self.plan is not None and self.plan.masked
-        if masked and not dense and getattr(self._y, "ndim", 0) > 2:
+        if masked and dense is None and (shape := pointed(self._y, self._features)):
             raise ValueError(
-                f"the step mixed under a mask, so labels of shape {tuple(self._y.shape)} must follow it point by "
-                'point: target.blend(f, dense=True), with an f of one value a point (reduction="none").'
+                f"the step mixed under a mask, so labels of shape {shape} must follow it point by point: "
+                'target.blend(f, dense=True), with an f of one value a point (reduction="none"), and one a sample for '
+                "labels without points; or dense=False if these have none."
             )
         first, second = f(self._y), f(self._partner)
-        return tree_zip(lambda one, other: self._mean(one, other, s, masked and dense), first, second)
+        return tree_zip(lambda one, other: self._mean(one, other, s, masked and bool(dense)), first, second)
 
     def _mean(self, first: Any, second: Any, s: Any, dense: bool) -> Any:
         """The blend of one value of each label."""
@@ -147,7 +150,7 @@ class MixedTarget:
         ):  # a name, a number of samples
             return first
         s = type(self)._fit(s, first)
-        if dense:
+        if dense and getattr(first, "ndim", 0) != 1:
             s = self._share_map(first)
             return (1.0 - s) * first + s * second
         if getattr(s, "ndim", 0):
@@ -175,7 +178,7 @@ class MixedTarget:
             axes: How many axes the space has.
         """
         if not self.follows(axes):
-            return self.blend(f)
+            return self.blend(f, dense=None if axes else False)
         self.used = True
         first, second = f(self._y), f(self._partner)
         s = self._share_map(first, axes)
@@ -226,7 +229,8 @@ class MixedTarget:
             raise TypeError("this target has no one-hot form: use blend, or get the target from a backend.")
         one_hot = self._one_hot
         how = {} if labels == "auto" else {"labels": labels}
-        mixed = self.blend(lambda y: one_hot(y, num_classes, **how))
+        rows = labels != "indices" and tuple(getattr(self._y, "shape", ()))[1:] == (num_classes,)
+        mixed = self.blend(lambda y: one_hot(y, num_classes, **how), dense=False if rows else None)
         return mixed * (1.0 - smoothing) + smoothing / num_classes
 
     @classmethod

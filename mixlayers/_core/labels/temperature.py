@@ -31,18 +31,25 @@ def fit_temperature(scores: Scores, labels: npt.NDArray[Any]) -> float:
     Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
 
     Args:
-        scores: Logits or log-probabilities, (N, K).
+        scores: Logits or log-probabilities, (N, K); -inf for classes that are masked out.
         labels: Class indices, (N,).
     """
     scores = scores - scores.max(axis=1, keepdims=True)
     own = scores[np.arange(len(labels)), labels]
+    if not np.isfinite(own).all():
+        raise ValueError(
+            "a label's own score is -inf, so that no temperature gives it a likelihood: score its class."
+        )
+    scores_there = np.where(
+        np.isfinite(scores), scores, 0.0
+    )  # of classes that are masked out, whose weight is 0
 
     def slope(inverse: float) -> tuple[float, float]:
         """The derivative with respect to 1 / T, and its own one."""
         weights = np.exp(inverse * scores)
         weights /= weights.sum(axis=1, keepdims=True)
-        expected = (weights * scores).sum(axis=1)
-        curvature = (weights * scores**2).sum(axis=1) - expected**2
+        expected = (weights * scores_there).sum(axis=1)
+        curvature = (weights * scores_there**2).sum(axis=1) - expected**2
         return float((expected - own).mean()), float(curvature.mean())
 
     low, high = -math.log(LARGEST), -math.log(SMALLEST)  # of log 1 / T

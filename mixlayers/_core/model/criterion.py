@@ -9,6 +9,7 @@ from mixlayers._core.framework.framework import Framework
 from mixlayers._core.framework.tree import scaled
 from mixlayers._core.labels.loss_call import Call, Which, check_which
 from mixlayers._core.labels.target import MixedTarget
+from mixlayers._core.model.autograd import Autograd
 
 _OWN = frozenset({"forward", "_compiled_call_impl"})
 """What others put on a criterion to change its calls; it stays with the plain one, whose forward is called."""
@@ -20,6 +21,10 @@ class Origins(Protocol):
     @property
     def _framework(self) -> Framework:
         """The tensors'."""
+
+    @property
+    def _autograd(self) -> Autograd:
+        """Theirs."""
 
     def target_for(self, target: Any, output: Any = None) -> MixedTarget:
         """The labels, mixed as the output was."""
@@ -61,5 +66,7 @@ class MixedLoss:
 def _blended(criterion: Any, mixer: Origins, which: Which, /, *args: Any, **kwargs: Any) -> Any:
     call = Call(criterion, which, args, kwargs, mixer._framework)
     mixed = mixer.target_for(call.labels, call.outputs)
+    if mixed.plan is not None and mixed.mixed:
+        call.check_told(mixed.plan.batch_size, mixer._framework, mixer._autograd.wants_gradient)
     loss = mixed.blend(call.loss)
     return loss if mixed.loss_scale == 1.0 else scaled(loss, mixed.loss_scale)
