@@ -122,9 +122,8 @@ class TorchAutograd(Autograd):
             return Backward.OTHERS  # saved tensors are looked at, outside of a backward pass
         if PRIVATE["autograd._is_checkpoint_valid"]():  # no inputs= was given
             return Backward.TRAINING
-        if (
-            torch._C._are_functorch_transforms_active()
-        ):  # torch.func returns gradients, of what nobody can tell
+        # torch.func returns gradients, of what nobody can tell
+        if torch._C._are_functorch_transforms_active():
             return Backward.PARAMETERS
         reached = {_reaches(parameter) for parameter in parameters}
         if True in reached:

@@ -40,16 +40,14 @@ def fit_temperature(scores: Scores, labels: npt.NDArray[Any]) -> float:
         raise ValueError(
             "a label's own score is -inf, so that no temperature gives it a likelihood: score its class."
         )
-    scores_there = np.where(
-        np.isfinite(scores), scores, 0.0
-    )  # of classes that are masked out, whose weight is 0
+    finite = np.where(np.isfinite(scores), scores, 0.0)  # masked classes have no weight, whatever stands here
 
     def slope(inverse: float) -> tuple[float, float]:
         """The derivative with respect to 1 / T, and its own one."""
         weights = np.exp(inverse * scores)
         weights /= weights.sum(axis=1, keepdims=True)
-        expected = (weights * scores_there).sum(axis=1)
-        curvature = (weights * scores_there**2).sum(axis=1) - expected**2
+        expected = (weights * finite).sum(axis=1)
+        curvature = (weights * finite**2).sum(axis=1) - expected**2
         return float((expected - own).mean()), float(curvature.mean())
 
     low, high = -math.log(LARGEST), -math.log(SMALLEST)  # of log 1 / T
