@@ -19,7 +19,7 @@ from mixlayers._core.model.judge import Trust
 from mixlayers._core.model.mixer import call_of
 from mixlayers._core.model.planner import PlannedMixer, Planner
 from mixlayers._core.plan.plan import INPUT
-from mixlayers_jax._audit import Found, Marks, audit_call
+from mixlayers_jax._audit import Looked, Marks, audit_call
 from mixlayers_jax._conditional import at_any, brought, check_alike, feature_shape
 from mixlayers_jax._framework import JAX
 from mixlayers_jax._groups import grouped
@@ -43,7 +43,7 @@ class Library(ABC):
     def marked(self, model: Any, marks: Marks, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a copy of the model in training mode, with marks at all of its layers."""
 
-    def audit(self, model: Any, example: Any, masks: Collection[str] = ()) -> Found:
+    def audit(self, model: Any, example: Any, masks: Collection[str] = ()) -> Looked:
         """Judge the layers of a model by what it takes; masks: names of what tells padding."""
 
         def run(*args: Any, **kwargs: Any) -> Any:
