@@ -243,3 +243,30 @@ def test_a_reduction_that_divides_by_the_shares_is_refused():
     compiled(model, loss=loss(reduction="mean_with_sample_weight"))
     with pytest.raises(ValueError, match="divides by the weights"):
         model.fit(x, y, verbose=0)
+
+
+def mean_of_all(y, y_pred):
+    return ops.mean(cross_entropy(y_pred, y))
+
+
+def each_number(y, y_pred):
+    return ops.square(y_pred)
+
+
+class MeanOfAll(keras.losses.Loss):
+    def call(self, y, y_pred):
+        return mean_of_all(y, y_pred)
+
+
+@pytest.mark.parametrize(
+    "own", [mean_of_all, MeanOfAll(), each_number], ids=["function", "class", "elements"]
+)
+def test_a_loss_without_a_value_for_each_sample_is_refused_where_shares_differ(own):
+    x, y = batch()
+    model = compiled(mixing.wrap(sequential(), ManifoldMixup(lam_per="sample"), "one"), loss=own)
+    with pytest.raises(ValueError, match=r"needs one value for each, shape \(8,\), got shape"):
+        model.train_on_batch(x, y)
+    mixing.unwrap(model)
+    mixing.wrap(model, ManifoldMixup(), "one")
+    model.train_on_batch(x, y)  # one share for all
+    model.evaluate(x, y, verbose=0)
