@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -165,8 +166,11 @@ class BaseMixer(PlannedMixer):
         if self._by_tokens:
             plan = by_tokens(plan, lengths)
         self._planner.note(core, plan.s if np.ndim(plan.s) else float(plan.s))
-        alike = self._alike and not plan.parts
-        return at_any(plan, self.method, self._planner.places, self._found.shapes) if alike else plan
+        if self._alike and not plan.parts:
+            plan = at_any(plan, self.method, self._planner.places, self._found.shapes)
+        places, shapes = self._planner.places, self._found.shapes
+        ranks = tuple((place, len(shapes[place])) for place in places if place in shapes)
+        return replace(plan, ranks=ranks, parts=tuple(replace(part, ranks=ranks) for part in plan.parts))
 
     def target(self, y: Any, plan: Plan | None) -> MixedTarget:
         """The labels of a step, mixed as its plan mixes the features; inside jit or outside."""

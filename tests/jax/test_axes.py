@@ -10,7 +10,7 @@ from flax import nnx
 import mixlayers.equinox
 import mixlayers.jax
 import mixlayers.nnx
-from mixlayers import ManifoldMixup
+from mixlayers import ManifoldMixup, MixingError
 from mixlayers._core.audit.found import NOT_FIRST, NOT_TOLD
 
 SIZE = 6
@@ -121,3 +121,44 @@ def test_padding_masks_are_as_many_as_the_samples_that_are_tried():
 
     example = {"x": tokens(SIZE), "mask": np.ones((SIZE, SIZE), np.float32)}
     assert mixlayers.jax.Mixer(model, ManifoldMixup(), example=example, mask="mask").places == ("early",)
+
+
+def function(weights, x, plan=None):
+    h = mixlayers.jax.blend(jnp.tanh(x @ weights[0]), plan, "hidden")
+    return (h @ weights[1]).mean(-2)
+
+
+@pytest.mark.parametrize("options", [{}, {"one_compilation": True}], ids=str)
+@pytest.mark.parametrize("place", ["hidden", "input"])
+def test_a_model_that_is_mapped_over_samples_after_its_audit_is_refused(options, place):
+    rng = np.random.default_rng(0)
+    weights = [rng.normal(size=shape).astype("f") for shape in ((5, 7), (7, 3))]
+
+    def model(x, plan):
+        return function(weights, mixlayers.jax.blend(x, plan, "input"), plan)
+
+    x = tokens(SIZE)
+    mixer = mixlayers.jax.Mixer(model, ManifoldMixup(), [place], example=x, **options)
+    plan = mixer.plan(SIZE)
+    with pytest.raises(MixingError, match=r"had 3 axes .* not inside of a jax.vmap over its samples"):
+        jax.vmap(lambda x: model(x, plan))(x)
+    model(x, plan)
+
+
+def test_plans_of_their_own_for_models_that_are_trained_side_by_side():
+    """By vmap over weights and plans, with labels that all have in common."""
+    rng, x, y = np.random.default_rng(0), tokens(4), np.arange(SIZE) % 3
+    weights = [rng.normal(size=shape).astype("f") for shape in ((3, 5, 7), (3, 7, 3))]
+    mixer = mixlayers.jax.Mixer(
+        lambda x, plan: function([w[0] for w in weights], x, plan), ManifoldMixup(), example=x
+    )
+
+    def loss(weights, plan):
+        return mixlayers.jax.cross_entropy(function(weights, x, plan), mixer.target(y, plan))
+
+    plans = [mixer.plan(SIZE) for _ in range(3)]
+    values, gradients = jax.vmap(jax.value_and_grad(loss))(weights, mixlayers.jax.stacked(plans))
+    for at, plan in enumerate(plans):
+        value, gradient = jax.value_and_grad(loss)([w[at] for w in weights], plan)
+        assert np.allclose(values[at], value, atol=1e-6)
+        assert np.allclose(gradients[0][at], gradient[0], atol=1e-6)
