@@ -71,7 +71,14 @@ def blended(step_of: StepOf, loss: Callable[..., Any], y: Any, y_pred: Any, weig
     masks = step.masks(y_pred, weight)
     own, partner = (partial(_masked, loss, y_pred, mask) for mask in masks)
     points = len(y_pred.shape) - 2
-    s = target._share_map(y_pred, points) if target.follows(points) else target.s
+    follows = target.follows(points)
+    if not follows and getattr(target.plan, "masked", False) and len(target.y.shape) > 2:
+        raise ValueError(
+            f"the step mixed under a mask, so labels of shape {tuple(target.y.shape)} must follow it point by point, "
+            f"and predictions of shape {tuple(y_pred.shape)} have no such points before their last axis: give both an "
+            "axis of channels, (N, H, W, 1), or take a method without masks."
+        )
+    s = target._share_map(y_pred, points) if follows else target.s
     if len(getattr(s, "shape", ())):
         if getattr(loss, "reduction", None) == "mean_with_sample_weight":
             raise ValueError(

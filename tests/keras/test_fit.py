@@ -123,6 +123,20 @@ def test_labels_with_points_follow_the_mask():
     close(weights(model), expected)
 
 
+def test_labels_with_points_that_cannot_follow_the_mask_are_refused():
+    keras.utils.set_random_seed(0)
+    x, y = batch()[0], np.random.default_rng(5).integers(2, size=(8, 8, 8)).astype("f")
+    layers = [keras.layers.Conv2D(1, 1), keras.layers.Reshape((8, 8))]
+    binary = keras.losses.BinaryCrossentropy(from_logits=True)
+    model = compiled(mixing.wrap(keras.Sequential([keras.Input((8, 8, 3)), *layers]), CutMix()), loss=binary)
+    with pytest.raises(ValueError, match=r"must follow it point by point.* give both an axis of channels"):
+        model.train_on_batch(x, y)
+    model = compiled(
+        mixing.wrap(keras.Sequential([keras.Input((8, 8, 3)), layers[0]]), CutMix()), loss=binary
+    )
+    model.train_on_batch(x, y[..., None])
+
+
 def test_labels_stay_where_features_are_dropped():
     x, y = batch()
     method = DropBlock(0.3, 3)
