@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 import jax
+import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 from jax.extend.core import Jaxpr, JaxprEqn, Literal, jaxprs_in_params
 
-from mixlayers._core.audit.found import Found as Found
-from mixlayers._core.audit.found import found
+from mixlayers._core.audit.found import NOT_FIRST, NOT_TOLD, Found, found
 from mixlayers._core.audit.verdicts import ROOT, Call, Graph, Layer, beside_output, output_tensors
 from mixlayers._core.batch.mix import batch_size
 from mixlayers._core.framework.tree import tree_map
@@ -30,13 +32,17 @@ _CALLS: Final = {
 class Marks:
     """In a plan's stead while a model is traced: gives each layer's output a node of its own, that bears its name."""
 
-    def mixed(self, place: str, x: Any) -> Any:
-        """The output of a layer, marked."""
+    def mixed(self, place: str, x: Any, vmaps: int = 0) -> Any:
+        """The output of a layer, marked; vmaps: over how many axes of it a model of one sample was mapped."""
         number = iter(range(10**9))
 
         def mark(leaf: Any) -> Any:
-            known = JAX.is_tensor(leaf) and JAX.is_float(leaf)
-            return checkpoint_name(leaf, f"{_TAG}{next(number)}:{place}") if known else leaf
+            if not (JAX.is_tensor(leaf) and JAX.is_float(leaf)):
+                return leaf
+            shape = ",".join(
+                map(str, leaf.shape)
+            )  # as a plan would see it: jax.vmap hides the axis that it maps
+            return checkpoint_name(leaf, f"{_TAG}{next(number)}:{vmaps}:{shape}:{place}")
 
         return tree_map(mark, x)
 
@@ -59,11 +65,13 @@ class Traced:
         below: Node -> the nodes that it was computed from; `ROOT` stands above the outputs.
         calls: The layers' calls, in the order in which they finish.
         inside: What layers return that run in loops and branches.
+        marks: What marked nodes tell.
     """
 
     below: dict[int, list[int]] = field(default_factory=lambda: {ROOT: []})
     calls: dict[str, list[Call]] = field(default_factory=dict)
     inside: dict[str, Any] = field(default_factory=dict)
+    marks: list[_Mark] = field(default_factory=list)
 
     def node(self, below: Sequence[int] = ()) -> int:
         """A new one."""
@@ -102,27 +110,53 @@ class Traced:
         return [of(variable) for variable in jaxpr.outvars]
 
     def _note(self, equation: JaxprEqn, node: int) -> None:
-        for number, layer in _marked(equation):
-            value = equation.outvars[0].aval
-            if number == 0:
-                self.calls.setdefault(layer, []).append(Call([], []))
-            call = self.calls[layer].pop()
-            mixable = [node] if getattr(value, "ndim", 0) else []
-            self.calls[layer].append(Call([*call.parts, (value, 0)], [*call.nodes, *mixable]))
+        for mark in _marked(equation):
+            self.marks.append(mark)
+            output: Any = equation.outvars[0].aval
+            value = jax.ShapeDtypeStruct(mark.shape, output.dtype)
+            if mark.number == 0:
+                self.calls.setdefault(mark.layer, []).append(Call([], []))
+            call = self.calls[mark.layer].pop()
+            mixable = [node] if value.ndim else []
+            self.calls[mark.layer].append(Call([*call.parts, (value, 0)], [*call.nodes, *mixable]))
 
     def _look_inside(self, equation: JaxprEqn) -> None:
         for jaxpr in jaxprs_in_params(equation.params):
             for inner in jaxpr.eqns:
-                for _, layer in _marked(inner):
-                    self.inside.setdefault(layer, inner.outvars[0].aval)
+                for mark in _marked(inner):
+                    self.inside.setdefault(mark.layer, inner.outvars[0].aval)
                 self._look_inside(inner)
 
+    def others(self, size: int) -> dict[str, list[int]]:
+        """Of the layers whose first axis is as long as there are samples: the other axes, those of jax.vmap too."""
+        found: dict[str, list[int]] = {}
+        for mark in self.marks:
+            if mark.shape[:1] == (size,):
+                found.setdefault(mark.layer, []).extend([*mark.shape[1:], *mark.hidden])
+        return found
 
-def _marked(equation: JaxprEqn) -> Iterator[tuple[int, str]]:
+
+class _Mark(NamedTuple):
+    """What a marked node tells: the part's number in what its layer returned, its shape there, and jax.vmap's axes."""
+
+    number: int
+    vmaps: int
+    shape: tuple[int, ...]
+    hidden: tuple[int, ...]
+    layer: str
+
+
+def _marked(equation: JaxprEqn) -> Iterator[_Mark]:
     name = equation.params.get("name", "") if equation.primitive.name == "name" else ""
     if name.startswith(_TAG):
-        number, _, layer = name.removeprefix(_TAG).partition(":")
-        yield int(number), layer
+        number, vmaps, shape, layer = name.removeprefix(_TAG).split(":", 3)
+        seen = tuple(map(int, shape.split(","))) if shape else ()
+        hidden = Counter(_shape(equation)) - Counter(seen)
+        yield _Mark(int(number), int(vmaps), seen, tuple(hidden.elements()), layer)
+
+
+def _shape(equation: JaxprEqn) -> tuple[int, ...]:
+    return tuple(getattr(equation.outvars[0].aval, "shape", ()))
 
 
 def _called(equation: JaxprEqn) -> Jaxpr | None:
@@ -139,7 +173,7 @@ def audit_call(
     kwargs: dict[str, Any],
     layers: Callable[[Collection[str]], Mapping[str, Layer]],
     masks: Collection[str] = (),
-) -> Found:
+) -> Looked:
     """Trace one call of a model and judge its layers.
 
     Args:
@@ -162,23 +196,24 @@ def audit_call(
 
     holed = tree_map(hole, (args, kwargs), keep=masks)
 
-    def call(values: Sequence[Any]) -> Any:
-        own_args, own_kwargs = tree_map(
-            lambda leaf: values[leaf.at] if isinstance(leaf, _Hole) else leaf, holed
-        )
+    def call(values: Sequence[Any], times: int = 1) -> Any:
+        def given(leaf: Any) -> Any:
+            if isinstance(leaf, _Hole):
+                return values[leaf.at]
+            own = times > 1 and SHAPES.is_tensor(leaf) and leaf.ndim and leaf.shape[0] == size
+            return np.concatenate([leaf] * times) if own else leaf
+
+        own_args, own_kwargs = tree_map(given, holed)
         output = run(*own_args, **own_kwargs)
         return output_tensors(JAX, output), beside_output(JAX, output)
 
-    closed, shape = jax.make_jaxpr(call, return_shape=True)(samples)
-    traced = Traced()
-    sources = [traced.node() for _ in samples]
-    outputs = traced.read(closed.jaxpr, sources)
+    traced, sources, outputs, shape = _read(call, samples)
     heads, names = outputs[: len(shape[0])], sorted(shape[1])
     traced.below[ROOT] = [node for node in heads if node is not None]
     beside = {name: node for name, node in zip(names, outputs[len(heads) :], strict=True) if node is not None}
     graph = Graph(traced.below, {number: number for number in traced.reached(beside.values())})
     known = layers([*traced.calls, *traced.inside])
-    return found(
+    told = found(
         SHAPES,
         known,
         traced.calls,
@@ -187,7 +222,48 @@ def audit_call(
         dict(zip(sources, samples, strict=True)),
         size,
         beside,
+        _not_samples_first(call, samples, traced, size),
     )
+    return Looked(**vars(told), vmaps={mark.layer: mark.vmaps for mark in traced.marks})
+
+
+@dataclass(frozen=True)
+class Looked(Found):
+    """What a model's audit says, traced by JAX.
+
+    Attributes:
+        vmaps: Over how many axes of a place's features a model of one sample was mapped, the samples' the first.
+    """
+
+    vmaps: Mapping[str, int]
+
+
+def _read(
+    call: Callable[..., Any], samples: Sequence[Any]
+) -> tuple[Traced, list[int], list[int | None], Any]:
+    """A call's graph, the nodes of the samples and of the outputs, and the outputs' shapes."""
+    closed, shape = jax.make_jaxpr(call, return_shape=True)(samples)
+    traced = Traced()
+    sources = [traced.node() for _ in samples]
+    return traced, sources, traced.read(closed.jaxpr, sources), shape
+
+
+def _not_samples_first(
+    call: Callable[..., Any], samples: Sequence[Any], traced: Traced, size: int
+) -> dict[str, str]:
+    """The layers whose first axis is as long as there are samples, and another: time, or what jax.vmap left.
+
+    With twice as many samples the samples' own axis is twice as long. That is tried where another axis could be it.
+    """
+    likely = {name: axes for name, axes in traced.others(size).items() if any(n % size == 0 for n in axes)}
+    if not likely:
+        return {}
+    twice = [jax.ShapeDtypeStruct((2 * size, *x.shape[1:]), x.dtype) for x in samples]
+    try:
+        then = _read(partial(call, times=2), twice)[0].others(2 * size)
+    except Exception:  # the model's own: it may be written for one number of samples
+        return {name: NOT_TOLD for name, axes in likely.items() if size in axes}
+    return {name: NOT_FIRST for name in likely if name not in then}
 
 
 class _Hole:

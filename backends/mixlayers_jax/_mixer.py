@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from mixlayers._core.model.judge import Trust
 from mixlayers._core.model.mixer import call_of
 from mixlayers._core.model.planner import PlannedMixer, Planner
 from mixlayers._core.plan.plan import INPUT
-from mixlayers_jax._audit import Found, Marks, audit_call
+from mixlayers_jax._audit import Looked, Marks, audit_call
 from mixlayers_jax._conditional import at_any, brought, check_alike, feature_shape
 from mixlayers_jax._framework import JAX
 from mixlayers_jax._groups import grouped
@@ -43,7 +44,7 @@ class Library(ABC):
     def marked(self, model: Any, marks: Marks, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a copy of the model in training mode, with marks at all of its layers."""
 
-    def audit(self, model: Any, example: Any, masks: Collection[str] = ()) -> Found:
+    def audit(self, model: Any, example: Any, masks: Collection[str] = ()) -> Looked:
         """Judge the layers of a model by what it takes; masks: names of what tells padding."""
 
         def run(*args: Any, **kwargs: Any) -> Any:
@@ -165,8 +166,11 @@ class BaseMixer(PlannedMixer):
         if self._by_tokens:
             plan = by_tokens(plan, lengths)
         self._planner.note(core, plan.s if np.ndim(plan.s) else float(plan.s))
-        alike = self._alike and not plan.parts
-        return at_any(plan, self.method, self._planner.places, self._found.shapes) if alike else plan
+        if self._alike and not plan.parts:
+            plan = at_any(plan, self.method, self._planner.places, self._found.shapes)
+        places, shapes = self._planner.places, self._found.shapes
+        ranks = tuple((place, len(shapes[place])) for place in places if place in shapes)
+        return replace(plan, ranks=ranks, parts=tuple(replace(part, ranks=ranks) for part in plan.parts))
 
     def target(self, y: Any, plan: Plan | None) -> MixedTarget:
         """The labels of a step, mixed as its plan mixes the features; inside jit or outside."""

@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec
 
 from mixlayers._core.batch.mix import can_mix, mix_tree, refuse_unmixable, warn_of_full_mask
 from mixlayers._core.errors import refuse
-from mixlayers._core.framework.tree import tree_map
+from mixlayers._core.framework.tree import leaves, tree_map
 from mixlayers._core.plan.acts import drawn_for, mask_of, zeros
 from mixlayers._core.plan.masks import Blocks
 from mixlayers._core.plan.plan import Act, MixPlan, share_map
@@ -47,6 +47,7 @@ class Plan:
         labels_stay: Whether the labels are not mixed (DropBlock, MixStyle). Static.
         masked: Whether the partner's share differs from point to point of the feature. Static.
         channel_dim: 1 or -1, where a masked feature's channels are. Static.
+        ranks: How many axes the places had in the audit, where there was one. Static.
     """
 
     recipe: ClassVar[None] = None  # what MixPlan has, and is drawn here
@@ -65,6 +66,7 @@ class Plan:
     labels_stay: bool = field(default=False, metadata=STATIC)
     masked: bool = field(default=False, metadata=STATIC)
     channel_dim: int = field(default=-1, metadata=STATIC)
+    ranks: tuple[tuple[str, int], ...] = field(default=(), metadata=STATIC)
 
     @classmethod
     def of(cls, plan: MixPlan, shape: Sequence[int] | None, channel_dim: int) -> Plan:
@@ -146,6 +148,7 @@ class Plan:
         part = self.part(place)
         if part is None:
             return x
+        self._check_rank(place, x)
         if part.acts is None:
             return part._mixed(x, keep)
 
@@ -158,6 +161,18 @@ class Plan:
         if mixed is x:
             part._nothing(x)
         return mixed
+
+    def _check_rank(self, place: str, x: Any) -> None:
+        """Raise if a place has other axes than in the audit, so that its first one may be no batch's."""
+        rank = dict(self.ranks).get(place)
+        mixable = [leaf for leaf in leaves(x) if can_mix(JAX, leaf, self.batch_size, 0)]
+        if rank is not None and mixable and all(leaf.ndim != rank for leaf in mixable):
+            refuse(
+                f"the place {place!r} has a feature of shape {tuple(mixable[0].shape)}, and had {rank} axes when the "
+                "model was audited, so that its first axis need not be the samples'",
+                "call the model with the whole batch, not inside of a jax.vmap over its samples; or give the mixer an "
+                "example like this batch",
+            )
 
     def part(self, place: str) -> Plan | None:
         """What a step does at one place; None: nothing."""

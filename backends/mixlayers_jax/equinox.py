@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -23,7 +24,7 @@ from mixlayers_jax._framework import JAX
 from mixlayers_jax._iebn.equinox import IEBN, RBN, convert_iebn, convert_rbn, revert_iebn, revert_rbn
 from mixlayers_jax._iebn.plain import iebn_decay_mask
 from mixlayers_jax._mixer import BaseMixer, Library
-from mixlayers_jax._plan import Placed, Plan
+from mixlayers_jax._plan import STATIC, Placed, Plan
 
 __all__ = [
     "IEBN",
@@ -38,11 +39,28 @@ __all__ = [
 ]
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class _Mapped:
+    """What is done to a feature, and over how many axes a model of one sample is mapped for it.
+
+    Attributes:
+        placed: Done to the whole feature.
+        under: How many there are so far, from within. Static.
+        of: How many there are: tokens', say, and then the samples', outside of them. Static.
+    """
+
+    placed: Placed
+    of: int = field(metadata=STATIC)
+    under: int = field(default=0, metadata=STATIC)
+
+
 @custom_vmap
-def _across(x: Any, placed: Placed) -> Any:
+def _across(x: Any, mapped: _Mapped) -> Any:
     """A sample's feature; under vmap all of them, mixed. Alone there is nothing to mix with."""
+    placed = mapped.placed
     if isinstance(placed.action, Marks):
-        return x
+        return placed.action.mixed(placed.name, x, mapped.under)
     alone = (placed.action.perm >= 0).any()  # always, but only to be known when it runs
     return eqx.error_if(
         x,
@@ -52,18 +70,20 @@ def _across(x: Any, placed: Placed) -> Any:
 
 
 @_across.def_vmap
-def _batched(size: int, batched: Any, x: Any, placed: Placed) -> tuple[Any, bool]:
+def _batched(size: int, batched: Any, x: Any, mapped: _Mapped) -> tuple[Any, bool]:
     if any(jax.tree.leaves(batched[1])):
         refuse(
             "the plan was mapped over by vmap",
             "let the loss close over the plan, and map over the samples alone",
         )
-    return (placed.mixed(x), True) if batched[0] else (x, False)
+    mapped = replace(mapped, under=mapped.under + 1)
+    audited = isinstance(mapped.placed.action, Marks)  # how many there are is to be told
+    return (_across(x, mapped) if audited or mapped.under < mapped.of else mapped.placed.mixed(x)), True
 
 
-def _mix(placed: Placed, tree: Any, keep: Collection[str] = ()) -> Any:
+def _mix(mapped: _Mapped, tree: Any, keep: Collection[str] = ()) -> Any:
     def each(leaf: Any) -> Any:
-        return _across(leaf, placed) if JAX.is_tensor(leaf) and JAX.is_float(leaf) else leaf
+        return _across(leaf, mapped) if JAX.is_tensor(leaf) and JAX.is_float(leaf) else leaf
 
     return tree_map(each, tree, keep=keep)
 
@@ -72,7 +92,7 @@ class Mixed(eqx.Module):
     """A layer whose output is mixed."""
 
     layer: Any
-    placed: Placed
+    placed: _Mapped
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return _mix(self.placed, self.layer(*args, **kwargs))
@@ -82,7 +102,7 @@ class MixedInput(eqx.Module):
     """A model whose input is mixed."""
 
     model: Any
-    placed: Placed
+    placed: _Mapped
     keep: frozenset[str] = eqx.field(static=True)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -115,19 +135,34 @@ class Equinox(Library):
         }
 
     def marked(self, model: Any, marks: Marks, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        marked = acting(model, dict.fromkeys(self.modules(model), marks))
+        marked = acting(model, {**dict.fromkeys(self.modules(model), marks), INPUT: marks})
         return self.call(marked, *args, **kwargs)
 
 
-def acting(model: Any, actions: Mapping[str, Any]) -> Any:
-    """The model with `action.mixed(name, output)` in the place of each named layer's output."""
-    for name in sorted(actions, key=lambda name: -name.count(".")):  # a layer before what it is in
+def acting(
+    model: Any, actions: Mapping[str, Any], vmaps: Mapping[str, int] | None = None, keep: Collection[str] = ()
+) -> Any:
+    """The model with `action.mixed(name, output)` in the place of each named layer's output, or of its input.
+
+    Args:
+        model: Of one sample.
+        actions: By name.
+        vmaps: Over how many axes the model is mapped at each, if not over the samples' alone.
+        keep: Names of the input's entries that are left.
+    """
+
+    def mapped(name: str) -> _Mapped:
+        return _Mapped(Placed(actions[name], name), max((vmaps or {}).get(name, 1), 1))
+
+    for name in sorted(
+        {*actions} - {INPUT}, key=lambda name: -name.count(".")
+    ):  # a layer before what it is in
 
         def put_in(layer: Any, name: str = name) -> Mixed:
-            return Mixed(layer, Placed(actions[name], name))
+            return Mixed(layer, mapped(name))
 
         model = eqx.tree_at(partial(layer_at, name), model, replace_fn=put_in)
-    return model
+    return MixedInput(model, mapped(INPUT), frozenset(keep)) if INPUT in actions else model
 
 
 def _vmapped(model: Any, *args: Any, **kwargs: Any) -> Any:
@@ -175,12 +210,9 @@ class Mixer(BaseMixer):
         """
         actions = self._actions(model, plan)
         self._owe(plan)
-        mixed = acting(model, actions)
-        return (
-            mixed
-            if plan is None or INPUT not in plan.reached
-            else MixedInput(mixed, Placed(plan, INPUT), self.keep)
-        )
+        if plan is not None and INPUT in plan.reached:
+            actions[INPUT] = plan
+        return acting(model, actions, self._found.vmaps, self.keep)
 
 
 def audit(model: Any, example: Any, call: Callable[..., Any] | None = None) -> Audit:

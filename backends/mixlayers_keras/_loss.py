@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -70,7 +71,14 @@ def blended(step_of: StepOf, loss: Callable[..., Any], y: Any, y_pred: Any, weig
     masks = step.masks(y_pred, weight)
     own, partner = (partial(_masked, loss, y_pred, mask) for mask in masks)
     points = len(y_pred.shape) - 2
-    s = target._share_map(y_pred, points) if target.follows(points) else target.s
+    follows = target.follows(points)
+    if not follows and getattr(target.plan, "masked", False) and len(target.y.shape) > 2:
+        raise ValueError(
+            f"the step mixed under a mask, so labels of shape {tuple(target.y.shape)} must follow it point by point, "
+            f"and predictions of shape {tuple(y_pred.shape)} have no such points before their last axis: give both an "
+            "axis of channels, (N, H, W, 1), or take a method without masks."
+        )
+    s = target._share_map(y_pred, points) if follows else target.s
     if len(getattr(s, "shape", ())):
         if getattr(loss, "reduction", None) == "mean_with_sample_weight":
             raise ValueError(
@@ -79,7 +87,9 @@ def blended(step_of: StepOf, loss: Callable[..., Any], y: Any, y_pred: Any, weig
             )
         if masks.own is not None:  # a weight that Keras multiplies by the mask, in place on PyTorch
             s = _times(keras.ops.ones_like(masks.own, dtype=s.dtype), s)
-        value = own(target.y, _times(weight, 1.0 - s)) + partner(target.partner, _times(theirs, s))
+        kept, given = _times(weight, 1.0 - s), _times(theirs, s)
+        with _checked(loss, tuple(kept.shape)):
+            value = own(target.y, kept) + partner(target.partner, given)
     else:
         value = (1.0 - s) * own(target.y, weight) + s * partner(target.partner, theirs)
     return value * target.loss_scale
@@ -95,6 +105,46 @@ def _masked(loss: Callable[..., Any], y_pred: Any, mask: Any, y: Any, weight: An
         return loss(y, y_pred, weight)
     finally:
         set_keras_mask(y_pred, found)
+
+
+@contextmanager
+def _checked(loss: Any, weighted: tuple[int | None, ...]) -> Iterator[None]:
+    """While a loss has shares for weights: what it calculates must have a value for each, which Keras does not ask.
+
+    Raises:
+        ValueError: If it has none, such as a loss that takes the mean over samples itself.
+    """
+    call = getattr(loss, "call", None)
+
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        values = call(*args, **kwargs)  # type: ignore[misc]
+        shape = tuple(values.shape)
+        if not _weighable(shape, weighted):
+            raise ValueError(
+                f"lam is drawn per sample, or labels follow a mask, so {getattr(loss, 'name', loss)!r} needs one value "
+                f"for each, shape {weighted}, got shape {shape}: return them, leave the mean to Keras; "
+                'or take lam_per="batch", and a method without masks.'
+            )
+        return values
+
+    if call is None:
+        yield
+        return
+    vars(loss)["call"] = checked
+    try:
+        yield
+    finally:
+        del vars(loss)["call"]
+
+
+def _weighable(shape: tuple[int | None, ...], weights: tuple[int | None, ...]) -> bool:
+    """Whether Keras would multiply values of a shape by weights each by its own."""
+    if len(shape) == len(weights) + 1 and shape[-1] == 1:
+        shape = shape[:-1]
+    elif len(weights) == len(shape) + 1 and weights[-1] == 1:
+        weights = weights[:-1]
+    alike = (None in (one, weight) or weight in (1, one) for one, weight in zip(shape, weights, strict=False))
+    return len(shape) == len(weights) and all(alike)
 
 
 def _times(weight: Any, share: Any) -> Any:

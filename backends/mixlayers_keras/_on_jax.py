@@ -11,7 +11,7 @@ import keras
 from mixlayers import Method, MixedTarget, MixPlan
 from mixlayers._core.audit.report import Audit
 from mixlayers._core.model.planner import Planner
-from mixlayers_jax._audit import Found, Marks, audit_call
+from mixlayers_jax._audit import Looked, Marks, audit_call
 from mixlayers_jax._conditional import brought
 from mixlayers_jax._framework import JAX
 from mixlayers_jax._loss import binary_cross_entropy, cross_entropy
@@ -60,7 +60,7 @@ class OnJax(Engine):
         return with_plans
 
 
-def _found(model: keras.Model, x: Any, state: Any) -> Found:
+def _found(model: keras.Model, x: Any, state: Any) -> Looked:
     layers = layers_of(model)
     held: list[tuple[Any, Any]] = []
     if state is not None:  # in fit the trainer holds the values, and the variables none

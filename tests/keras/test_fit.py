@@ -123,6 +123,20 @@ def test_labels_with_points_follow_the_mask():
     close(weights(model), expected)
 
 
+def test_labels_with_points_that_cannot_follow_the_mask_are_refused():
+    keras.utils.set_random_seed(0)
+    x, y = batch()[0], np.random.default_rng(5).integers(2, size=(8, 8, 8)).astype("f")
+    layers = [keras.layers.Conv2D(1, 1), keras.layers.Reshape((8, 8))]
+    binary = keras.losses.BinaryCrossentropy(from_logits=True)
+    model = compiled(mixing.wrap(keras.Sequential([keras.Input((8, 8, 3)), *layers]), CutMix()), loss=binary)
+    with pytest.raises(ValueError, match=r"must follow it point by point.* give both an axis of channels"):
+        model.train_on_batch(x, y)
+    model = compiled(
+        mixing.wrap(keras.Sequential([keras.Input((8, 8, 3)), layers[0]]), CutMix()), loss=binary
+    )
+    model.train_on_batch(x, y[..., None])
+
+
 def test_labels_stay_where_features_are_dropped():
     x, y = batch()
     method = DropBlock(0.3, 3)
@@ -243,3 +257,30 @@ def test_a_reduction_that_divides_by_the_shares_is_refused():
     compiled(model, loss=loss(reduction="mean_with_sample_weight"))
     with pytest.raises(ValueError, match="divides by the weights"):
         model.fit(x, y, verbose=0)
+
+
+def mean_of_all(y, y_pred):
+    return ops.mean(cross_entropy(y_pred, y))
+
+
+def each_number(y, y_pred):
+    return ops.square(y_pred)
+
+
+class MeanOfAll(keras.losses.Loss):
+    def call(self, y, y_pred):
+        return mean_of_all(y, y_pred)
+
+
+@pytest.mark.parametrize(
+    "own", [mean_of_all, MeanOfAll(), each_number], ids=["function", "class", "elements"]
+)
+def test_a_loss_without_a_value_for_each_sample_is_refused_where_shares_differ(own):
+    x, y = batch()
+    model = compiled(mixing.wrap(sequential(), ManifoldMixup(lam_per="sample"), "one"), loss=own)
+    with pytest.raises(ValueError, match=r"needs one value for each, shape \(8,\), got shape"):
+        model.train_on_batch(x, y)
+    mixing.unwrap(model)
+    mixing.wrap(model, ManifoldMixup(), "one")
+    model.train_on_batch(x, y)  # one share for all
+    model.evaluate(x, y, verbose=0)

@@ -257,6 +257,23 @@ def test_a_feature_without_the_batch_is_refused(fw):
         model(x, target=y)
 
 
+def test_a_feature_whose_first_axis_is_no_batch_is_refused_where_it_is_as_long(fw):
+    def turned(x):
+        return x.permute((1, 0, 2, 3)) if hasattr(x, "permute") else x.transpose((1, 0, 2, 3))
+
+    class Late:
+        """Its layer `late` returns channels first, six of them, as many as there are samples."""
+
+        def trunk(self, x):
+            return self.layer3(self.layer1(turned(self.late(turned(self.stem(x))))))
+
+    model, (x, y) = fw.net(Late), fw.batch()
+    fw.add_layer(model, "late", fw.function(lambda x: x + 0.0))
+    fw.face.wrap(model, ManifoldMixup(), layers="late")
+    with pytest.raises(ValueError, match=r"layer 'late' cannot be mixed \(no batch axis"):
+        model(x, target=y)
+
+
 def test_a_loss_without_a_forward_of_the_wrapped_model_is_refused(fw):
     model, (x, y) = fw.net(), fw.batch()
     twin = fw.net()  # a copy made before wrapping, say

@@ -15,6 +15,10 @@ from mixlayers._core.framework.framework import Framework
 from mixlayers._core.plan.plan import INPUT
 
 IN_LOOP: Final = "runs inside a loop or branch (scan, while, cond)"
+NOT_FIRST: Final = "its first axis is not the samples' (a vmap over them, or time comes first)"
+NOT_TOLD: Final = (
+    "which axis is the samples' is not known: give an example of another size than its other axes"
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ def found(
     samples: Mapping[int, Any],
     size: int,
     beside: Mapping[str, int],
+    otherwise: Mapping[str, str] | None = None,
 ) -> Found:
     """Judge the layers of a traced model.
 
@@ -53,6 +58,7 @@ def found(
         samples: What the model was given that has as many rows as there are samples, by its node.
         size: How many samples there are.
         beside: The nodes of outputs beside the logits, by name.
+        otherwise: Why layers are no true mixing points, by name, that the graph may take for some.
 
     Raises:
         ValueError: If the output does not depend on the samples.
@@ -63,7 +69,7 @@ def found(
     told = report(framework, known, own, graph, {*samples}, set(), given, size, 0, beside=beside)
     features = {node for node, x in samples.items() if can_mix(framework, x, size, 0)}
     whole = bool(features) and separates(graph.below, features, ROOT, {*samples})
-    points = tuple(_judged(inside, point) for point in _in_order([*told], inside))
+    points = tuple(_judged(inside, otherwise or {}, point) for point in _in_order([*told], inside))
     told = replace(told, points=points, float_input=whole, chosen=())
     told = replace(told, chosen=auto_layers(told)) if stage_ends(points) else told
     first = next((tuple(x.shape) for x in given if can_mix(framework, x, size, 0)), None)
@@ -100,8 +106,12 @@ def _in_order(points: Sequence[Point], inside: Collection[str]) -> list[Point]:
     return sorted(points, key=finished)
 
 
-def _judged(inside: Mapping[str, Any], point: Point) -> Point:
-    """A layer's verdict, where it ran in a loop."""
+def _judged(inside: Mapping[str, Any], otherwise: Mapping[str, str], point: Point) -> Point:
+    """A layer's verdict, where it ran in a loop, or has its samples elsewhere."""
     if point.name not in inside:
-        return point
+        return (
+            replace(point, true=False, reason=otherwise[point.name], shape=None)
+            if point.name in otherwise
+            else point
+        )
     return replace(point, true=False, reason=IN_LOOP, shape=tuple(inside[point.name].shape) or None)

@@ -22,6 +22,7 @@ _LONG: Final = 40
 
 PARTIAL: Final = "part of the features goes round it (residual or parallel branch)"
 UNREACHED: Final = "does not reach the output"
+NO_AXIS: Final = "no batch axis"
 
 
 @dataclass(frozen=True)

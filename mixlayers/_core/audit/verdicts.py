@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from mixlayers._core.audit.dominators import on_every_path, separates
 from mixlayers._core.audit.places import auto_layers, stage_ends
-from mixlayers._core.audit.report import PARTIAL, UNREACHED, UNSEEN, Audit, Point, Reach
+from mixlayers._core.audit.report import NO_AXIS, PARTIAL, UNREACHED, UNSEEN, Audit, Point, Reach
 from mixlayers._core.batch.mix import can_mix
 from mixlayers._core.framework.framework import Framework
 from mixlayers._core.framework.tree import leaves
@@ -185,7 +185,7 @@ def _verdict(
         return shape, f"called {len(calls)} times in one forward"
     if shape is None:
         others = [tuple(x.shape) for x, _ in parts if framework.is_tensor(x) and framework.is_float(x)]
-        return None, f"no batch axis (shape {others[0]})" if others else "no floating-point output"
+        return None, f"{NO_AXIS} (shape {others[0]})" if others else "no floating-point output"
     if not calls[0].nodes:
         return shape, UNSEEN
     nodes = _nodes(calls[0], graph)

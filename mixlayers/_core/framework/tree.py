@@ -69,7 +69,7 @@ def tree_zip(f: Callable[[Any, Any], Any], one: Any, other: Any) -> Any:
     pairs = list(zip(leaves(one), leaves(other), strict=False))
     seen = iter(pairs)
     if (
-        type(one) is not type(other)
+        (type(one) is not type(other) and (_told_apart(one) or _told_apart(other)))
         or len(pairs) != len(list(leaves(one)))
         or len(pairs) != len(list(leaves(other)))
     ):
@@ -78,6 +78,11 @@ def tree_zip(f: Callable[[Any, Any], Any], one: Any, other: Any) -> Any:
             f"{type(other).__name__} of {len(list(leaves(other)))} values: return the same for any labels."
         )
     return tree_map(lambda _: f(*next(seen)), one)
+
+
+def _told_apart(tree: Any) -> bool:
+    """Whether something is a container, or no number: arrays may be of two types, traced and not."""
+    return tree is None or isinstance(tree, str) or next(leaves(tree), None) is not tree
 
 
 def scaled(tree: Any, factor: float) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mixlayers._core.audit.experiment import Experiment
 from mixlayers._core.audit.proof import Proof
-from mixlayers._core.audit.report import PARTIAL, UNREACHED
+from mixlayers._core.audit.report import NO_AXIS, PARTIAL, UNREACHED
 from mixlayers._core.audit.stage import Few, ModelRaised, NotNow, Unaudited
 from mixlayers._core.audit.trial import Trial, ways_round
 from mixlayers._core.errors import MixingError
@@ -146,6 +146,13 @@ class Judge:
             reason = trial.reason(place)
             if reason == PARTIAL:
                 raise ValueError(self._refuted(place, Proof("no", reason)))
+            if reason.startswith(
+                NO_AXIS
+            ):  # and would be mixed wherever a batch is as large as its first axis is long
+                raise ValueError(
+                    f"layer {place!r} cannot be mixed ({reason}): choose another layer, audit(model, example) lists "
+                    "the true ones; or say which axis is the samples', batch_dim=, if it is one wherever you mix."
+                )
             if reason and reason != UNREACHED:  # it cannot be mixed as it is: each step says so
                 warnings.warn(f"layer {place!r} is not a true mixing point ({reason}).", stacklevel=2)
             elif place != INPUT or trial.experiment.goes_unmixed():
