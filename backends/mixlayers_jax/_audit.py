@@ -39,9 +39,8 @@ class Marks:
         def mark(leaf: Any) -> Any:
             if not (JAX.is_tensor(leaf) and JAX.is_float(leaf)):
                 return leaf
-            shape = ",".join(
-                map(str, leaf.shape)
-            )  # as a plan would see it: jax.vmap hides the axis that it maps
+            # as a plan would see it: jax.vmap hides the axis that it maps
+            shape = ",".join(map(str, leaf.shape))
             return checkpoint_name(leaf, f"{_TAG}{next(number)}:{vmaps}:{shape}:{place}")
 
         return tree_map(mark, x)

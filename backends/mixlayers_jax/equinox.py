@@ -154,9 +154,8 @@ def acting(
     def mapped(name: str) -> _Mapped:
         return _Mapped(Placed(actions[name], name), max((vmaps or {}).get(name, 1), 1))
 
-    for name in sorted(
-        {*actions} - {INPUT}, key=lambda name: -name.count(".")
-    ):  # a layer before what it is in
+    inner_first = sorted({*actions} - {INPUT}, key=lambda name: -name.count("."))
+    for name in inner_first:
 
         def put_in(layer: Any, name: str = name) -> Mixed:
             return Mixed(layer, mapped(name))

@@ -146,9 +146,8 @@ class Judge:
             reason = trial.reason(place)
             if reason == PARTIAL:
                 raise ValueError(self._refuted(place, Proof("no", reason)))
-            if reason.startswith(
-                NO_AXIS
-            ):  # and would be mixed wherever a batch is as large as its first axis is long
+            # it would be mixed wherever a batch is as large as its first axis is long
+            if reason.startswith(NO_AXIS):
                 raise ValueError(
                     f"layer {place!r} cannot be mixed ({reason}): choose another layer, audit(model, example) lists "
                     "the true ones; or say which axis is the samples', batch_dim=, if it is one wherever you mix."
