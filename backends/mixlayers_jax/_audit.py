@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from typing import Any, Final, NamedTuple
 
 import jax
@@ -32,9 +33,16 @@ _CALLS: Final = {
 class Marks:
     """In a plan's stead while a model is traced: gives each layer's output a node of its own, that bears its name."""
 
-    def mixed(self, place: str, x: Any, vmaps: int = 0) -> Any:
-        """The output of a layer, marked; vmaps: over how many axes of it a model of one sample was mapped."""
-        number = iter(range(10**9))
+    def mixed(self, place: str, x: Any, vmaps: int = 0, part: int = 0) -> Any:
+        """The output of a layer, marked.
+
+        Args:
+            place: The layer.
+            x: Its output, or a part of it.
+            vmaps: Over how many axes of it a model of one sample was mapped.
+            part: Its number, or the first one's.
+        """
+        number = count(part)
 
         def mark(leaf: Any) -> Any:
             if not (JAX.is_tensor(leaf) and JAX.is_float(leaf)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import count
 from typing import Any
 
 import equinox as eqx
@@ -48,11 +49,13 @@ class _Mapped:
         placed: Done to the whole feature.
         under: How many there are so far, from within. Static.
         of: How many there are: tokens', say, and then the samples', outside of them. Static.
+        part: Which of the tensors of its layer's output it is. Static.
     """
 
     placed: Placed
     of: int = field(metadata=STATIC)
     under: int = field(default=0, metadata=STATIC)
+    part: int = field(default=0, metadata=STATIC)
 
 
 @custom_vmap
@@ -60,7 +63,7 @@ def _across(x: Any, mapped: _Mapped) -> Any:
     """A sample's feature; under vmap all of them, mixed. Alone there is nothing to mix with."""
     placed = mapped.placed
     if isinstance(placed.action, Marks):
-        return placed.action.mixed(placed.name, x, mapped.under)
+        return placed.action.mixed(placed.name, x, mapped.under, mapped.part)
     alone = (placed.action.perm >= 0).any()  # always, but only to be known when it runs
     return eqx.error_if(
         x,
@@ -82,8 +85,11 @@ def _batched(size: int, batched: Any, x: Any, mapped: _Mapped) -> tuple[Any, boo
 
 
 def _mix(mapped: _Mapped, tree: Any, keep: Collection[str] = ()) -> Any:
+    parts = count()
+
     def each(leaf: Any) -> Any:
-        return _across(leaf, mapped) if JAX.is_tensor(leaf) and JAX.is_float(leaf) else leaf
+        known = JAX.is_tensor(leaf) and JAX.is_float(leaf)
+        return _across(leaf, replace(mapped, part=next(parts))) if known else leaf
 
     return tree_map(each, tree, keep=keep)
 
