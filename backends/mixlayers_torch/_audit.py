@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import is_fake
 
 from mixlayers._core.audit.experiment import Experiment
 from mixlayers._core.audit.report import Audit
-from mixlayers._core.audit.stage import Few, ModelRaised, arrays_of
+from mixlayers._core.audit.stage import Few, ModelRaised, NotNow, Unaudited, arrays_of
 from mixlayers._core.audit.trial import Trial
 from mixlayers._core.audit.verdicts import (
     Call,
@@ -68,7 +68,10 @@ def put_on_trial(
         masked: The modules that take padding masks, which are no features; see `Experiment`.
         agree: From what was seen, the largest of a number over all processes.
     """
-    stage = model if isinstance(model, TorchStage) else TorchStage(model)
+    try:
+        stage = model if isinstance(model, TorchStage) else TorchStage(model)
+    except NotNow as error:  # a training loop of torch.func may have no other forward, in which to ask again
+        raise Unaudited(str(error)) from error
     few = Few.of(stage, args, kwargs, batch_dim)
     experiment = Experiment(stage, few, masked or {})
     traced: Callable[[Any], Any] = partial(_probe, few, experiment)

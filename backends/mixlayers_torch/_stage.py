@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import is_fake
 
 from mixlayers._core.audit.host_chance import host_chance
 from mixlayers._core.audit.proof import NotOnce
-from mixlayers._core.audit.stage import AUDITING, After, Hooks, Stage, Weigh, auditing
+from mixlayers._core.audit.stage import AUDITING, After, Hooks, NotNow, Stage, Weigh, auditing
 from mixlayers._core.audit.verdicts import Layer, output_tensors
 from mixlayers._core.framework.tree import leaves
 from mixlayers_torch._framework import TORCH
@@ -31,6 +31,11 @@ class TorchStage(Stage):
     framework = TORCH
 
     def __init__(self, model: nn.Module) -> None:
+        if torch._C._are_functorch_transforms_active():
+            raise NotNow(
+                "a model cannot be audited inside of torch.func's transforms: give an example, wrap(model, "
+                "example=images)."
+            )
         self.model, self.modules = model, self.named(model)
         self._untouched = Untouched(model)
 

@@ -107,6 +107,8 @@ class Judge:
             if self._proved == (INPUT,) and not experiment.goes_unmixed():
                 return
             trial = self._swapping(experiment)
+        except NotNow:
+            return
         except Unaudited as error:
             self._owe(self._proved, f"could not be proved again in mixed forward {self._forwards}. {error}")
             self._proved = ()  # said once
