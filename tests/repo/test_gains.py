@@ -73,7 +73,7 @@ SENTENCES: list[tuple[str, Sentence]] = [
                 "with 20 % wrong labels Manifold Mixup gains {} points and Mixup {}, about twice",
             ),
             ("choosing_a_method.md", "with 20 % wrong labels {} and {} points more accurate"),
-            ("../README.md", "20 % of the labels are wrong, Manifold Mixup gains {} points."),
+            ("../README.md", "20 % of the labels are wrong, Manifold Mixup gains {} points"),
         )
     ),
     (
@@ -94,6 +94,14 @@ SENTENCES: list[tuple[str, Sentence]] = [
         lambda: "Manifold Mixup loses {} points in 15 epochs and {} in 30, in 3 of 3".format(
             *(gain("epochs", "manifold", epochs=length) for length in (15, 30))
         ),
+    ),
+    *(
+        (page, lambda words=words: words.format(gain("vit", "manifold"), gain("vit", "cutmix")))
+        for page, words in (
+            ("evidence/cifar10_questions.md", "Manifold Mixup {} points and CutMix {}, in 3 of 3 seeds each"),
+            ("evidence/index.md", "Manifold Mixup gains {} points and CutMix {}, in 3 of 3 seeds"),
+            ("../README.md", "in a small vision transformer {}. With"),
+        )
     ),
     (
         "choosing_a_method.md",
