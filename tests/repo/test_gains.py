@@ -139,6 +139,13 @@ SENTENCES: list[tuple[str, Sentence]] = [
             f"{at('input, layer1, layer2')}, and `layer3` alone lost {at('layer3')}"
         ),
     ),
+    *(
+        (page, lambda words=words: words.format(gain("more_labels", "manifold", labels=400)))
+        for page, words in (
+            ("evidence/cifar10.md", "Manifold Mixup is {} points behind in the mean"),
+            ("evidence/index.md", "it is {} points behind in the mean"),
+        )
+    ),
     ("evidence/cifar10.md", lambda: f"CutMix is {gain('one_percent', 'cutmix')} points behind in the mean"),
     (
         "evidence/cifar10_questions.md",
