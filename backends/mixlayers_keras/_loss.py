@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -69,7 +68,6 @@ def blended(step_of: StepOf, loss: Callable[..., Any], y: Any, y_pred: Any, weig
         return loss(y, y_pred, weight)
     theirs = None if weight is None else step.rows(weight)
     masks = step.masks(y_pred, weight)
-    own, partner = (partial(_masked, loss, y_pred, mask) for mask in masks)
     points = len(y_pred.shape) - 2
     follows = target.follows(points)
     if not follows and getattr(target.plan, "masked", False) and len(target.y.shape) > 2:
@@ -88,10 +86,12 @@ def blended(step_of: StepOf, loss: Callable[..., Any], y: Any, y_pred: Any, weig
         if masks.own is not None:  # a weight that Keras multiplies by the mask, in place on PyTorch
             s = _times(keras.ops.ones_like(masks.own, dtype=s.dtype), s)
         kept, given = _times(weight, 1.0 - s), _times(theirs, s)
-        with _checked(loss, tuple(kept.shape)):
-            value = own(target.y, kept) + partner(target.partner, given)
+        checked = _checked(loss, tuple(kept.shape))
+        own = _masked(checked, y_pred, masks.own, target.y, kept)
+        value = own + _masked(checked, y_pred, masks.partner, target.partner, given)
     else:
-        value = (1.0 - s) * own(target.y, weight) + s * partner(target.partner, theirs)
+        own = _masked(loss, y_pred, masks.own, target.y, weight)
+        value = (1.0 - s) * own + s * _masked(loss, y_pred, masks.partner, target.partner, theirs)
     return value * target.loss_scale
 
 
@@ -107,17 +107,20 @@ def _masked(loss: Callable[..., Any], y_pred: Any, mask: Any, y: Any, weight: An
         set_keras_mask(y_pred, found)
 
 
-@contextmanager
-def _checked(loss: Any, weighted: tuple[int | None, ...]) -> Iterator[None]:
-    """While a loss has shares for weights: what it calculates must have a value for each, which Keras does not ask.
+def _checked(loss: Any, weighted: tuple[int | None, ...]) -> Any:
+    """A loss that gets shares for weights: what it calculates must have a value for each, which Keras does not ask.
+
+    It is a view of the user's: the state is one, and nothing else is written there, for another thread may use it.
 
     Raises:
-        ValueError: If it has none, such as a loss that takes the mean over samples itself.
+        ValueError: When called, if it has none, such as a loss that takes the mean over samples itself.
     """
     call = getattr(loss, "call", None)
+    if call is None:
+        return loss
 
     def checked(*args: Any, **kwargs: Any) -> Any:
-        values = call(*args, **kwargs)  # type: ignore[misc]
+        values = call(*args, **kwargs)
         shape = tuple(values.shape)
         if not _weighable(shape, weighted):
             raise ValueError(
@@ -127,14 +130,10 @@ def _checked(loss: Any, weighted: tuple[int | None, ...]) -> Iterator[None]:
             )
         return values
 
-    if call is None:
-        yield
-        return
-    vars(loss)["call"] = checked
-    try:
-        yield
-    finally:
-        del vars(loss)["call"]
+    kind = type(loss)
+    view: Any = object.__new__(type(kind.__name__, (kind,), {"call": property(lambda view: checked)}))
+    view.__dict__ = vars(loss)
+    return view
 
 
 def _weighable(shape: tuple[int | None, ...], weights: tuple[int | None, ...]) -> bool:

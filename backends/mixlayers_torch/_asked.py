@@ -67,8 +67,14 @@ def _elementwise(
     func: Callable[..., Tensor], output: Tensor, target: MixedTarget, given: dict[str, Any]
 ) -> Tensor:
     reduction = given.pop("reduction", "mean")
-    loss: Tensor = target.blend_elements(lambda y: func(output, y, **given, reduction="none"), TORCH)
     weight = given.get("weight") if func in _WEIGHTED_MEANS else None
+    if weight is not None:
+        _check_weight(weight, output)
+        del given[
+            "weight"
+        ]  # multiplied below: compiled, PyTorch 2.13's `F.l1_loss` forgets it, for plain labels too
+    loss: Tensor = target.blend_elements(lambda y: func(output, y, **given, reduction="none"), TORCH)
+    loss = loss if weight is None else loss * weight
     if reduction == "mean":
         loss = loss.mean() if weight is None else loss.sum() / weight.sum()
     elif reduction == "sum":
@@ -80,8 +86,15 @@ def _elementwise(
     return loss if target.loss_scale == 1.0 else loss * target.loss_scale
 
 
+def _check_weight(weight: Tensor, output: Tensor) -> None:
+    if weight.shape != output.shape:  # as PyTorch has it
+        raise ValueError(
+            f"Weights and input must have the same size, got {tuple(weight.shape)} and {tuple(output.shape)}"
+        )
+
+
 def _weight_of_l1() -> Tensor | None:
-    """The weight that `F.l1_loss` was called with, which it does not hand on; under torch.compile nobody can tell."""
+    """The weight that `F.l1_loss` was called with, which it does not hand on; but torch.compile hands on the call."""
     if torch.compiler.is_compiling():
         return None
     frame = sys._getframe(1)

@@ -284,3 +284,17 @@ def test_a_loss_without_a_value_for_each_sample_is_refused_where_shares_differ(o
     mixing.wrap(model, ManifoldMixup(), "one")
     model.train_on_batch(x, y)  # one share for all
     model.evaluate(x, y, verbose=0)
+
+
+class Noting(keras.losses.Loss):
+    def call(self, y, y_pred):
+        self.has = {*vars(self)}
+        return cross_entropy(y_pred, y)
+
+
+def test_a_loss_is_not_written_to_while_a_step_is_made():
+    """Another thread may train with it; what it writes to itself stays."""
+    own, (x, y) = Noting(), batch()
+    names = {*vars(own), "has"}
+    compiled(mixing.wrap(sequential(), ManifoldMixup(lam_per="sample"), "one"), loss=own).fit(x, y, verbose=0)
+    assert own.has <= {*vars(own)} == names

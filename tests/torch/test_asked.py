@@ -61,8 +61,6 @@ CALLS = {
 @pytest.mark.parametrize("compiled", [False, True])
 def test_the_usual_losses_are_blended(name, compiled):
     """Values and gradients, as by hand; a target that is made outside goes into a graph as it is."""
-    if compiled and name.startswith("weighted l1"):
-        pytest.skip("PyTorch's compiler does not hand this weight on, see docs/other_data.md")
     loss, y, given = CALLS[name]
     _, target = mix(X, y, Mixup(pairs="derangement"), step=1)
 
@@ -79,6 +77,15 @@ def test_the_usual_losses_are_blended(name, compiled):
     expected.backward()
     torch.testing.assert_close(logits.grad, by_hand.grad)
     assert target.used
+
+
+@pytest.mark.parametrize("loss", [F.mse_loss, F.l1_loss])
+def test_a_weight_has_the_size_of_the_output(loss):
+    """As PyTorch asks of plain labels."""
+    _, target = mix(X, torch.randn(6, 3), Mixup(), step=1)
+    for labels in (torch.randn(6, 3), target):
+        with pytest.raises(ValueError, match="same size"):
+            loss(LOGITS, labels, weight=torch.ones(3))
 
 
 @pytest.mark.parametrize("method", [Mixup(), Mixup(lam_per="sample"), CutMix()], ids=repr)
