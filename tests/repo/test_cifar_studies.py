@@ -124,7 +124,7 @@ def test_a_processor_trains_in_bfloat16_where_asked(
 
 def test_more_labels_are_trained_with_more_steps_and_fewer_epochs() -> None:
     asked = {"epochs": 120, "epochs_at": 100}
-    assert [training.epochs_of({**asked, "labels": n}) for n in (50, 100, 400)] == [170, 120, 60]
+    assert [training.epochs_of({**asked, "labels": n}) for n in (50, 100, 400, 1000)] == [170, 120, 60, 38]
 
 
 def test_wrong_labels_are_as_many_as_asked_and_all_wrong() -> None:

@@ -140,10 +140,22 @@ SENTENCES: list[tuple[str, Sentence]] = [
         ),
     ),
     *(
-        (page, lambda words=words: words.format(gain("more_labels", "manifold", labels=400)))
-        for page, words in (
-            ("evidence/cifar10.md", "Manifold Mixup is {} points behind in the mean"),
-            ("evidence/index.md", "it is {} points behind in the mean"),
+        (page, lambda words=words, n=n: words.format(gain("more_labels", "manifold", labels=n)))
+        for page, n, words in (
+            ("evidence/cifar10.md", 400, "Manifold Mixup is {} points behind in the mean"),
+            (
+                "evidence/cifar10.md",
+                1000,
+                "With 10,000 labels and 38 epochs it costs {} points and likelihood, in every seed.",
+            ),
+            ("evidence/index.md", 400, "Manifold Mixup is {} points behind in the mean;"),
+            ("../README.md", 1000, "in a short training of 10,000 it loses {} points"),
+            (
+                "choosing_a_method.md",
+                1000,
+                "In a short training of 10,000 labels `ManifoldMixup()` lost {} points",
+            ),
+            ("evidence/index.md", 1000, "with 10,000 and 38 epochs it costs {} points"),
         )
     ),
     ("evidence/cifar10.md", lambda: f"CutMix is {gain('one_percent', 'cutmix')} points behind in the mean"),

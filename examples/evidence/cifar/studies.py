@@ -80,11 +80,11 @@ LIST: Final = (
     ),
     Asked(
         "more_labels",
-        "How does the gain change from 500 labels to 4,000?",
+        "How does the gain change from 500 labels to 10,000?",
         ("labels", "method"),
         along="labels",
         quick={**TWO, "labels": [2, 3]},
-        full={**TWO, **FAST, "labels": [50, 100, 400]},
+        full={**TWO, **FAST, "labels": [50, 100, 400, 1000]},
         gpu=None,
     ),
     Asked(
