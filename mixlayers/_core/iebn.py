@@ -71,6 +71,24 @@ class Statistics:
     eps: float
 
 
+def check_channels(shape: Sequence[int], sizes: Iterable[int]) -> None:
+    """Refuse an input whose channels are not the norm's: compiled passes would read past the ends of its vectors.
+
+    Args:
+        shape: Of the input (N, C, ...).
+        sizes: Of the vectors.
+
+    Raises:
+        ValueError: If they are not of C numbers.
+    """
+    for size in sizes:
+        if size != shape[1]:
+            raise ValueError(
+                f"the norm has {size} channels, got {shape[1]} in an input {tuple(shape)} of axes (N, C, ...): make it "
+                "for as many, or bring the axes in this order."
+            )
+
+
 def norms_to_convert(
     model: Any,
     layers: Mapping[str, Any],

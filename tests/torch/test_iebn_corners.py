@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 from mixlayers.torch import convert_iebn, revert_iebn, update_bn
 from mixlayers_torch._iebn.act import IEBNAct2d
 from mixlayers_torch._iebn.layer import IEBN2d
+from mixlayers_torch._iebn.rbn import RBN2d
 
 X = torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(0))
 
@@ -188,3 +189,20 @@ def test_norms_of_other_classes_are_named_or_converted_as_told() -> None:
         convert_iebn(model)
     convert_iebn(model, also={special: IEBN2d.from_batchnorm}, skip="1")
     assert [type(module) for module in model[1:]] == [FrozenBatchNorm2d, IEBN2d]
+
+
+@pytest.mark.parametrize("kind", [IEBN2d, RBN2d])
+@pytest.mark.parametrize(
+    "options", [{}, {"affine": False, "track_running_stats": False}], ids=["whole", "bare"]
+)
+@pytest.mark.parametrize("channels", [1, 3], ids=["one", "three"])
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+def test_channels_that_are_not_the_norms_are_refused(
+    kind: type[nn.Module], options: dict[str, bool], channels: int, training: bool
+) -> None:
+    """The passes would read past the ends of its vectors, and write there; one channel would be broadcast."""
+    for width in (2, 16):
+        with pytest.raises(
+            ValueError, match=rf"the norm has {channels} channels, got {width} in an input \(2, "
+        ):
+            kind(channels, **options).train(training)(torch.ones(2, width, 4, 4))
