@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -210,22 +211,38 @@ def report(names: Iterable[str], count: int, by: str, added: int) -> None:
 
 
 def average_statistics(
-    norms: Sequence[Any], name: str, run: Callable[[Any], object], batches: Iterable[Any], *, old: bool
+    norms: Sequence[Any],
+    name: str,
+    watched: Callable[[Callable[[Any], None]], AbstractContextManager[object]],
+    run: Callable[[Any], object],
+    batches: Iterable[Any],
 ) -> None:
-    """Give norms the average of all batches' statistics.
+    """Give norms the average of all batches' statistics, of all uses where a norm is used several times in a batch.
 
     Args:
-        name: Of the attribute that holds a share of the running statistics; it is left as it was.
+        name: Of the attribute that holds the old value's share of the running statistics; it is left as it was.
+        watched: While it is entered, what it is given is called with a norm before each use of it.
         run: Runs the model in training on a batch's first item, if it is a tuple or list.
         batches: The batches.
-        old: Whether it is the old value's share, or the new one's.
     """
     before = [getattr(norm, name) for norm in norms]
+    uses = dict.fromkeys(map(id, norms), 0)
+
+    def give(norm: Any, seen: int) -> None:
+        setattr(norm, name, seen / (seen + 1.0))
+
+    def count(norm: Any) -> None:
+        if (seen := uses.get(id(norm))) is not None:
+            give(norm, seen)
+            uses[id(norm)] = seen + 1
+
     try:
-        for seen, batch in enumerate(batches):
-            for norm in norms:
-                setattr(norm, name, (seen if old else 1.0) / (seen + 1.0))
-            run(batch[0] if isinstance(batch, tuple | list) else batch)
+        with watched(count):
+            for number, batch in enumerate(batches):
+                for norm in norms:
+                    if not uses[id(norm)]:  # a transformation may run a copy of it, which nobody watches
+                        give(norm, number)
+                run(batch[0] if isinstance(batch, tuple | list) else batch)
     finally:
         for norm, share in zip(norms, before, strict=True):
             setattr(norm, name, share)

@@ -8,7 +8,7 @@ import paddle
 import pytest
 from paddle import nn
 
-from mixlayers.paddle import IEBN2D, convert_iebn, update_bn
+from mixlayers.paddle import IEBN2D, RBN2D, convert_iebn, update_bn
 
 
 def net() -> nn.Layer:
@@ -85,3 +85,30 @@ def test_averaged_weights_get_statistics_of_their_own(kind: Any) -> None:
     )
     assert np.array_equal(model[2]._mean.numpy(), before[0])
     assert model[0]._momentum == before[1] and not any(layer.training for layer in model.sublayers(True))
+
+
+class Siamese(nn.Layer):
+    """Uses its norm twice in a batch, and another one in some batches only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.rare = IEBN2D(3), RBN2D(3)
+
+    def forward(self, x: paddle.Tensor) -> None:
+        self.norm(x)
+        self.norm(x * 3 + 1)
+        if float(x.mean()) > 1:
+            self.rare(x)
+
+
+def test_update_bn_averages_over_all_uses() -> None:
+    batches, model = [images(seed) + seed for seed in range(4)], Siamese()
+    update_bn(batches, model)
+    every = [used for x in batches for used in (x, x * 3 + 1)]
+    for norm, uses in (model.norm, every), (model.rare, [x for x in batches if float(x.mean()) > 1]):
+        assert 0 < len(uses) != 4
+        arrays = [x.numpy().astype("float64") for x in uses]
+        for own, one in (norm._mean, np.mean), (norm._variance, np.var):
+            expected = np.mean([one(each, (0, 2, 3)) for each in arrays], 0)
+            np.testing.assert_allclose(own.numpy(), expected, rtol=1e-5, atol=1e-6)
+        assert norm._momentum == 0.9 and not norm._forward_pre_hooks

@@ -88,6 +88,33 @@ def test_averaged_weights_get_statistics_of_their_own() -> None:
     assert (model[0].momentum, model.training) == (before[0], False)
 
 
+class Siamese(nn.Module):
+    """Uses its norm twice in a batch, and another one in some batches only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.rare = IEBN2d(3), RBN2d(3)
+
+    def forward(self, x: torch.Tensor) -> None:
+        self.norm(x)
+        self.norm(x * 3 + 1)
+        if x.mean() > 1.5:
+            self.rare(x)
+
+
+def test_update_bn_averages_over_all_uses() -> None:
+    batches, model = [X * scale + scale for scale in (1.0, 2.0, 3.0)], Siamese()
+    update_bn(batches, model)
+    every = [used for x in batches for used in (x, x * 3 + 1)]
+    for norm, uses in (model.norm, every), (model.rare, [x for x in batches if x.mean() > 1.5]):
+        assert 0 < len(uses) != 3
+        expected = torch.stack([x.mean((0, 2, 3)) for x in uses]).mean(0)
+        torch.testing.assert_close(norm.running_mean, expected)
+        expected = torch.stack([x.var((0, 2, 3)) for x in uses]).mean(0)
+        torch.testing.assert_close(norm.running_var, expected)
+        assert norm.momentum == 0.1
+
+
 def test_storages_stay_resizable() -> None:
     """As FSDP2 needs; `tensor.numpy()` would end it."""
     norm, x = IEBN2d(3), X.clone().requires_grad_()

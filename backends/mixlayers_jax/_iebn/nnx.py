@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, ClassVar, Final, TypeVar
 
 import jax.numpy as jnp
@@ -248,10 +250,32 @@ def update_bn(batches: Iterable[Any], model: nnx.Module) -> None:
     ]
     try:
         model.train()
-        average_statistics(norms, "momentum", model, batches if norms else (), old=True)
+        average_statistics(norms, "momentum", partial(_watched, norms), model, batches if norms else ())
     finally:
         for module, name, mode in modes:
             setattr(module, name, mode)
+
+
+@contextmanager
+def _watched(norms: Iterable[Any], count: Callable[[Any], None]) -> Iterator[None]:
+    """Give norms a class that tells of each use before it; Flax has no hooks for that."""
+    kinds = [type(norm) for norm in norms]
+
+    def watching(kind: Any) -> Any:
+        def call(self: Any, *args: Any, **options: Any) -> Any:
+            count(self)
+            return kind.__call__(self, *args, **options)
+
+        return type(kind.__name__, (kind,), {"__call__": call})
+
+    watches = {kind: watching(kind) for kind in set(kinds)}
+    try:
+        for norm, kind in zip(norms, kinds, strict=True):
+            object.__setattr__(norm, "__class__", watches[kind])
+        yield
+    finally:
+        for norm, kind in zip(norms, kinds, strict=True):
+            object.__setattr__(norm, "__class__", kind)
 
 
 def _modules(model: nnx.Module) -> dict[str, Any]:
