@@ -25,7 +25,9 @@ def iebn(x: Tensor, parameters: Parameters, statistics: Statistics) -> Tensor:
         Of x's shape, dtype and memory format.
     """
     _check(x, parameters, statistics)
-    if statistics.group is None and x.ndim > 2 and _compiling():
+    if (
+        statistics.group is None and x.ndim > 2 and x.numel() > 0 and _compiling()
+    ):  # empty, its sums would be NaN
         return fused(x, parameters, statistics)
     if unseen(x, statistics):
         if native.takes(x, parameters, statistics):
