@@ -140,17 +140,16 @@ class Conversion(ABC):
             skip,
             is_norm=lambda layer: self.is_norm(layer) or is_own(layer),
             is_known=lambda norm: is_own(norm) or self.stand_in(norm, family) is not None,
-            bare=lambda norm: self.bare(norm) if preserve_output and not is_own(norm) else None,
+            bare=lambda norm: self.bare(norm) if preserve_output and self.is_norm(norm) else None,
             weight=self.weight,
             hint=self.hint,
         )
         scaled: dict[int, Any] = {}
 
         def make(norm: Any) -> Any:
-            if is_own(norm):
-                return also[self.type_of(norm)](norm)
-            new = self.make(norm, self.stand_in(norm, family))
-            if preserve_output:
+            own = also.get(self.type_of(norm))
+            new = self.make(norm, self.stand_in(norm, family)) if own is None else own(norm)
+            if preserve_output and isinstance(new, self.kind) and self.bare(new) is None:
                 self._scale_once(new, -1, scaled)
             return new
 

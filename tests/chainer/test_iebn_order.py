@@ -45,6 +45,11 @@ def test_a_norm_of_another_class_is_converted_as_one_says() -> None:
     model = convert_iebn(Sequential(L.Convolution2D(3, 3, 1), norm), also={Loud: IEBN.from_batchnorm})
     assert model[1] is norm and type(norm) is IEBN
     assert model(images()).shape == (12, 3, 5, 5)
+    model = Sequential(Loud(3))
+    with chainer.using_config("train", False):
+        expected = model(images()).array
+        convert_iebn(model, also={Loud: IEBN.from_batchnorm}, preserve_output=True)
+        np.testing.assert_allclose(model(images()).array, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", [IEBN, L.BatchNormalization])

@@ -64,6 +64,11 @@ def test_a_norm_of_another_class_is_converted_as_one_says() -> None:
     weight = model[1].weight
     convert_iebn(model, also={Loud: IEBN2D.from_batchnorm})
     assert type(model[1]) is IEBN2D and model[1].weight is weight
+    model = nn.Sequential(Loud(3))
+    model.eval()
+    expected = model(images()).numpy()
+    convert_iebn(model, also={Loud: IEBN2D.from_batchnorm}, preserve_output=True)
+    np.testing.assert_allclose(model(images()).numpy(), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", [IEBN2D, nn.BatchNorm2D])

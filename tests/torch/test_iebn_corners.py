@@ -150,6 +150,17 @@ def test_a_batch_without_samples_passes_as_through_batchnorm() -> None:
             assert torch.equal(own.nan_to_num(), other.nan_to_num())
 
 
+@pytest.mark.parametrize("kind", [IEBN2d, RBN2d])
+def test_a_batch_without_samples_leaves_the_statistics_of_a_compiled_norm(kind: type[nn.Module]) -> None:
+    norm = kind(3)
+    compiled = torch.compile(norm, backend="eager")
+    for x in (X, X[:0], X[:2], X[:0]):
+        before = [norm.running_mean.clone(), norm.running_var.clone()]
+        assert compiled(x).shape == x.shape
+        for own, other in zip((norm.running_mean, norm.running_var), before, strict=True):
+            assert torch.equal(own, other) == (len(x) == 0) and own.isfinite().all()
+
+
 def test_a_pruned_norm_stays_pruned() -> None:
     model = net()
     prune.l1_unstructured(model[1], "weight", amount=0.4)
@@ -157,6 +168,23 @@ def test_a_pruned_norm_stays_pruned() -> None:
     assert model[1].weight_orig.grad is not None and (model[1].weight == 0).any()
     revert_iebn(model)(X)
     assert type(model[1]) is nn.BatchNorm2d and "1.weight_mask" in model.state_dict()
+
+
+def test_the_output_of_a_pruned_norm_is_not_preserved_but_refused() -> None:
+    """Its weight is made anew before each call, from numbers that the conversion would not divide."""
+    model = net()
+    prune.l1_unstructured(model[1], "weight", amount=0.4)
+    with pytest.raises(
+        ValueError, match=r"one that is made before each call .*prune.remove.* in '1': skip it"
+    ):
+        convert_iebn(model, preserve_output=True)
+    with pytest.raises(ValueError, match="nothing to revert"):
+        revert_iebn(convert_iebn(model), preserve_output=True)
+    prune.remove(model[1], "weight")
+    expected = model(X)
+    revert_iebn(model, preserve_output=True)
+    assert type(model[1]) is nn.BatchNorm2d
+    torch.testing.assert_close(model(X), expected)
 
 
 def test_what_else_a_norm_holds_stays() -> None:
@@ -216,6 +244,10 @@ def test_norms_of_other_classes_are_named_or_converted_as_told() -> None:
         convert_iebn(model)
     convert_iebn(model, also={special: IEBN2d.from_batchnorm}, skip="1")
     assert [type(module) for module in model[1:]] == [FrozenBatchNorm2d, IEBN2d]
+    model = nn.Sequential(special(3)).eval()
+    expected = model(X)
+    convert_iebn(model, also={special: IEBN2d.from_batchnorm}, preserve_output=True)
+    torch.testing.assert_close(model(X), expected)
 
 
 @pytest.mark.parametrize("kind", [IEBN2d, RBN2d])
