@@ -10,7 +10,7 @@ from math import prod
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from mixlayers._core.audit.places import Layers
-from mixlayers._core.iebn import norms_to_convert, norms_to_revert, report
+from mixlayers._core.iebn import check_sharing, norms_to_convert, norms_to_revert, report
 
 Model = TypeVar("Model")
 Also = Mapping[type[Any], Callable[[Any], Any]]
@@ -156,12 +156,16 @@ class Conversion(ABC):
         for name, norm in chosen.items():
             if not is_own(norm) and (why := self.refusal(norm)) is not None:
                 raise ValueError(f"{name!r} cannot be {family.name}, skip it: {why}")
+        if preserve_output:
+            self._check_sharing(model, chosen, folding=False)
         return self._replace(model, chosen, make, family.name)
 
     def revert(self, model: Model, family: Family, preserve_output: bool) -> Model:
         """`revert_iebn` and `revert_rbn`."""
         layers, (name, kind, _) = self.layers(model), family
         chosen = norms_to_revert(model, layers, kind, name, preserve_output, self.folds, self.weight)
+        if preserve_output:
+            self._check_sharing(model, chosen, folding=True)
         scaled: dict[int, Any] = {}
 
         def unmake(layer: Any) -> Any:
@@ -183,6 +187,14 @@ class Conversion(ABC):
             raise ValueError(f"{type(model).__name__} holds no IEBN or RBN layer: convert_iebn(model) first.")
         others = [own for own in self.parameters(model).values() if id(own) not in added]
         return others, list(added.values())
+
+    def _check_sharing(self, model: Any, chosen: Mapping[str, Any], *, folding: bool) -> None:
+        norms = {
+            name: layer
+            for name, layer in self.layers(model).items()
+            if (isinstance(layer, self.kind) or self.is_norm(layer)) and self.bare(layer) is None
+        }
+        check_sharing(norms, chosen.values(), self.numbers, folding)
 
     def _scale_once(self, layer: Any, power: int, scaled: dict[int, Any]) -> None:
         """`scale`, unless that was done to a layer with the same weight."""

@@ -197,6 +197,38 @@ def norms_to_revert(
     return chosen
 
 
+def check_sharing(
+    norms: Mapping[str, Any], chosen: Iterable[Any], numbers: Callable[[Any], Any], folding: bool
+) -> None:
+    """Refuse to scale a weight that a norm shares with one that is not scaled alike.
+
+    Args:
+        norms: The model's norms, old and new, that have a weight, by name.
+        chosen: Those whose weight is to be scaled.
+        numbers: What holds a norm's weight.
+        folding: Whether by the attention that each has learned, or by the same start.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    picked, first = {id(norm) for norm in chosen}, dict[int, tuple[str, Any]]()
+
+    def start(norm: Any) -> Any:
+        own = norm.bias_readjust
+        return own.array if hasattr(own, "array") else own[...]
+
+    for name, norm in norms.items():
+        other, one = first.setdefault(id(numbers(norm)), (name, norm))
+        if one is norm or not {id(one), id(norm)} & picked:
+            continue
+        both = id(one) in picked and id(norm) in picked
+        if not both or (folding and bool((start(one) != start(norm)).any())):
+            raise ValueError(
+                f"{other!r} and {name!r} share a weight, and preserve_output would scale it for one of them alone: "
+                "give each its own weight first."
+            )
+
+
 def report(names: Iterable[str], count: int, by: str, added: int) -> None:
     """Log what was replaced.
 

@@ -187,6 +187,23 @@ def test_the_output_of_a_pruned_norm_is_not_preserved_but_refused() -> None:
     torch.testing.assert_close(model(X), expected)
 
 
+def test_a_shared_weight_is_scaled_for_all_that_share_it_or_not_at_all() -> None:
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.BatchNorm2d(3)).eval()
+    model[1].weight = model[0].weight
+    expected = model(X)
+    with pytest.raises(
+        ValueError, match="'0' and '1' share a weight, and preserve_output would scale it for one"
+    ):
+        convert_iebn(model, skip="1", preserve_output=True)
+    torch.testing.assert_close(convert_iebn(model, preserve_output=True)(X), expected)
+    for name, value in ("bias_readjust", 0.5), ("weight_readjust", 1.0):
+        nn.init.constant_(getattr(model[1], name), value)
+        with pytest.raises(ValueError, match="'0' and '1' share a weight"):
+            revert_iebn(model, preserve_output=True)
+        nn.init.constant_(getattr(model[1], name), model[1].starts[name])
+    torch.testing.assert_close(revert_iebn(model, preserve_output=True)(X), expected)
+
+
 def test_what_else_a_norm_holds_stays() -> None:
     model, seen = net(), []
     model[1].register_buffer("mine", torch.ones(2))

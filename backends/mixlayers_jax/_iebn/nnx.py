@@ -15,6 +15,7 @@ from mixlayers._core.iebn import (
     IEBN_STARTS,
     RBN_STARTS,
     average_statistics,
+    check_sharing,
     norms_to_convert,
     norms_to_revert,
     report,
@@ -173,6 +174,7 @@ def _convert(model: Model, kind: type[PerInstance], skip: Layers, preserve_outpu
         bare=lambda norm: "use_scale=False" if preserve_output and norm.scale is None else None,
     )
     if preserve_output:
+        _check_sharing(model, chosen, folding=False)
         for scale in {id(norm.scale): norm.scale for norm in chosen.values()}.values():  # norms may share one
             scale[...] = kept_output(scale[...], kind.starts)
     for norm in chosen.values():
@@ -223,6 +225,7 @@ def _revert(model: Model, kind: type[PerInstance], preserve_output: bool) -> Mod
 
     chosen = norms_to_revert(model, _modules(model), kind, kind.__name__, preserve_output, folds)
     if preserve_output:
+        _check_sharing(model, chosen, folding=True)
         for norm in {id(norm.scale): norm for norm in chosen.values()}.values():
             norm.scale[...] = folded(norm.scale[...], norm.bias_readjust[...])
     for norm in chosen.values():
@@ -254,6 +257,15 @@ def update_bn(batches: Iterable[Any], model: nnx.Module) -> None:
     finally:
         for module, name, mode in modes:
             setattr(module, name, mode)
+
+
+def _check_sharing(model: nnx.Module, chosen: Mapping[str, Any], *, folding: bool) -> None:
+    norms = {
+        name: norm
+        for name, norm in _modules(model).items()
+        if isinstance(norm, nnx.BatchNorm) and norm.scale is not None
+    }
+    check_sharing(norms, chosen.values(), lambda norm: norm.scale, folding)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
-"""Running statistics made anew: each norm's average is over its own uses."""
+"""Running statistics made anew are an average over a norm's own uses; weights that norms share."""
 
 import numpy as np
+import pytest
 from flax import nnx
 
 import mixlayers.nnx
@@ -39,3 +40,19 @@ def test_update_bn_averages_over_all_uses():
         close(norm.var[...], np.mean([np.var(x, (0, 1, 2), np.float64) for x in arrays], 0), 1e-4)
         assert norm.momentum == 0.99
     assert [type(norm) for norm in (model.norm, model.rare, model.inside)] == kinds
+
+
+def test_a_shared_scale_is_changed_for_all_that_share_it_or_not_at_all():
+    model = nnx.Sequential(
+        nnx.BatchNorm(CHANNELS, rngs=nnx.Rngs(0)), nnx.BatchNorm(CHANNELS, rngs=nnx.Rngs(0))
+    )
+    model.layers[1].scale = model.layers[0].scale
+    model.eval()
+    x = last(features(0)).astype("f")
+    expected = model(x)
+    with pytest.raises(ValueError, match="share a weight, and preserve_output would scale it for one"):
+        mixlayers.nnx.convert_iebn(model, skip="layers.1", preserve_output=True)
+    close(mixlayers.nnx.convert_iebn(model, preserve_output=True)(x), expected, 1e-5)
+    model.layers[1].bias_readjust[...] = model.layers[1].bias_readjust[...] + 1
+    with pytest.raises(ValueError, match="share a weight"):
+        mixlayers.nnx.revert_iebn(model, preserve_output=True)
