@@ -46,9 +46,6 @@ class Conversion(ABC):
     hint: ClassVar[str] = ""
     """What else may be wrong where a model has no norm."""
 
-    children: ClassVar[str]
-    """A layer's attribute that holds the layers in it by name."""
-
     cure: ClassVar[str]
     """What to do with an optimizer that was made before the conversion: "convert first, ..."."""
 
@@ -110,9 +107,11 @@ class Conversion(ABC):
     def place(self, model: Any, new: Mapping[int, Any]) -> Any:
         """The model with other layers, by the id of those whose place they take."""
         for parent in list(self.layers(model).values()):
-            children = getattr(parent, self.children)
-            for name, child in children.items():
-                children[name] = new.get(id(child), child)
+            held = vars(
+                parent
+            )  # its layers by name, and the lists from which a network's own code may run them
+            for name in list(held):
+                held[name] = _exchanged(held[name], new)
         return new.get(id(model), model)
 
     def numbers(self, layer: Any) -> Any:
@@ -253,3 +252,16 @@ class Conversion(ABC):
         """Whether parameters have these names, and one made by chance still has the same numbers."""
         theirs = self.parameters(model)
         return theirs.keys() == own.keys() and any(self.same(theirs[name], one) for name, one in own.items())
+
+
+def _exchanged(held: Any, new: Mapping[int, Any]) -> Any:
+    """What an attribute holds, with other layers in it, by the id of those whose place they take; no deeper."""
+    if type(held) is tuple:
+        return tuple(new.get(id(each), each) for each in held)
+    places: Any = (
+        held.items() if isinstance(held, dict) else enumerate(held) if isinstance(held, list) else ()
+    )
+    for place, each in list(places):
+        if id(each) in new:
+            held[place] = new[id(each)]
+    return new.get(id(held), held)

@@ -117,3 +117,26 @@ def test_update_bn_averages_over_all_uses() -> None:
             expected = np.mean([one(each, (0, 2, 3)) for each in arrays], 0)
             np.testing.assert_allclose(own.numpy(), expected, rtol=1e-5, atol=1e-6)
         assert norm._momentum == 0.9 and not norm._forward_pre_hooks
+
+
+class Listed(nn.Layer):
+    """Runs its layers from a list of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2D(3)
+        self.steps = [self.norm, nn.functional.relu]
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        for step in self.steps:
+            x = step(x)
+        return x
+
+
+def test_norms_that_a_network_runs_from_a_list_of_its_own_are_converted_there_too() -> None:
+    model = Listed()
+    model.eval()
+    expected = model(images()).numpy()
+    convert_iebn(model, preserve_output=True)
+    assert type(model.steps[0]) is IEBN2D and model.steps[0] is model.norm
+    np.testing.assert_allclose(model(images()).numpy(), expected, rtol=1e-5, atol=1e-6)

@@ -28,7 +28,7 @@ _AVERAGES = ("AveragedModel", "ModelEma", "ModelEmaV2", "ModelEmaV3", "Exponenti
 
 
 class _Modules(Conversion):
-    kind, children = PerInstance, "_modules"
+    kind = PerInstance
     cure = "or optimizer.add_param_group(iebn_parameters(model)[1])"
 
     def layers(self, model: nn.Module) -> dict[str, Any]:
