@@ -106,12 +106,7 @@ class Conversion(ABC):
 
     def place(self, model: Any, new: Mapping[int, Any]) -> Any:
         """The model with other layers, by the id of those whose place they take."""
-        for parent in list(self.layers(model).values()):
-            held = vars(
-                parent
-            )  # its layers by name, and the lists from which a network's own code may run them
-            for name in list(held):
-                held[name] = _exchanged(held[name], new)
+        exchange(self.layers(model).values(), new)
         return new.get(id(model), model)
 
     def numbers(self, layer: Any) -> Any:
@@ -252,6 +247,14 @@ class Conversion(ABC):
         """Whether parameters have these names, and one made by chance still has the same numbers."""
         theirs = self.parameters(model)
         return theirs.keys() == own.keys() and any(self.same(theirs[name], one) for name, one in own.items())
+
+
+def exchange(parents: Iterable[Any], new: Mapping[int, Any]) -> None:
+    """Put other layers into all that a model's layers hold, by the id of those whose place they take."""
+    for parent in list(parents):
+        held = vars(parent)  # its layers by name, and lists from which a network's own code may run them
+        for name in list(held):
+            held[name] = _exchanged(held[name], new)
 
 
 def _exchanged(held: Any, new: Mapping[int, Any]) -> Any:

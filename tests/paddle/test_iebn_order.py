@@ -8,7 +8,7 @@ import paddle
 import pytest
 from paddle import nn
 
-from mixlayers.paddle import IEBN2D, RBN2D, convert_iebn, update_bn
+from mixlayers.paddle import IEBN2D, RBN2D, SyncIEBN, convert_iebn, update_bn
 
 
 def net() -> nn.Layer:
@@ -140,3 +140,5 @@ def test_norms_that_a_network_runs_from_a_list_of_its_own_are_converted_there_to
     convert_iebn(model, preserve_output=True)
     assert type(model.steps[0]) is IEBN2D and model.steps[0] is model.norm
     np.testing.assert_allclose(model(images()).numpy(), expected, rtol=1e-5, atol=1e-6)
+    SyncIEBN.convert_sync_iebn(model)
+    assert type(model.steps[0]) is SyncIEBN and model.steps[0] is model.norm

@@ -159,8 +159,10 @@ def test_norms_that_a_network_runs_from_lists_of_its_own_are_converted_there_too
     convert_rbn(model, preserve_output=True)
     assert model.steps is steps and steps[0] is model.norm and model.last[0] is model.other
     torch.testing.assert_close(model(x), expected)
+    SyncRBN.convert_sync_rbn(model)
+    assert type(model.steps[0]) is SyncRBN and model.steps[0] is model.norm and model.last[0] is model.other
     torch.testing.assert_close(revert_rbn(model, preserve_output=True)(x), expected)
-    assert type(model.steps[0]) is nn.BatchNorm2d and model.steps[0] is model.norm
+    assert type(model.steps[0]) is nn.SyncBatchNorm and model.steps[0] is model.norm
 
 
 def test_who_knew_the_model_before_is_named_where_the_caller_stands():
