@@ -10,7 +10,7 @@ from math import prod
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from mixlayers._core.audit.places import Layers
-from mixlayers._core.iebn import norms_to_convert, norms_to_revert, report
+from mixlayers._core.iebn import check_sharing, norms_to_convert, norms_to_revert, report
 
 Model = TypeVar("Model")
 Also = Mapping[type[Any], Callable[[Any], Any]]
@@ -45,9 +45,6 @@ class Conversion(ABC):
 
     hint: ClassVar[str] = ""
     """What else may be wrong where a model has no norm."""
-
-    children: ClassVar[str]
-    """A layer's attribute that holds the layers in it by name."""
 
     cure: ClassVar[str]
     """What to do with an optimizer that was made before the conversion: "convert first, ..."."""
@@ -109,10 +106,7 @@ class Conversion(ABC):
 
     def place(self, model: Any, new: Mapping[int, Any]) -> Any:
         """The model with other layers, by the id of those whose place they take."""
-        for parent in list(self.layers(model).values()):
-            children = getattr(parent, self.children)
-            for name, child in children.items():
-                children[name] = new.get(id(child), child)
+        exchange(self.layers(model).values(), new)
         return new.get(id(model), model)
 
     def numbers(self, layer: Any) -> Any:
@@ -140,29 +134,32 @@ class Conversion(ABC):
             skip,
             is_norm=lambda layer: self.is_norm(layer) or is_own(layer),
             is_known=lambda norm: is_own(norm) or self.stand_in(norm, family) is not None,
-            bare=lambda norm: self.bare(norm) if preserve_output and not is_own(norm) else None,
+            bare=lambda norm: self.bare(norm) if preserve_output and self.is_norm(norm) else None,
             weight=self.weight,
             hint=self.hint,
         )
         scaled: dict[int, Any] = {}
 
         def make(norm: Any) -> Any:
-            if is_own(norm):
-                return also[self.type_of(norm)](norm)
-            new = self.make(norm, self.stand_in(norm, family))
-            if preserve_output:
+            own = also.get(self.type_of(norm))
+            new = self.make(norm, self.stand_in(norm, family)) if own is None else own(norm)
+            if preserve_output and isinstance(new, self.kind) and self.bare(new) is None:
                 self._scale_once(new, -1, scaled)
             return new
 
         for name, norm in chosen.items():
             if not is_own(norm) and (why := self.refusal(norm)) is not None:
                 raise ValueError(f"{name!r} cannot be {family.name}, skip it: {why}")
+        if preserve_output:
+            self._check_sharing(model, chosen, folding=False)
         return self._replace(model, chosen, make, family.name)
 
     def revert(self, model: Model, family: Family, preserve_output: bool) -> Model:
         """`revert_iebn` and `revert_rbn`."""
         layers, (name, kind, _) = self.layers(model), family
         chosen = norms_to_revert(model, layers, kind, name, preserve_output, self.folds, self.weight)
+        if preserve_output:
+            self._check_sharing(model, chosen, folding=True)
         scaled: dict[int, Any] = {}
 
         def unmake(layer: Any) -> Any:
@@ -184,6 +181,14 @@ class Conversion(ABC):
             raise ValueError(f"{type(model).__name__} holds no IEBN or RBN layer: convert_iebn(model) first.")
         others = [own for own in self.parameters(model).values() if id(own) not in added]
         return others, list(added.values())
+
+    def _check_sharing(self, model: Any, chosen: Mapping[str, Any], *, folding: bool) -> None:
+        norms = {
+            name: layer
+            for name, layer in self.layers(model).items()
+            if (isinstance(layer, self.kind) or self.is_norm(layer)) and self.bare(layer) is None
+        }
+        check_sharing(norms, chosen.values(), self.numbers, folding)
 
     def _scale_once(self, layer: Any, power: int, scaled: dict[int, Any]) -> None:
         """`scale`, unless that was done to a layer with the same weight."""
@@ -242,3 +247,24 @@ class Conversion(ABC):
         """Whether parameters have these names, and one made by chance still has the same numbers."""
         theirs = self.parameters(model)
         return theirs.keys() == own.keys() and any(self.same(theirs[name], one) for name, one in own.items())
+
+
+def exchange(parents: Iterable[Any], new: Mapping[int, Any]) -> None:
+    """Put other layers into all that a model's layers hold, by the id of those whose place they take."""
+    for parent in list(parents):
+        held = vars(parent)  # its layers by name, and lists from which a network's own code may run them
+        for name in list(held):
+            held[name] = _exchanged(held[name], new)
+
+
+def _exchanged(held: Any, new: Mapping[int, Any]) -> Any:
+    """What an attribute holds, with other layers in it, by the id of those whose place they take; no deeper."""
+    if type(held) is tuple:
+        return tuple(new.get(id(each), each) for each in held)
+    places: Any = (
+        held.items() if isinstance(held, dict) else enumerate(held) if isinstance(held, list) else ()
+    )
+    for place, each in list(places):
+        if id(each) in new:
+            held[place] = new[id(each)]
+    return new.get(id(held), held)

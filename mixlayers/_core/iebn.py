@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -69,6 +70,24 @@ class Statistics:
     batch: bool
     factor: float
     eps: float
+
+
+def check_channels(shape: Sequence[int], sizes: Iterable[int]) -> None:
+    """Refuse an input whose channels are not the norm's: compiled passes would read past the ends of its vectors.
+
+    Args:
+        shape: Of the input (N, C, ...).
+        sizes: Of the vectors.
+
+    Raises:
+        ValueError: If they are not of C numbers.
+    """
+    for size in sizes:
+        if size != shape[1]:
+            raise ValueError(
+                f"the norm has {size} channels, got {shape[1]} in an input {tuple(shape)} of axes (N, C, ...): make it "
+                "for as many, or bring the axes in this order."
+            )
 
 
 def norms_to_convert(
@@ -178,6 +197,38 @@ def norms_to_revert(
     return chosen
 
 
+def check_sharing(
+    norms: Mapping[str, Any], chosen: Iterable[Any], numbers: Callable[[Any], Any], folding: bool
+) -> None:
+    """Refuse to scale a weight that a norm shares with one that is not scaled alike.
+
+    Args:
+        norms: The model's norms, old and new, that have a weight, by name.
+        chosen: Those whose weight is to be scaled.
+        numbers: What holds a norm's weight.
+        folding: Whether by the attention that each has learned, or by the same start.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    picked, first = {id(norm) for norm in chosen}, dict[int, tuple[str, Any]]()
+
+    def start(norm: Any) -> Any:
+        own = norm.bias_readjust
+        return own.array if hasattr(own, "array") else own[...]
+
+    for name, norm in norms.items():
+        other, one = first.setdefault(id(numbers(norm)), (name, norm))
+        if one is norm or not {id(one), id(norm)} & picked:
+            continue
+        both = id(one) in picked and id(norm) in picked
+        if not both or (folding and bool((start(one) != start(norm)).any())):
+            raise ValueError(
+                f"{other!r} and {name!r} share a weight, and preserve_output would scale it for one of them alone: "
+                "give each its own weight first."
+            )
+
+
 def report(names: Iterable[str], count: int, by: str, added: int) -> None:
     """Log what was replaced.
 
@@ -192,22 +243,38 @@ def report(names: Iterable[str], count: int, by: str, added: int) -> None:
 
 
 def average_statistics(
-    norms: Sequence[Any], name: str, run: Callable[[Any], object], batches: Iterable[Any], *, old: bool
+    norms: Sequence[Any],
+    name: str,
+    watched: Callable[[Callable[[Any], None]], AbstractContextManager[object]],
+    run: Callable[[Any], object],
+    batches: Iterable[Any],
 ) -> None:
-    """Give norms the average of all batches' statistics.
+    """Give norms the average of all batches' statistics, of all uses where a norm is used several times in a batch.
 
     Args:
-        name: Of the attribute that holds a share of the running statistics; it is left as it was.
+        name: Of the attribute that holds the old value's share of the running statistics; it is left as it was.
+        watched: While it is entered, what it is given is called with a norm before each use of it.
         run: Runs the model in training on a batch's first item, if it is a tuple or list.
         batches: The batches.
-        old: Whether it is the old value's share, or the new one's.
     """
     before = [getattr(norm, name) for norm in norms]
+    uses = dict.fromkeys(map(id, norms), 0)
+
+    def give(norm: Any, seen: int) -> None:
+        setattr(norm, name, seen / (seen + 1.0))
+
+    def count(norm: Any) -> None:
+        if (seen := uses.get(id(norm))) is not None:
+            give(norm, seen)
+            uses[id(norm)] = seen + 1
+
     try:
-        for seen, batch in enumerate(batches):
-            for norm in norms:
-                setattr(norm, name, (seen if old else 1.0) / (seen + 1.0))
-            run(batch[0] if isinstance(batch, tuple | list) else batch)
+        with watched(count):
+            for number, batch in enumerate(batches):
+                for norm in norms:
+                    if not uses[id(norm)]:  # a transformation may run a copy of it, which nobody watches
+                        give(norm, number)
+                run(batch[0] if isinstance(batch, tuple | list) else batch)
     finally:
         for norm, share in zip(norms, before, strict=True):
             setattr(norm, name, share)

@@ -8,7 +8,7 @@ import paddle
 import pytest
 from paddle import nn
 
-from mixlayers.paddle import IEBN2D, convert_iebn, revert_iebn
+from mixlayers.paddle import IEBN2D, RBN2D, convert_iebn, revert_iebn
 from mixlayers_paddle._iebn.act import IEBNAct
 
 
@@ -76,3 +76,13 @@ def test_a_static_program_holds_no_expansion_to_a_batch_that_is_not_known() -> N
         norm, full_graph=True, input_spec=[paddle.static.InputSpec([None, 6, 5, 7], "float32")]
     )
     assert "expand" not in str(traced.forward.main_program)
+
+
+@pytest.mark.parametrize("kind", [IEBN2D, RBN2D])
+@pytest.mark.parametrize("format", ["NCHW", "NHWC"])
+def test_channels_that_are_not_the_norms_are_refused(kind: Any, format: str) -> None:
+    """The passes would read past the ends of its vectors, and write there."""
+    for width in (2, 16):
+        shape = [2, 4, 4, width] if format == "NHWC" else [2, width, 4, 4]
+        with pytest.raises(ValueError, match=rf"the norm has 3 channels, got {width} in an input \(2, "):
+            kind(3, data_format=format, weight_attr=False, bias_attr=False)(paddle.ones(shape))

@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 from mixlayers.torch import convert_iebn, revert_iebn, update_bn
 from mixlayers_torch._iebn.act import IEBNAct2d
 from mixlayers_torch._iebn.layer import IEBN2d
+from mixlayers_torch._iebn.rbn import RBN2d
 
 X = torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(0))
 
@@ -87,6 +88,33 @@ def test_averaged_weights_get_statistics_of_their_own() -> None:
     assert (model[0].momentum, model.training) == (before[0], False)
 
 
+class Siamese(nn.Module):
+    """Uses its norm twice in a batch, and another one in some batches only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.rare = IEBN2d(3), RBN2d(3)
+
+    def forward(self, x: torch.Tensor) -> None:
+        self.norm(x)
+        self.norm(x * 3 + 1)
+        if x.mean() > 1.5:
+            self.rare(x)
+
+
+def test_update_bn_averages_over_all_uses() -> None:
+    batches, model = [X * scale + scale for scale in (1.0, 2.0, 3.0)], Siamese()
+    update_bn(batches, model)
+    every = [used for x in batches for used in (x, x * 3 + 1)]
+    for norm, uses in (model.norm, every), (model.rare, [x for x in batches if x.mean() > 1.5]):
+        assert 0 < len(uses) != 3
+        expected = torch.stack([x.mean((0, 2, 3)) for x in uses]).mean(0)
+        torch.testing.assert_close(norm.running_mean, expected)
+        expected = torch.stack([x.var((0, 2, 3)) for x in uses]).mean(0)
+        torch.testing.assert_close(norm.running_var, expected)
+        assert norm.momentum == 0.1
+
+
 def test_storages_stay_resizable() -> None:
     """As FSDP2 needs; `tensor.numpy()` would end it."""
     norm, x = IEBN2d(3), X.clone().requires_grad_()
@@ -122,6 +150,17 @@ def test_a_batch_without_samples_passes_as_through_batchnorm() -> None:
             assert torch.equal(own.nan_to_num(), other.nan_to_num())
 
 
+@pytest.mark.parametrize("kind", [IEBN2d, RBN2d])
+def test_a_batch_without_samples_leaves_the_statistics_of_a_compiled_norm(kind: type[nn.Module]) -> None:
+    norm = kind(3)
+    compiled = torch.compile(norm, backend="eager")
+    for x in (X, X[:0], X[:2], X[:0]):
+        before = [norm.running_mean.clone(), norm.running_var.clone()]
+        assert compiled(x).shape == x.shape
+        for own, other in zip((norm.running_mean, norm.running_var), before, strict=True):
+            assert torch.equal(own, other) == (len(x) == 0) and own.isfinite().all()
+
+
 def test_a_pruned_norm_stays_pruned() -> None:
     model = net()
     prune.l1_unstructured(model[1], "weight", amount=0.4)
@@ -129,6 +168,40 @@ def test_a_pruned_norm_stays_pruned() -> None:
     assert model[1].weight_orig.grad is not None and (model[1].weight == 0).any()
     revert_iebn(model)(X)
     assert type(model[1]) is nn.BatchNorm2d and "1.weight_mask" in model.state_dict()
+
+
+def test_the_output_of_a_pruned_norm_is_not_preserved_but_refused() -> None:
+    """Its weight is made anew before each call, from numbers that the conversion would not divide."""
+    model = net()
+    prune.l1_unstructured(model[1], "weight", amount=0.4)
+    with pytest.raises(
+        ValueError, match=r"one that is made before each call .*prune.remove.* in '1': skip it"
+    ):
+        convert_iebn(model, preserve_output=True)
+    with pytest.raises(ValueError, match="nothing to revert"):
+        revert_iebn(convert_iebn(model), preserve_output=True)
+    prune.remove(model[1], "weight")
+    expected = model(X)
+    revert_iebn(model, preserve_output=True)
+    assert type(model[1]) is nn.BatchNorm2d
+    torch.testing.assert_close(model(X), expected)
+
+
+def test_a_shared_weight_is_scaled_for_all_that_share_it_or_not_at_all() -> None:
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.BatchNorm2d(3)).eval()
+    model[1].weight = model[0].weight
+    expected = model(X)
+    with pytest.raises(
+        ValueError, match="'0' and '1' share a weight, and preserve_output would scale it for one"
+    ):
+        convert_iebn(model, skip="1", preserve_output=True)
+    torch.testing.assert_close(convert_iebn(model, preserve_output=True)(X), expected)
+    for name, value in ("bias_readjust", 0.5), ("weight_readjust", 1.0):
+        nn.init.constant_(getattr(model[1], name), value)
+        with pytest.raises(ValueError, match="'0' and '1' share a weight"):
+            revert_iebn(model, preserve_output=True)
+        nn.init.constant_(getattr(model[1], name), model[1].starts[name])
+    torch.testing.assert_close(revert_iebn(model, preserve_output=True)(X), expected)
 
 
 def test_what_else_a_norm_holds_stays() -> None:
@@ -188,3 +261,24 @@ def test_norms_of_other_classes_are_named_or_converted_as_told() -> None:
         convert_iebn(model)
     convert_iebn(model, also={special: IEBN2d.from_batchnorm}, skip="1")
     assert [type(module) for module in model[1:]] == [FrozenBatchNorm2d, IEBN2d]
+    model = nn.Sequential(special(3)).eval()
+    expected = model(X)
+    convert_iebn(model, also={special: IEBN2d.from_batchnorm}, preserve_output=True)
+    torch.testing.assert_close(model(X), expected)
+
+
+@pytest.mark.parametrize("kind", [IEBN2d, RBN2d])
+@pytest.mark.parametrize(
+    "options", [{}, {"affine": False, "track_running_stats": False}], ids=["whole", "bare"]
+)
+@pytest.mark.parametrize("channels", [1, 3], ids=["one", "three"])
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+def test_channels_that_are_not_the_norms_are_refused(
+    kind: type[nn.Module], options: dict[str, bool], channels: int, training: bool
+) -> None:
+    """The passes would read past the ends of its vectors, and write there; one channel would be broadcast."""
+    for width in (2, 16):
+        with pytest.raises(
+            ValueError, match=rf"the norm has {channels} channels, got {width} in an input \(2, "
+        ):
+            kind(channels, **options).train(training)(torch.ones(2, width, 4, 4))

@@ -139,6 +139,32 @@ def test_what_is_frozen_shared_or_synchronised_stays_so():
     assert [type(norm).__name__ for norm in model][2:] == ["BatchNorm2d", "SyncBatchNorm", "BatchNorm2d"]
 
 
+class Listed(nn.Module):
+    """Runs its layers from lists of its own, as code that was not written for conversions does."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.other = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+        self.steps, self.last = [self.norm, torch.relu], (self.other,)
+
+    def forward(self, x):
+        for step in (*self.steps, *self.last):
+            x = step(x)
+        return x
+
+
+def test_norms_that_a_network_runs_from_lists_of_its_own_are_converted_there_too():
+    model, x = Listed().eval(), torch.randn(4, 3, 5, 5)
+    expected, steps = model(x), model.steps
+    convert_rbn(model, preserve_output=True)
+    assert model.steps is steps and steps[0] is model.norm and model.last[0] is model.other
+    torch.testing.assert_close(model(x), expected)
+    SyncRBN.convert_sync_rbn(model)
+    assert type(model.steps[0]) is SyncRBN and model.steps[0] is model.norm and model.last[0] is model.other
+    torch.testing.assert_close(revert_rbn(model, preserve_output=True)(x), expected)
+    assert type(model.steps[0]) is nn.SyncBatchNorm and model.steps[0] is model.norm
+
+
 def test_who_knew_the_model_before_is_named_where_the_caller_stands():
     model = nn.Sequential(nn.BatchNorm2d(3))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

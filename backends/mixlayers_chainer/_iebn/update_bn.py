@@ -13,6 +13,19 @@ from mixlayers._core.iebn import average_statistics
 from mixlayers_chainer._iebn.layer import PerInstance
 
 
+class _Watch(chainer.LinkHook):
+    """Tells of each link before it is used."""
+
+    name = "mixlayers.update_bn"
+
+    def __init__(self, count: Callable[[Any], None]) -> None:
+        super().__init__()
+        self.count = count
+
+    def forward_preprocess(self, args: Any) -> None:
+        self.count(args.link)
+
+
 def update_bn(
     batches: Iterable[Any], model: chainer.Link, converter: Callable[[Any], Any] = concat_examples
 ) -> None:
@@ -31,4 +44,4 @@ def update_bn(
             norm.avg_mean[...], norm.avg_var[...] = 0, 1
     given = (converter(batch) if isinstance(batch, list) else batch for batch in batches)
     with chainer.using_config("train", True), chainer.no_backprop_mode():
-        average_statistics(norms, "decay", model, given if norms else (), old=True)
+        average_statistics(norms, "decay", _Watch, model, given if norms else ())

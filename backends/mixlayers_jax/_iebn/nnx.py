@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, ClassVar, Final, TypeVar
 
 import jax.numpy as jnp
@@ -13,6 +15,7 @@ from mixlayers._core.iebn import (
     IEBN_STARTS,
     RBN_STARTS,
     average_statistics,
+    check_sharing,
     norms_to_convert,
     norms_to_revert,
     report,
@@ -171,6 +174,7 @@ def _convert(model: Model, kind: type[PerInstance], skip: Layers, preserve_outpu
         bare=lambda norm: "use_scale=False" if preserve_output and norm.scale is None else None,
     )
     if preserve_output:
+        _check_sharing(model, chosen, folding=False)
         for scale in {id(norm.scale): norm.scale for norm in chosen.values()}.values():  # norms may share one
             scale[...] = kept_output(scale[...], kind.starts)
     for norm in chosen.values():
@@ -221,6 +225,7 @@ def _revert(model: Model, kind: type[PerInstance], preserve_output: bool) -> Mod
 
     chosen = norms_to_revert(model, _modules(model), kind, kind.__name__, preserve_output, folds)
     if preserve_output:
+        _check_sharing(model, chosen, folding=True)
         for norm in {id(norm.scale): norm for norm in chosen.values()}.values():
             norm.scale[...] = folded(norm.scale[...], norm.bias_readjust[...])
     for norm in chosen.values():
@@ -248,10 +253,41 @@ def update_bn(batches: Iterable[Any], model: nnx.Module) -> None:
     ]
     try:
         model.train()
-        average_statistics(norms, "momentum", model, batches if norms else (), old=True)
+        average_statistics(norms, "momentum", partial(_watched, norms), model, batches if norms else ())
     finally:
         for module, name, mode in modes:
             setattr(module, name, mode)
+
+
+def _check_sharing(model: nnx.Module, chosen: Mapping[str, Any], *, folding: bool) -> None:
+    norms = {
+        name: norm
+        for name, norm in _modules(model).items()
+        if isinstance(norm, nnx.BatchNorm) and norm.scale is not None
+    }
+    check_sharing(norms, chosen.values(), lambda norm: norm.scale, folding)
+
+
+@contextmanager
+def _watched(norms: Iterable[Any], count: Callable[[Any], None]) -> Iterator[None]:
+    """Give norms a class that tells of each use before it; Flax has no hooks for that."""
+    kinds = [type(norm) for norm in norms]
+
+    def watching(kind: Any) -> Any:
+        def call(self: Any, *args: Any, **options: Any) -> Any:
+            count(self)
+            return kind.__call__(self, *args, **options)
+
+        return type(kind.__name__, (kind,), {"__call__": call})
+
+    watches = {kind: watching(kind) for kind in set(kinds)}
+    try:
+        for norm, kind in zip(norms, kinds, strict=True):
+            object.__setattr__(norm, "__class__", watches[kind])
+        yield
+    finally:
+        for norm, kind in zip(norms, kinds, strict=True):
+            object.__setattr__(norm, "__class__", kind)
 
 
 def _modules(model: nnx.Module) -> dict[str, Any]:

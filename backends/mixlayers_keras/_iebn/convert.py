@@ -79,7 +79,7 @@ def _convert(model: Model, kind: type[PerInstance], skip: Layers, preserve_outpu
     every = {**layers, **within}
 
     def bare(norm: Any) -> str | None:
-        if not preserve_output or type(norm) in also:
+        if not (preserve_output and isinstance(norm, BatchNormalization)):
             return None
         return "scale=False" if not norm.scale else None if norm.built else "one that is not built yet"
 
@@ -103,8 +103,8 @@ def _convert(model: Model, kind: type[PerInstance], skip: Layers, preserve_outpu
     def fill(new: Any, norm: Any) -> None:
         if type(norm) not in also:
             take(new, norm)
-            if preserve_output:
-                new.gamma.assign(new.gamma / ops.sigmoid(new.bias_readjust))
+        if preserve_output and isinstance(new, PerInstance) and new.built and new.scale:
+            new.gamma.assign(new.gamma / ops.sigmoid(new.bias_readjust))
 
     return copied(model, chosen, make, fill, kind.__name__)
 

@@ -31,7 +31,7 @@ _COPIES = ("module", "model", "ema_model")
 
 
 class _Layers(Conversion):
-    kind, children = PerInstance, "_sub_layers"
+    kind = PerInstance
     cure = "then make the optimizer"
 
     def layers(self, model: nn.Layer) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import paddle
 import paddle.distributed as dist
 from paddle import Tensor, nn
 
+from mixlayers._core.conversion import exchange
 from mixlayers_paddle._iebn.given import Statistics
 from mixlayers_paddle._iebn.layer import _IEBN
 from mixlayers_paddle._iebn.plain import gated
@@ -50,12 +51,8 @@ class SyncIEBN(_IEBN):
         """
         if isinstance(model, _IEBN):
             return cls.from_batchnorm(model)
-        replaced: dict[int, Any] = {}
-        for parent in model.sublayers(include_self=True):
-            for name, child in parent._sub_layers.items():
-                if isinstance(child, _IEBN):
-                    new = replaced.setdefault(id(child), None) or cls.from_batchnorm(child)
-                    replaced[id(child)] = parent._sub_layers[name] = new
+        layers = model.sublayers(include_self=True)
+        exchange(layers, {id(each): cls.from_batchnorm(each) for each in layers if isinstance(each, _IEBN)})
         return model
 
 

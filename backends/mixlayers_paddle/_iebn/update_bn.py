@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import paddle
@@ -27,13 +28,23 @@ def update_bn(loader: Iterable[Any], model: nn.Layer) -> None:
         each for each in every if isinstance(each, (PerInstance, *BATCH_NORM)) and not each._use_global_stats
     ]
     modes = [(each, each.training) for each in every]
+
+    @contextmanager
+    def watched(count: Callable[[Any], None]) -> Iterator[None]:
+        hooks = [norm.register_forward_pre_hook(lambda own, _: count(own)) for norm in norms]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
     try:
         model.train()
         for norm in norms:
             norm._mean.zero_()
             norm._variance.fill_(1.0)
         with paddle.no_grad():
-            average_statistics(norms, "_momentum", model, loader if norms else (), old=True)
+            average_statistics(norms, "_momentum", watched, model, loader if norms else ())
     finally:
         for layer, mode in modes:
             layer.training = mode

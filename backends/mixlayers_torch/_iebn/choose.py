@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mixlayers._core.iebn import Parameters, RBNParameters
+from mixlayers._core.iebn import Parameters, RBNParameters, check_channels
 from mixlayers_torch._iebn import gpu, native
 from mixlayers_torch._iebn.given import Statistics
 from mixlayers_torch._iebn.inductor import fused
-from mixlayers_torch._iebn.passes import by_passes, unseen
+from mixlayers_torch._iebn.passes import Given, by_passes, unseen
 from mixlayers_torch._iebn.plain import plain, plain_rbn
 
 
@@ -24,8 +24,10 @@ def iebn(x: Tensor, parameters: Parameters, statistics: Statistics) -> Tensor:
     Returns:
         Of x's shape, dtype and memory format.
     """
-    _check_values(x, statistics)
-    if statistics.group is None and x.ndim > 2 and _compiling():
+    _check(x, parameters, statistics)
+    if (
+        statistics.group is None and x.ndim > 2 and x.numel() > 0 and _compiling()
+    ):  # empty, its sums would be NaN
         return fused(x, parameters, statistics)
     if unseen(x, statistics):
         if native.takes(x, parameters, statistics):
@@ -46,13 +48,15 @@ def rbn(x: Tensor, parameters: RBNParameters, statistics: Statistics) -> Tensor:
     Returns:
         Of x's shape, dtype and memory format.
     """
-    _check_values(x, statistics)
+    _check(x, parameters, statistics)
     if unseen(x, statistics) and native.takes(x, parameters, statistics):
         return by_passes(native.NativeRBN, x, parameters, statistics)
     return plain_rbn(x, parameters, statistics)
 
 
-def _check_values(x: Tensor, statistics: Statistics) -> None:
+def _check(x: Tensor, parameters: Given, statistics: Statistics) -> None:
+    vectors = *parameters, statistics.mean, statistics.var
+    check_channels(x.shape, (t.numel() for t in vectors if t is not None))
     if statistics.group is None and statistics.batch and x.numel() == x.shape[1] > 0:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {x.shape}")
 

@@ -28,7 +28,7 @@ _AVERAGES = ("AveragedModel", "ModelEma", "ModelEmaV2", "ModelEmaV3", "Exponenti
 
 
 class _Modules(Conversion):
-    kind, children = PerInstance, "_modules"
+    kind = PerInstance
     cure = "or optimizer.add_param_group(iebn_parameters(model)[1])"
 
     def layers(self, model: nn.Module) -> dict[str, Any]:
@@ -44,7 +44,10 @@ class _Modules(Conversion):
         return family.layers[Act2d] if is_batchnorm_act(type(norm)) else super().stand_in(norm, family)
 
     def bare(self, norm: Any) -> str | None:
-        return None if norm.weight is not None else "affine=False"
+        if getattr(norm, "weight", None) is None:
+            return "affine=False"
+        kept = "weight" in norm._parameters or "weight" in norm._buffers
+        return None if kept else "one that is made before each call (by pruning: prune.remove makes it last)"
 
     def make(self, norm: nn.Module, layer: Any) -> Any:
         new = layer.from_batchnorm(norm)

@@ -44,7 +44,7 @@ def convert_iebn(
 
     Raises:
         ValueError: If nothing is there to convert, if `skip` matches no layer, or if the output of a norm
-            without a weight is to be preserved.
+            without a weight, or whose weight is made before each call (pruning), is to be preserved.
     """
     return MODULES.convert(model, IEBN, skip, preserve_output, also)
 

@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from mixlayers._core.conversion import exchange
 from mixlayers_torch._iebn.layer import _IEBN, PerInstance, in_place_of
 from mixlayers_torch._iebn.rbn import _RBN
 
@@ -87,11 +88,7 @@ def _converted(module: nn.Module, process_group: Any, old: type[PerInstance], ne
         layer: nn.Module = in_place_of(module, new)
         vars(layer)["process_group"] = process_group
         return layer
-    replaced: dict[nn.Module, nn.Module] = {}
-    for parent in list(module.modules()):
-        for name, child in parent._modules.items():
-            if isinstance(child, old):
-                if child not in replaced:
-                    replaced[child] = _converted(child, process_group, old, new)
-                setattr(parent, name, replaced[child])
+    layers = list(module.modules())
+    norms = [each for each in layers if isinstance(each, old)]
+    exchange(layers, {id(norm): _converted(norm, process_group, old, new) for norm in norms})
     return module

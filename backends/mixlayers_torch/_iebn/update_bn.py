@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from mixlayers._core.iebn import average_statistics
 from mixlayers_torch._iebn.layer import PerInstance
 
 
@@ -30,15 +29,17 @@ def update_bn(loader: Iterable[Any], model: nn.Module, device: torch.device | st
         if isinstance(each, PerInstance | batch_norm) and each.track_running_stats
     ]
     modes = [(each, each.training) for each in model.modules()]
-
-    def run(x: Any) -> None:
-        model(x if device is None else x.to(device))
-
+    momenta = [norm.momentum for norm in norms]
     try:
         model.train()
         for norm in norms:
             norm.reset_running_stats()
-        average_statistics(norms, "momentum", run, loader if norms else (), old=False)
+            norm.momentum = None  # the average over all uses, several in a batch too
+        for batch in loader if norms else ():
+            x = batch[0] if isinstance(batch, tuple | list) else batch
+            model(x if device is None else x.to(device))
     finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
         for module, mode in modes:
             module.training = mode
