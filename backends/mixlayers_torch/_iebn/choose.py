@@ -25,9 +25,8 @@ def iebn(x: Tensor, parameters: Parameters, statistics: Statistics) -> Tensor:
         Of x's shape, dtype and memory format.
     """
     _check(x, parameters, statistics)
-    if (
-        statistics.group is None and x.ndim > 2 and x.numel() > 0 and _compiling()
-    ):  # empty, its sums would be NaN
+    empty = x.numel() == 0  # its means would be NaN
+    if statistics.group is None and x.ndim > 2 and not empty and _compiling():
         return fused(x, parameters, statistics)
     if unseen(x, statistics):
         if native.takes(x, parameters, statistics):
