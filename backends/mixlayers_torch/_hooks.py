@@ -5,6 +5,7 @@ Instances of module-level classes, not closures, so that a deepcopied or pickled
 
 from __future__ import annotations
 
+import copyreg
 from typing import Any
 
 import torch
@@ -156,6 +157,24 @@ def find_mixer(model: nn.Module) -> TracedMixer | None:
     """The mixer whose hooks are on this module itself."""
     hooks = [*model._forward_pre_hooks.values(), *original(model)._forward_pre_hooks.values()]
     return next((hook.mixer for hook in hooks if isinstance(hook, Enter)), None)
+
+
+def keep_in_copies(model: nn.Module) -> None:
+    """Have copies and pickles of a compiled model keep its hooks, which PyTorch makes anew without any."""
+    if original(model) is not model:
+        copyreg.pickle(type(model), _reduced)
+
+
+def _reduced(model: Any) -> tuple[Any, ...]:
+    made, args = model.__reduce__()
+    mixer = next((hook.mixer for hook in model._forward_pre_hooks.values() if isinstance(hook, Enter)), None)
+    return (made, args) if mixer is None else (_made_and_hooked, (made, args, mixer))
+
+
+def _made_and_hooked(made: Any, args: Any, mixer: Any) -> nn.Module:
+    model: nn.Module = made(*args)
+    mixer._hook_model(model)
+    return model
 
 
 def remove_hooks(model: nn.Module, mixer: TracedMixer) -> None:

@@ -30,6 +30,7 @@ from mixlayers_torch._hooks import (
     check_wrappable,
     eagerly,
     holds_packed,
+    keep_in_copies,
     original,
 )
 from mixlayers_torch._stage import TorchStage
@@ -103,6 +104,7 @@ class Mixer(TracedMixer):
         Enter(model, self)
         Leave(model, self)
         Close(model, self)
+        keep_in_copies(model)
 
     def _hook_layer(self, layer: nn.Module, name: str) -> None:
         Place(layer, self, name)

@@ -40,6 +40,18 @@ def test_other_models_outputs_get_the_plain_loss(fw):
     assert not np.allclose(fw.numpy(criterion(waiting, y)), fw.numpy(fw.cross_entropy(waiting, y)))
 
 
+def test_a_loss_that_is_only_logged_does_not_stand_for_the_trained_one(fw):
+    model, mixer, criterion = implicit(fw)
+    (x, y), plain = fw.batch(), fw.net()
+    output = model(x)
+    with fw.no_grad():
+        logged = criterion(output, y)
+    fw.close(logged, blended(fw, by_hand(fw, plain, x, mixer.last), y, mixer.last))
+    error, before = fw.unused
+    with pytest.raises(error, match=f"{before}no loss used the mixed target"):
+        fw.cross_entropy(output, y).backward()
+
+
 def test_slices_casts_and_sums_are_told_from_whom_they_come(fw):
     model, mixer, criterion = implicit(fw)
     (x, y), plain = fw.batch(), fw.net()

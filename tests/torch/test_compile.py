@@ -1,5 +1,7 @@
 """torch.compile: the numbers of eager mode, few graphs, no break, and never a graph that does not mix."""
 
+import copy
+import io
 import os
 import shutil
 import subprocess
@@ -238,6 +240,30 @@ def test_eval_and_unwrap_give_the_models_own_numbers() -> None:
     unwrap(run)
     assert torch.equal(run(x), expected(x))
     assert not model[0]._forward_hooks
+
+
+def saved_and_loaded(whole: Any) -> Any:
+    file = io.BytesIO()
+    torch.save(whole, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, saved_and_loaded])
+@pytest.mark.parametrize("way", ["compile(wrap)", "wrap(compile)"])
+def test_a_copy_of_a_compiled_model_goes_on_mixing(way: str, copied: Callable[[Any], Any]) -> None:
+    model = WAYS[way](residual(1), ManifoldMixup(), ["input", "1"])
+    criterion = get_mixer(model).loss(nn.CrossEntropyLoss())
+    x, y = torch.randn(4, 3, 12, 12), torch.arange(4)
+    criterion(model(x), y)
+    twin, same = copied((model, criterion))
+    losses = [loss(run(x), y) for run, loss in ((model, criterion), (twin, same))]
+    assert torch.equal(*losses) and not torch.equal(
+        losses[0], nn.functional.cross_entropy(model.eval()(x), y)
+    )
+    assert get_mixer(twin) is not get_mixer(model) and get_mixer(twin).last is not None
+    with pytest.raises(ValueError, match="is not wrapped"):
+        get_mixer(unwrap(twin))
 
 
 def test_a_scope_around_a_compiled_model() -> None:

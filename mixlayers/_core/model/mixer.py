@@ -222,7 +222,8 @@ class BaseMixer(ForwardHooks[Module]):
 
     def _trains(self, output: Any) -> bool:
         """Whether a loss of this output may be trained on, and is no metric."""
-        if any(map(self._autograd.wants_gradient, self._framework.tensors([output]))):
+        wants = any(map(self._autograd.wants_gradient, self._framework.tensors([output])))
+        if wants and self._autograd.grad_enabled():
             return True
         return any(segment.node is not None for segment in self._autograd.segments(gradients=True))
 
