@@ -206,7 +206,7 @@ class BaseMixer(ForwardHooks[Module]):
             found = note_loss(self._session, segments, found) if segments else found
         if any(mixed.mixes for mixed in found) or not (output is None or self._trains(output)):
             return found
-        if not found and not self._entered:
+        if not self._entered and all(mixed.session is not self._session for mixed in found):
             raise MixingError(
                 "the loss was computed, but the wrapped model has not run, so nothing was mixed: call the very object "
                 "that was wrapped (not a copy of it, nor its forward)."
