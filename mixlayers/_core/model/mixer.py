@@ -158,7 +158,7 @@ class BaseMixer(ForwardHooks[Module]):
         """
         if self.method.needs_labels:
             raise ValueError(
-                f"{self.method!r} pairs by class or label and needs the labels when the model is called, but a "
+                f"{self.method!r} decides by class or label and needs the labels when the model is called, but a "
                 "criterion gets them afterwards: use model(x, target=labels) or `with mixer(labels):`."
             )
         self._implicit = True
