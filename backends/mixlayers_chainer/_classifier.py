@@ -131,8 +131,17 @@ class ManifoldMixupClassifier(Classifier):
         elif isinstance(layer_mix, str):
             layers = layer_mix
         elif layer_mix is not None:
-            layers = _places(predictor, layers, example)[layer_mix]
+            layers = _numbered(_places(predictor, layers, example), layer_mix)
         super().__init__(predictor, method, layers, lossfun, accfun, label_key, example=example, **options)
+
+
+def _numbered(places: Sequence[Any], number: int) -> Any:
+    if not 0 <= number < len(places):
+        named = ", ".join(f"{at} is {place!r}" for at, place in enumerate(places))
+        raise ValueError(
+            f"layer_mix must be in [0, {len(places) - 1}], or a layer's name, got {number}: {named}."
+        )
+    return places[number]
 
 
 def _places(predictor: Link, layers: Layers, example: Any) -> Sequence[Any]:

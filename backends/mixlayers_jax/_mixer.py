@@ -13,6 +13,7 @@ from mixlayers import Method, MixedTarget, MixPlan
 from mixlayers._core.audit.places import Layers
 from mixlayers._core.audit.report import Audit
 from mixlayers._core.audit.verdicts import Layer
+from mixlayers._core.batch.arguments import as_call, by_name, positional
 from mixlayers._core.batch.token_masks import Share, check_share
 from mixlayers._core.documents import add_arguments
 from mixlayers._core.errors import MixingError, refuse
@@ -113,6 +114,7 @@ class BaseMixer(PlannedMixer):
         self._planner = Planner(JAX, method, seed, rank)
         masks = {mask} if isinstance(mask, str) else {*mask}
         self.channel_dim, self.keep = channel_dim, frozenset(keep) | masks
+        self._names = positional(model.__call__)
         self._alike = one_compilation
         self._use: Use | None = None
         self._found = self._library.audit(model, example, masks)
@@ -215,7 +217,8 @@ class BaseMixer(PlannedMixer):
             )
         actions = self._actions(model, plan)
         if plan is not None:
-            args, kwargs = plan.mixed(INPUT, (args, kwargs), keep=self.keep)
+            mixed = plan.mixed(INPUT, by_name(self._names, args, kwargs), keep=self.keep)
+            args, kwargs = as_call(mixed, len(args))
             self._owe(plan)
         return actions, args, kwargs
 

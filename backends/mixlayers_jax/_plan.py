@@ -266,5 +266,15 @@ def blend(x: Any, plan: Plan | None, place: str | None = None) -> Any:
 
 
 def stacked(plans: Sequence[Plan]) -> Plan:
-    """The plans of several steps as one, for `jax.lax.scan` over them; they must be of one place, or for all places."""
+    """The plans of several steps as one, for `jax.lax.scan` over them.
+
+    Raises:
+        ValueError: If they are not of one form: of one place each, or for all places, and of one batch size.
+    """
+    if len({jax.tree.structure(plan) for plan in plans}) > 1:
+        places = [getattr(plan, "place", None) for plan in plans]
+        raise ValueError(
+            f"the plans are not of one form, their places are {places}: make the mixer with one_compilation=True, "
+            "whose plans serve all places, and draw them for one batch size."
+        )
     return jax.tree.map(lambda *leaves: np.stack(leaves), *plans)

@@ -16,6 +16,7 @@ from mixlayers import Method
 from mixlayers._core.audit.places import Layers
 from mixlayers._core.audit.report import Audit
 from mixlayers._core.audit.verdicts import Layer
+from mixlayers._core.batch.arguments import as_call, by_name, positional
 from mixlayers._core.errors import refuse
 from mixlayers._core.framework.tree import tree_map
 from mixlayers._core.plan.plan import INPUT
@@ -112,7 +113,8 @@ class MixedInput(eqx.Module):
     keep: frozenset[str] = eqx.field(static=True)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        args, kwargs = _mix(self.placed, (args, kwargs), self.keep)
+        arguments = by_name(positional(self.model.__call__), args, kwargs)
+        args, kwargs = as_call(_mix(self.placed, arguments, self.keep), len(args))
         return self.model(*args, **kwargs)
 
 

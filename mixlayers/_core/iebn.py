@@ -123,9 +123,8 @@ def norms_to_convert(
     chosen = {name: norm for name, norm in norms.items() if is_known(norm)}
     warn_of_left({name: norm for name, norm in norms.items() if name not in chosen}, stacklevel)
     if not chosen:
-        raise ValueError(
-            f"{type(model).__name__} holds no BatchNorm layer to convert: check skip={skip!r}.{hint}"
-        )
+        way_out = f": check skip={skip!r}" if names else ""
+        raise ValueError(f"{type(model).__name__} holds no BatchNorm layer to convert{way_out}.{hint}")
     for name, norm in chosen.items():
         if (why := bare(norm)) is not None:
             raise ValueError(f"preserve_output needs norms with a {weight}, got {why} in {name!r}: skip it.")

@@ -183,3 +183,8 @@ def test_the_recipes_classifier():
     assert model.mixer.places == ("layer3",)
     with pytest.raises(ValueError, match="only an example shows: give example=images"):
         ManifoldMixupClassifier(Net(), layer_mix=2)
+    for number in (-1, 4):
+        with pytest.raises(
+            ValueError, match=r"in \[0, 3\], or a layer's name, got .*: 0 is 'input', 1 is 'layer1'"
+        ):
+            ManifoldMixupClassifier(Net(), layer_mix=number, example=x)

@@ -143,7 +143,10 @@ def test_repr_is_the_method(method):
             r"over must be 'channels', 'space', 'all' or a number of groups, got 'time'",
         ),
         (lambda: MoEx(over=0), r"over must be in .*, got 0: it is a number of groups"),
-        (lambda: MoEx(over=2).plan(step=0, batch_size=2).blend((2, 3, 4, 4)), r"3 channels are no 2 groups"),
+        (
+            lambda: MoEx(over=2).plan(step=0, batch_size=2).blend((2, 3, 4, 4)),
+            r"3 channels are no 2 groups of one size",
+        ),
         (lambda: MoEx(lam_per="sample"), r"one share for the whole batch"),
         (lambda: DSU(pairs="derangement"), r"DSU has no partners, got pairs='derangement'"),
         (lambda: Beside(Mixup()).plan(step=0, batch_size=3), r"needs an even batch, .* got 3 samples"),

@@ -148,3 +148,12 @@ def test_groups_are_for_methods_that_draw_one_thing_for_all(lib):
     mixer = lib.mixer(lib.model(), Remix(ManifoldMixup(), counts=(5, 5, 5, 5)), PLACES)
     with pytest.raises(ValueError, match="plans in groups are for methods that draw one lam"):
         mixer.plan(8, labels=np.arange(8) % 4, groups=2)
+
+
+def test_stacked_plans_are_of_one_form(lib):
+    mixer = lib.mixer(lib.model(), layers=PLACES)
+    plans = [mixer.plan(6) for _ in range(5)]
+    with pytest.raises(ValueError, match=r"not of one form, their places are \[.*one_compilation=True"):
+        mixlayers.jax.stacked(plans)
+    mixer = lib.mixer(lib.model(), layers=PLACES, one_compilation=True)
+    mixlayers.jax.stacked([mixer.plan(6) for _ in range(5)])

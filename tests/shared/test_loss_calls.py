@@ -124,6 +124,22 @@ def test_more_that_has_a_row_a_sample_is_not_passed_over(fw, kind, named):
             criterion(out, y, other=value) if named else criterion(out, y, value)
 
 
+def test_a_second_output_is_not_proposed_as_a_label(fw):
+    model, mixer = made(fw)
+
+    def both(out, aux, y1, y2):
+        return entropy(fw, out, y1) + entropy(fw, aux, y2)
+
+    criterion = mixer.loss(both, labels=["y1", "y2"])
+    out, aux = model(fw.tensor(IMAGES))
+    labels = {"y1": fw.tensor(FIRST), "y2": fw.tensor(SECOND)}
+    with pytest.raises(ValueError, match=r"as in mixer\.loss\(criterion, labels=\['y1', 'y2'\]\)\.$"):
+        mixer.loss(both)(out, aux, **labels)
+    loss = criterion(out, aux, **labels)
+    want = expected(fw, mixer, lambda y1, y2: both(out, aux, y1, y2))
+    assert fw.numpy(loss) == pytest.approx(want, rel=1e-5)
+
+
 def test_what_has_no_row_a_sample_or_is_an_output_passes(fw):
     model, mixer = made(fw)
 

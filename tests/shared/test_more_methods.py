@@ -118,7 +118,7 @@ def test_remix_relabels_through_a_hidden_layer(fw):
 
 def test_remix_says_that_a_criterion_comes_too_late(fw):
     mixer = fw.face.Mixer(fw.net(), Remix(ManifoldMixup(), (1, 2, 3, 4)), ["layer1"])
-    with pytest.raises(ValueError, match="pairs by class or label and needs the labels"):
+    with pytest.raises(ValueError, match="decides by class or label and needs the labels"):
         mixer.loss(fw.criterion())
 
 

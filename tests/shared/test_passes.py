@@ -52,6 +52,17 @@ def test_a_loss_that_is_only_logged_does_not_stand_for_the_trained_one(fw):
         fw.cross_entropy(output, y).backward()
 
 
+def test_a_copy_in_the_models_place_is_noticed_while_another_models_output_waits(fw):
+    other, _, _ = implicit(fw)
+    x, y = fw.batch()
+    _waiting = other(x)  # kept, so that the twin's output carries a pass
+    model = fw.net(seed=3)
+    mixer = fw.face.Mixer(model, layers=LAYERS)
+    twin, criterion = copy.deepcopy(model), mixer.loss(fw.criterion())
+    with pytest.raises(MixingError, match="the wrapped model has not run"):
+        criterion(twin(x), y)
+
+
 def test_slices_casts_and_sums_are_told_from_whom_they_come(fw):
     model, mixer, criterion = implicit(fw)
     (x, y), plain = fw.batch(), fw.net()

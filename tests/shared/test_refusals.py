@@ -221,7 +221,7 @@ def test_per_sample_shares_need_a_loss_per_sample(fw):
 def test_class_policies_need_the_labels_at_the_forward(fw):
     model, (x, y) = fw.net(), fw.batch()
     mixer = fw.face.Mixer(model, ManifoldMixup(pairs="same_class"), ["layer1"])
-    with pytest.raises(ValueError, match=r"pairs by class.*target=labels"):
+    with pytest.raises(ValueError, match=r"decides by class.*target=labels"):
         mixer.loss(fw.criterion())
     with mixer(y) as target:
         output = model(x)

@@ -140,6 +140,45 @@ def test_scales_beside_images_are_kept_or_warned_of(fw):
     assert not np.allclose(fw.numpy(got[-1]["image"]), IMAGES)
 
 
+@pytest.mark.parametrize("face", FACES)
+def test_one_number_a_sample_is_mixed_or_kept_in_the_loader(face):
+    samples = [
+        {"image": x, "label": int(y), "depth": np.float32(i)}
+        for i, (x, y) in enumerate(zip(IMAGES, Y, strict=True))
+    ]
+
+    def depths(**options):
+        collate = face.MixCollate(Mixup(pairs="derangement"), 4, labels_getter="label", **options)
+        return np.asarray(collate(samples)["depth"])
+
+    kept, mixed = depths(keep=["depth"]), depths()
+    np.testing.assert_array_equal(kept, np.arange(5))
+    assert mixed.shape == (5,) and not np.allclose(mixed, kept) and mixed.mean() == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("given", ["by position", "by name"])
+def test_a_models_arguments_are_kept_or_warned_of(fw, given):
+    class Scaled(type(fw.sequential())):
+        def forward(self, x, scale_factor):
+            self.got = fw.numpy(scale_factor)
+            return x
+
+    scales = np.arange(5, dtype=np.float32)
+
+    def got(**options):
+        model = fw.face.wrap(Scaled(), Mixup(pairs="derangement"), **options)
+        more = {"scale_factor": fw.tensor(scales)}
+        if given == "by name":
+            model(fw.tensor(IMAGES), **more, target=fw.tensor(Y))
+        else:
+            model(fw.tensor(IMAGES), *more.values(), target=fw.tensor(Y))
+        return model.got
+
+    with pytest.warns(UserWarning, match=r"entry 'scale_factor', \(5,\), is mixed like a feature"):
+        assert not np.allclose(got(), scales)
+    np.testing.assert_array_equal(got(keep=["scale_factor"]), scales)
+
+
 class MixesItself(Dataset):
     """A data set that mixes batches in its worker, without a step."""
 

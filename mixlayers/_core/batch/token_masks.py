@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
+from mixlayers._core.batch.arguments import positional
 from mixlayers._core.errors import MixingError
 from mixlayers._core.framework.framework import Framework
 from mixlayers._core.methods.method import Method
@@ -152,10 +153,11 @@ def masked_modules(meanings: Mapping[str, Meaning], modules: Mapping[str, Any]) 
         ValueError: If a mask is no module's argument.
     """
     found = {name: parameters(module.forward, meanings) for name, module in modules.items()}
+    taken = positional(modules[""].forward)
     for name in meanings:
         if not any(name in places for places in found.values()):
             raise ValueError(
                 f"mask: neither the model nor one of its layers has an argument {name!r}: give the name by which "
-                "forward takes the padding mask, such as 'attention_mask'."
+                f"forward takes the padding mask; the model's takes {', '.join(taken) or 'no names'}."
             )
     return {name: places for name, places in found.items() if places}

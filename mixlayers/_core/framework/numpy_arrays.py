@@ -130,6 +130,8 @@ def noise(shape: Sequence[int], law: Literal["uniform", "normal"], seed: int) ->
 
 def blend(x: Array, how: Blend) -> Array:
     """`x + w * (x[perm] - x)` into a new array, sample by sample, so that intermediate values stay in the cache."""
+    if x.ndim == 1:  # whose rows would be no arrays
+        return blend(x[:, None], how)[:, 0]
     mixed = np.empty_like(x) if how.mask is None else x.copy()
     if how.box is not None and how.lam == 0.0:
         mixed[how.box] = x[how.box][how.perm]

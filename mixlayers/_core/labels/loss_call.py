@@ -78,18 +78,22 @@ class Call:
             framework: The tensors'.
             wants_gradient: Whether a tensor does, as outputs do.
         """
+
+        def is_output(value: Any) -> bool:
+            return any(map(wants_gradient, framework.tensors([value])))
+
         rows = {key: _rows(value) for key, value in self._untold.items()}
-        outputs = {
-            key for key, value in self._untold.items() if any(map(wants_gradient, framework.tensors([value])))
-        }
+        outputs = {key for key, value in self._untold.items() if is_output(value)}
         may_be = [key for key in rows if rows[key] == size and key not in outputs]
         if may_be:
             named = ", ".join(repr(key) if isinstance(key, str) else f"argument {key}" for key in may_be)
+            own = [] if is_output(self.labels) else self._keys
+            alone = f"; if there is no other one, labels={own}" if own else ""
             raise ValueError(
                 f"this criterion was called with more beside the label that has a row for each of the {size} samples "
                 f"({named}), and it cannot be told what of it is to be mixed as the label is: say which arguments are "
                 f"labels, by their names or positions from 0, as in mixer.loss(criterion, labels="
-                f"{[*self._keys, may_be[-1]]}); if there is no other one, labels={self._keys}."
+                f"{[*own, may_be[-1]] if own else may_be}){alone}."
             )
 
     def loss(self, labels: Any) -> Any:

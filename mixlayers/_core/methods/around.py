@@ -155,7 +155,8 @@ class Beside(Around):
     ) -> Permutation:
         if size % 2:
             raise ValueError(
-                f"Beside needs an even batch, its clean half first, got {size} samples: torch.cat([x, x])."
+                f"Beside needs an even batch, its clean half first, got {size} samples: give it twice, images "
+                "and labels, as torch.cat([x, x])."
             )
         half = size // 2
         second = self.method.partners(

@@ -10,6 +10,7 @@ from typing import Any, Final
 from weakref import ref
 
 from mixlayers._core.audit.stage import AUDITING, LABELS
+from mixlayers._core.batch.arguments import as_call, by_name
 from mixlayers._core.batch.mix import batch_size, check_length, host_labels, no_float_input, partner_and_share
 from mixlayers._core.errors import MixingError, refuse
 from mixlayers._core.labels.labels import one_hot
@@ -32,6 +33,7 @@ class ForwardHooks(LayerHooks[Module]):
 
     history: History
     _judge: Judge
+    _names: Sequence[str]  # of the arguments that the model takes by position
     _implicit: bool  # whether every training forward mixes
     _entered = False  # whether the model has run
     _unmixed = 0  # forwards with gradients so far, none of which was to be mixed
@@ -75,12 +77,13 @@ class ForwardHooks(LayerHooks[Module]):
 
     def _mix_input(self, call: Call, plan: MixPlan, args: Any, kwargs: Any) -> tuple[Any, Any]:
         inputs = {name: value for name, value in kwargs.items() if name not in LABELS}
-        mixed, shares = self._mix(self._padding.without_masks(args, inputs), plan, call.mixed)
+        features = by_name(self._names, *self._padding.without_masks(args, inputs))
+        mixed, shares = self._mix(features, plan, call.mixed)
         if not shares:
             raise ValueError(no_float_input(self._framework, (args, inputs)))
         call.mark_mixed(INPUT, shares)
         self._carry_features(mixed, call, self._framework.tensors((args, kwargs)))
-        rest, named = mixed
+        rest, named = as_call(mixed, len(args))
         return tuple(old if x is None else x for x, old in zip(rest, args, strict=True)), {**kwargs, **named}
 
     def _asked(self, model: Module, kwargs: Any) -> bool:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from mixlayers._core.audit.places import Layers, named_places
+from mixlayers._core.batch.arguments import positional
 from mixlayers._core.batch.mix import check_length
 from mixlayers._core.batch.token_masks import Mask, Share
 from mixlayers._core.errors import MixingError, refuse
@@ -99,6 +100,8 @@ class BaseMixer(ForwardHooks[Module]):
         self._judge = Judge(self, layers if isinstance(layers, str) else "auto", trust)
         self._implicit, self.history = False, History()
         modules = {"": self._inner(model), **layers_of}
+        inner: Any = modules[""]
+        self._names = positional(getattr(inner, "forward", inner))
         self._padding = Padding(self._framework, self.method, mask, share, modules)
         places = named_places(self.method, layers, layers_of)
         if example is not None:
@@ -155,7 +158,7 @@ class BaseMixer(ForwardHooks[Module]):
         """
         if self.method.needs_labels:
             raise ValueError(
-                f"{self.method!r} pairs by class or label and needs the labels when the model is called, but a "
+                f"{self.method!r} decides by class or label and needs the labels when the model is called, but a "
                 "criterion gets them afterwards: use model(x, target=labels) or `with mixer(labels):`."
             )
         self._implicit = True
@@ -203,7 +206,7 @@ class BaseMixer(ForwardHooks[Module]):
             found = note_loss(self._session, segments, found) if segments else found
         if any(mixed.mixes for mixed in found) or not (output is None or self._trains(output)):
             return found
-        if not found and not self._entered:
+        if not self._entered and all(mixed.session is not self._session for mixed in found):
             raise MixingError(
                 "the loss was computed, but the wrapped model has not run, so nothing was mixed: call the very object "
                 "that was wrapped (not a copy of it, nor its forward)."

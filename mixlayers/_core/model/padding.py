@@ -127,7 +127,7 @@ class Padding:
             return self.framework.to_numpy(tokens).astype(np.int64)
         raise ValueError(
             'pairs=Near("length", ...) needs the padding mask, or lengths (N,), when the model is called: name its '
-            f"argument as mask=, and pass it (mask={self.meanings!r})."
+            f"argument as mask=, {', '.join(map(repr, self.meanings)) or 'none now'}, and pass it to the model."
         )
 
     def without_masks(

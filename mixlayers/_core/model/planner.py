@@ -98,7 +98,7 @@ class Planner:
 
         Args:
             size: N.
-            labels: The step's labels, for pairs by class or label.
+            labels: The step's labels, for a method that decides by class or label.
             lengths: Each sample's real tokens, (N,), for pairs by length.
         """
         self.framework.check_mixing()
@@ -112,7 +112,7 @@ class Planner:
         if method.needs_labels:
             if labels is None:
                 raise ValueError(
-                    f"{method!r} pairs by class or label: mixer.plan(batch_size, labels=labels), got none."
+                    f"{method!r} decides by class or label: mixer.plan(batch_size, labels=labels), got none."
                 )
             classes, near = host_labels(self.framework, method, labels)
         if "length" not in method.near:

@@ -51,7 +51,7 @@ class Box:
         cut = self._cut(spatial)
         if not any(cut):
             raise ValueError(
-                f"CutMix needs at least one spatial axis longer than 2, got {tuple(spatial)} after (N, C): use Mixup "
+                f"a box needs at least one spatial axis longer than 2, got {tuple(spatial)} after (N, C): use Mixup "
                 "or ManifoldMixup, or PatchUp at a hidden layer, which replaces single features."
             )
         lam = np.atleast_1d(np.asarray(self.lam, dtype=np.float64))

@@ -98,7 +98,7 @@ class Styled:
         if isinstance(self.over, int):
             if shape[channels] % self.over:
                 raise ValueError(
-                    f"{shape[channels]} channels are no {self.over} groups: choose another number."
+                    f"{shape[channels]} channels are no {self.over} groups of one size: choose a divisor."
                 )
             grouped = (self.over, shape[channels] // self.over)
             seen = (*shape[:channels], *grouped, *shape[channels + 1 :])
@@ -114,9 +114,10 @@ class Styled:
         axes = tuple(sorted(axes))
         counted = prod(seen[axis] for axis in axes)
         if counted < 2:
+            more = "more channels, or over='space'" if self.over == "channels" else "larger maps"
             raise ValueError(
                 f"the statistics over {self.over!r} of a feature {shape} would be of {counted} number each, "
-                "which has no deviation: choose a layer whose output has larger maps, or take them over more."
+                f"which has no deviation: choose a layer whose output has {more}."
             )
         if self.noisy and shape[0] < 2:
             raise ValueError("DSU measures how statistics vary in the batch, which needs two samples, got 1.")
