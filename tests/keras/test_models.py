@@ -116,6 +116,19 @@ def test_what_something_goes_round_is_refused():
     assert report["inner"].kind == "Conv2D" and report["stem"].shape[1:] == (8, 8, 4)
 
 
+def test_a_model_that_is_not_built_is_audited_as_one_that_is():
+    x, _ = batch()
+    model = Subclassed()
+    report = mixing.audit(model, x)
+    model(x)
+    assert [(point.name, point.reason) for point in report] == [
+        (point.name, point.reason) for point in mixing.audit(model, x)
+    ]
+    assert mixing.get_mixer(mixing.wrap(Subclassed(), ManifoldMixup(), "block_0", example=x)).places == (
+        "block_0",
+    )
+
+
 class Turned(keras.Model):
     """Its layer `late` gets time first, as it stands in a batch of six samples that are six steps long."""
 
