@@ -47,6 +47,12 @@ def training(model: keras.Model) -> dict[str, bool]:
     return {"training": True} if model._call_has_training_arg else {}
 
 
+def build(model: keras.Model, x: Any) -> None:
+    """Build what is not built: within an audit its calls would count too, and on JAX its variables would be traced."""
+    if not all(layer.built for layer in (model, *layers_of(model).values())):
+        model(x, training=False)
+
+
 @contextmanager
 def acting(
     actions: Mapping[Any, Callable[[Any], Any]], masks: Mapping[Any, Collection[str]]

@@ -83,8 +83,10 @@ def blended(step_of: StepOf, loss: Callable[..., Any], y: Any, y_pred: Any, weig
                 "a loss with reduction='mean_with_sample_weight' divides by the weights, which are the shares where "
                 "lam is drawn per sample, or labels follow a mask: leave the reduction out, or lam_per."
             )
-        if masks.own is not None:  # a weight that Keras multiplies by the mask, in place on PyTorch
-            s = _times(keras.ops.ones_like(masks.own, dtype=s.dtype), s)
+        # a weight that Keras multiplies by a padding mask, or by that of a class that is ignored, in place on PyTorch
+        if masks.own is not None or follows:
+            points_of = y_pred[..., 0] if masks.own is None else masks.own
+            s = _times(keras.ops.ones_like(points_of, dtype=s.dtype), s)
         kept, given = _times(weight, 1.0 - s), _times(theirs, s)
         checked = _checked(loss, tuple(kept.shape))
         own = _masked(checked, y_pred, masks.own, target.y, kept)

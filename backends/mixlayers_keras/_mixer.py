@@ -21,6 +21,7 @@ from mixlayers._core.model.planner import PlannedMixer, Planner
 from mixlayers._core.model.wrapping import Wrapping
 from mixlayers._core.plan.plan import INPUT
 from mixlayers_keras._collate import channel_dim as default_channel_dim
+from mixlayers_keras._elsewhere import checked_call, restore_call
 from mixlayers_keras._engine import ENGINE, Planned, Seen
 from mixlayers_keras._layers import acting, layers_of
 from mixlayers_keras._loss import blend_losses, restore_losses
@@ -97,6 +98,7 @@ class Mixer(PlannedMixer):
         object.__setattr__(model, _MIXER, self)
         for name, function in zip(_SHADOWED, (_make_train_function, _train_step), strict=True):
             object.__setattr__(model, name, MethodType(function, model))
+        object.__setattr__(model, "call", checked_call(model))
         model.train_function = None
 
     @property
@@ -224,6 +226,7 @@ def _mixer_of(model: Any) -> Any:
 def _restore(model: Any, mixer: Mixer) -> None:
     for name in (_MIXER, *_SHADOWED):
         object.__delattr__(model, name)
+    restore_call(model)
     restore_losses(model)
     model.train_function = None
 

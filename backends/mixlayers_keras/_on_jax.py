@@ -18,7 +18,7 @@ from mixlayers_jax._loss import binary_cross_entropy, cross_entropy
 from mixlayers_jax._plan import Plan
 from mixlayers_jax._target import mixed_target
 from mixlayers_keras._engine import Engine, Planned, Seen
-from mixlayers_keras._layers import acting, described, layers_of, training
+from mixlayers_keras._layers import acting, build, described, layers_of, training
 from mixlayers_keras._masks import handed_on
 
 
@@ -61,6 +61,8 @@ class OnJax(Engine):
 
 
 def _found(model: keras.Model, x: Any, state: Any) -> Looked:
+    if state is None:
+        build(model, x)
     layers = layers_of(model)
     held: list[tuple[Any, Any]] = []
     if state is not None:  # in fit the trainer holds the values, and the variables none

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 from keras.src.backend import get_keras_mask, set_keras_mask
-from torch import Tensor, nn
+from torch import Tensor, nn, no_grad
 
 from mixlayers import Method, MixedTarget, MixPlan
 from mixlayers._core.audit.report import Audit
@@ -22,7 +22,7 @@ from mixlayers._core.model.planner import Planner
 from mixlayers._core.plan.lam import Lam
 from mixlayers._core.plan.plan import Shares
 from mixlayers_keras._engine import Engine, Planned, Seen
-from mixlayers_keras._layers import acting, described, layers_of, training
+from mixlayers_keras._layers import acting, build, described, layers_of, training
 from mixlayers_keras._masks import handed_on
 from mixlayers_torch._audit import put_on_trial
 from mixlayers_torch._autograd import in_backward
@@ -136,6 +136,8 @@ class OnTorch(Engine):
 
 
 def _trial(model: keras.Model, x: Any) -> Trial:
+    with no_grad():
+        build(model, x)
     return put_on_trial(KerasStage(model), (x,), training(model), 0)
 
 

@@ -116,6 +116,46 @@ def test_what_something_goes_round_is_refused():
     assert report["inner"].kind == "Conv2D" and report["stem"].shape[1:] == (8, 8, 4)
 
 
+def test_a_model_that_is_not_built_is_audited_as_one_that_is():
+    x, _ = batch()
+    model = Subclassed()
+    report = mixing.audit(model, x)
+    model(x)
+    assert [(point.name, point.reason) for point in report] == [
+        (point.name, point.reason) for point in mixing.audit(model, x)
+    ]
+    assert mixing.get_mixer(mixing.wrap(Subclassed(), ManifoldMixup(), "block_0", example=x)).places == (
+        "block_0",
+    )
+
+
+class Turned(keras.Model):
+    """Its layer `late` gets time first, as it stands in a batch of six samples that are six steps long."""
+
+    def __init__(self):
+        super().__init__()
+        self.late = layers.Dense(7, name="late")
+        self.head = layers.Dense(4, name="head")
+
+    def call(self, x):
+        late = ops.swapaxes(self.late(ops.swapaxes(x, 0, 1)), 0, 1)
+        return self.head(ops.mean(ops.tanh(late), 1))
+
+
+def test_time_is_not_taken_for_the_samples_where_it_is_as_long():
+    x = np.random.default_rng(0).standard_normal((6, 6, 5), dtype=np.float32)
+    model = Turned()
+    model(x)
+    for length in (6, 4):
+        report = mixing.audit(model, x[:, :length])
+        assert [point.name for point in report if point.true] == ["head"]
+    assert mixing.get_mixer(mixing.wrap(model, ManifoldMixup(), "head", example=x)).places == ("head",)
+    mixing.unwrap(model)
+    compiled(mixing.wrap(model, ManifoldMixup(), "late"))
+    with pytest.raises(ValueError, match=r"'late' cannot be mixed \((its first axis is not|no batch axis)"):
+        model.train_on_batch(x, np.arange(6) % 4)
+
+
 def test_an_audit_leaves_the_model_as_it_was():
     model = Subclassed()
     x, _ = batch()

@@ -191,6 +191,44 @@ def test_a_second_call_within_a_step_is_refused():
         model.train_on_batch(x, y)
 
 
+class Holding(keras.Model):
+    """Holds another model, which it calls in its own call, or in its training step alone."""
+
+    def __init__(self, inner, *, aside=None):
+        super().__init__()
+        self.inner, self.aside, self.head = inner, aside, layers.Dense(4)
+
+    def call(self, x, training=None):
+        return self.head(self.inner(x) if self.aside is None else x[:, 0, 0])
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        if self.aside is not None:
+            y_pred = y_pred + self.inner(x, training=self.aside)
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
+
+
+@pytest.mark.parametrize("aside", [None, True, False])
+def test_a_wrapped_model_that_another_one_trains_is_refused(aside):
+    (x, y), inner = batch(), sequential()
+    mixing.wrap(inner, ManifoldMixup(), "one")
+    model = compiled(Holding(inner, aside=aside))
+    model(x)
+    model.evaluate(x, y, verbose=0)
+    if aside is False:  # a teacher, which nobody trains
+        model.train_on_batch(x, y)
+        return
+    with pytest.raises(
+        MixingError, match=r"the wrapped model 'sequential.*' was called in a training step of 'holding"
+    ):
+        model.train_on_batch(x, y)
+    inner(x, training=True)
+    mixing.unwrap(inner)
+    assert "call" not in vars(inner)
+    if aside is None:
+        mixing.wrap(model, ManifoldMixup(), f"{inner.name}.one")
+    assert model.train_on_batch(x, y) > 0
+
+
 def test_losses_are_blended_however_often_a_model_is_compiled():
     (x, y), method = batch(), ManifoldMixup()
     expected = by_hand(sequential(), method, "one", x, y)
