@@ -97,6 +97,15 @@ LIST: Final = (
         gpu={**FOUR, "epochs": [5, 10, 20, 40, 80]},
     ),
     Asked(
+        "longer",
+        "Does a longer schedule make mixing pay with 4,000 labels?",
+        ("labels", "epochs", "method"),
+        along="epochs",
+        quick={**TWO, "epochs": [1, 2]},
+        full={**TWO, **FAST, "labels": [400], "epochs": [60, 120], "epochs_at": 400},
+        gpu=None,
+    ),
+    Asked(
         "places",
         "Which layers, and what alpha? Manifold Mixup with 500 labels.",
         ("labels", "at"),
