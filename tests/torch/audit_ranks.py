@@ -13,6 +13,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from mixlayers.torch import unwrap, wrap
+from tests.torch.gloo import gloo
 
 flat = partial(FullyShardedDataParallel, device_id=torch.device("cpu"))
 
@@ -59,7 +60,11 @@ def said(call: nn.Module, rank: int, *, leak: bool) -> str:
 def work(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     faulthandler.dump_traceback_later(400, exit=True)  # where one waits for the other
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    with gloo(f"{folder}/meet", rank, 2):
+        torch.save(answers(rank), f"{folder}/{rank}.pt")
+
+
+def answers(rank: int) -> dict[str, str]:
     found: dict[str, str] = {}
     for leak in (False, True):
         torch.manual_seed(0)
@@ -84,5 +89,4 @@ def work(rank: int, folder: str) -> None:
     found["ddp, again"] = said(whole, rank, leak=False)
     unwrap(model)
     found["ddp, first"] = said(DistributedDataParallel(wrap(picky, layers=["a", "b"])), rank, leak=False)
-    torch.save(found, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    return found

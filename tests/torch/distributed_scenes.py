@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from mixlayers import ManifoldMixup, PatchUp
 from mixlayers.torch import convert_iebn, cross_entropy, get_mixer, wrap
 from mixlayers_torch._iebn.sync import SyncIEBN
+from tests.torch.gloo import gloo
 
 STEPS = 4
 SAVED = 2
@@ -192,12 +193,14 @@ def fsdp_resumed(rank: int, folder: str) -> dict[str, Any]:
 def resume(rank: int, folder: str, world: int) -> None:
     """What each of any number of processes does with the checkpoint that two have saved."""
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet{world}", rank=rank, world_size=world)
+    with gloo(f"{folder}/meet{world}", rank, world):
+        torch.save(resumed(rank, folder), f"{folder}/{world}.{rank}.pt")
+
+
+def resumed(rank: int, folder: str) -> dict[str, Any]:
     run = start()
     load(run, f"{folder}/dcp")
-    result = {"lams": go_on(run, rank, SAVED, STEPS), "state": full(run[0])}
-    torch.save(result, f"{folder}/{world}.{rank}.pt")
-    dist.destroy_process_group()
+    return {"lams": go_on(run, rank, SAVED, STEPS), "state": full(run[0])}
 
 
 def patchup_in_images(rank: int, folder: str) -> dict[str, Any]:

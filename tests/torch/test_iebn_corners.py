@@ -1,6 +1,7 @@
 """IEBN where threads about BatchNorm report trouble: conversion in the wrong order, tracing, pruning, odd batches."""
 
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from mixlayers.torch import convert_iebn, revert_iebn, update_bn
 from mixlayers_torch._iebn.act import IEBNAct2d
 from mixlayers_torch._iebn.layer import IEBN2d
 from mixlayers_torch._iebn.rbn import RBN2d
+from tests.torch.gloo import gloo
 
 X = torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(0))
 
@@ -58,18 +60,19 @@ def test_an_average_of_the_weights_from_before_the_conversion_is_named() -> None
         AveragedModel(convert_iebn(net()))
 
 
-def test_a_parallel_container_from_before_the_conversion_is_named(tmp_path: object) -> None:
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
-    try:
-        model = net()
-        container = nn.parallel.DistributedDataParallel(model)
-        with pytest.warns(
-            UserWarning, match="DistributedDataParallel was made before .* will not synchronise"
-        ):
-            convert_iebn(model)
-        del container
-    finally:
-        torch.distributed.destroy_process_group()
+@pytest.fixture
+def group(tmp_path: object) -> Iterator[None]:
+    """A group of this process alone."""
+    with gloo(f"{tmp_path}/meet", 0, 1):
+        yield
+
+
+def test_a_parallel_container_from_before_the_conversion_is_named(group: None) -> None:
+    model = net()
+    container = nn.parallel.DistributedDataParallel(model)
+    with pytest.warns(UserWarning, match="DistributedDataParallel was made before .* will not synchronise"):
+        convert_iebn(model)
+    del container
 
 
 def test_averaged_weights_get_statistics_of_their_own() -> None:
