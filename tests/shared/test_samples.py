@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+import mixlayers.jax
 import mixlayers.paddle
 import mixlayers.torch
 from mixlayers import CutMix, ManifoldMixup, Mixup
@@ -216,3 +217,43 @@ def test_hidden_methods_and_masks_take_dicts_too(fw):
     mixed, target = fw.face.mix({"image": fw.tensor(IMAGES)}, fw.tensor(Y), CutMix(), step=1)
     assert set(mixed) == {"image"} and target.mixed
     assert fw.face.mix((fw.tensor(IMAGES),), fw.tensor(Y), ManifoldMixup(), step=1)[1].mixed
+
+
+EVERY_FACE = [*FACES, mixlayers.jax]
+
+
+@pytest.mark.parametrize("face", EVERY_FACE)
+@pytest.mark.parametrize("as_row", [list, tuple])
+def test_rows_of_plain_numbers_are_mixed_as_rows_or_refused(face, as_row):
+    """As many samples as classes: put together, the parts of the rows look like the rows of the parts."""
+    rows = np.eye(4)[[1, 1, 0, 2]]
+    samples = [(x.copy(), as_row(row.tolist())) for x, row in zip(IMAGES, rows, strict=False)]
+    collate = face.MixCollate(Mixup(), 4, seed=3)
+    if face is mixlayers.chainer:  # whose concat_examples makes arrays of them
+        expected = face.MixCollate(Mixup(), 4, seed=3)(
+            [(x, row) for (x, _), row in zip(samples, rows, strict=True)]
+        )
+        np.testing.assert_allclose(collate(samples)[1], expected[1], rtol=1e-6)
+        return
+    with pytest.raises(ValueError, match=r"labels of a batch are one array .*give each sample .*np.array"):
+        collate(samples)
+
+
+@pytest.mark.parametrize("face", [mixlayers.chainer, mixlayers.jax])
+def test_samples_of_other_parts_than_the_first_are_refused(face):
+    """Else what the first has not would be lost."""
+    longer = [(x, int(y), 1, 2)[: 3 + (at > 0)] for at, (x, y) in enumerate(zip(IMAGES, Y, strict=True))]
+    with pytest.raises(ValueError, match="sample 1 of the batch has other parts than sample 0, 4 and 3"):
+        face.MixCollate(Mixup(), 4, labels_getter=1)(longer)
+    named = [
+        {"x": x, "y": int(y)} | ({"mask": x} if at else {})
+        for at, (x, y) in enumerate(zip(IMAGES, Y, strict=True))
+    ]
+    with pytest.raises(ValueError, match="other parts than sample 0, x, y, mask and x, y"):
+        face.MixCollate(Mixup(), 4)(named)
+    if face is mixlayers.jax:
+        ragged = [
+            (x, int(y), [1.0, 2.0][: 1 + (at > 1)]) for at, (x, y) in enumerate(zip(IMAGES, Y, strict=True))
+        ]
+        with pytest.raises(ValueError, match="sample 2 of the batch has other parts than sample 0, 2 and 1"):
+            face.MixCollate(Mixup(), 4, labels_getter=1)(ragged)
