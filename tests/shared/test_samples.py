@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 import mixlayers.jax
 import mixlayers.paddle
 import mixlayers.torch
-from mixlayers import CutMix, ManifoldMixup, Mixup
+from mixlayers import CutMix, ManifoldMixup, Mixup, NoisyFeatureMixup
 
 FACES = [mixlayers.torch, mixlayers.paddle, mixlayers.chainer]
 RNG = np.random.default_rng(0)
@@ -257,3 +257,34 @@ def test_samples_of_other_parts_than_the_first_are_refused(face):
         ]
         with pytest.raises(ValueError, match="sample 2 of the batch has other parts than sample 0, 2 and 1"):
             face.MixCollate(Mixup(), 4, labels_getter=1)(ragged)
+
+
+@pytest.mark.parametrize("face", EVERY_FACE)
+def test_one_name_to_keep_is_no_list_of_its_letters(face):
+    """keep="image_scale" would leave the image, whose name is in it."""
+    rule = r"keep is a list of names, got 'image_scale': keep=\['image_scale'\]"
+    x, y = {"image": np.asarray(IMAGES), "image_scale": np.ones(5, np.float32)}, np.asarray(Y)
+    with pytest.raises(TypeError, match=rule):
+        face.MixCollate(Mixup(), 4, keep="image_scale")
+    with pytest.raises(TypeError, match=rule):
+        face.mix(x, y, Mixup(), keep="image_scale")
+
+
+def test_wrap_takes_no_name_for_a_list_of_names():
+    with pytest.raises(
+        TypeError, match=r"keep is a list of names, got 'scale_factor': keep=\['scale_factor'\]"
+    ):
+        mixlayers.torch.wrap(torch.nn.Linear(2, 2), ManifoldMixup(), ["input"], keep="scale_factor")
+
+
+@pytest.mark.parametrize("face", EVERY_FACE)
+def test_noise_on_bytes_is_rounded_to_bytes(face):
+    """Noise that has become bytes itself is none, or huge; and the batch is still one of bytes."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(60, 196, (64, 3, 6, 6), dtype=np.uint8)
+    method = NoisyFeatureMixup(add=8.0, multiply=0.0)
+    mixed, _ = face.MixCollate(method, 4, seed=3)([(x.copy(), i % 4) for i, x in enumerate(images)])
+    mixed, plan = np.asarray(mixed), method.plan(step=0, batch_size=64, seed=3)
+    noise = mixed - (plan.lam * images.astype(float) + (1 - plan.lam) * images[plan.perm])
+    assert mixed.dtype == np.uint8 and abs(noise.mean()) < 0.1
+    assert noise.std() == pytest.approx(plan.blend(images.shape).add, rel=0.05)

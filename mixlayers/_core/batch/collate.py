@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixlayers._core.batch.mix import mix_batch
+from mixlayers._core.checks import check_names
 from mixlayers._core.documents import add_arguments
 from mixlayers._core.framework.framework import Framework
 from mixlayers._core.framework.numpy_arrays import COLLATED, NUMPY
@@ -69,7 +70,8 @@ class BaseCollate(ABC):
     ) -> None:
         self.method, self.num_classes, self.seed, self.rank = method, num_classes, seed, rank
         check_meaning(labels)
-        self.smoothing, self.labels_getter, self.labels, self.keep = smoothing, labels_getter, labels, keep
+        self.smoothing, self.labels_getter, self.labels = smoothing, labels_getter, labels
+        self.keep = check_names("keep", keep)
         self._step = 0
 
     @abstractmethod
