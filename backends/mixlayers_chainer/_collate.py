@@ -7,7 +7,7 @@ from typing import Any
 import chainer
 from chainer.dataset import Converter, concat_examples
 
-from mixlayers._core.batch.collate import BaseCollate
+from mixlayers._core.batch.collate import BaseCollate, check_alike
 from mixlayers._core.framework.numpy_arrays import COLLATED
 
 
@@ -29,6 +29,7 @@ class MixCollate(BaseCollate, Converter):
         return mixed if device is None else chainer.get_device(device).send(mixed)
 
     def _collate(self, samples: list[Any]) -> Any:
+        check_alike(samples)
         return concat_examples([tuple(s) if isinstance(s, tuple | list) else s for s in samples])
 
     def _worker(self) -> None:

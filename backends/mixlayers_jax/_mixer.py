@@ -15,6 +15,7 @@ from mixlayers._core.audit.report import Audit
 from mixlayers._core.audit.verdicts import Layer
 from mixlayers._core.batch.arguments import as_call, by_name, positional
 from mixlayers._core.batch.token_masks import Share, check_share
+from mixlayers._core.checks import check_names
 from mixlayers._core.documents import add_arguments
 from mixlayers._core.errors import MixingError, refuse
 from mixlayers._core.model.judge import Trust
@@ -113,7 +114,7 @@ class BaseMixer(PlannedMixer):
         self._library = library
         self._planner = Planner(JAX, method, seed, rank)
         masks = {mask} if isinstance(mask, str) else {*mask}
-        self.channel_dim, self.keep = channel_dim, frozenset(keep) | masks
+        self.channel_dim, self.keep = channel_dim, frozenset(check_names("keep", keep)) | masks
         self._names = positional(model.__call__)
         self._alike = one_compilation
         self._use: Use | None = None

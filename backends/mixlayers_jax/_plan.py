@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import PartitionSpec
 
 from mixlayers._core.batch.mix import can_mix, mix_tree, refuse_unmixable, warn_of_full_mask
+from mixlayers._core.checks import check_names
 from mixlayers._core.errors import refuse
 from mixlayers._core.framework.tree import leaves, tree_map
 from mixlayers._core.plan.acts import drawn_for, mask_of, zeros
@@ -145,6 +146,7 @@ class Plan:
         Raises:
             MixingError: If there is none; if a mask is for a feature of another shape.
         """
+        check_names("keep", keep)
         part = self.part(place)
         if part is None:
             return x

@@ -33,7 +33,8 @@ def batch(
             colour, others as their mean. Images below 0 or above 255 are stretched to what they span.
         target: The step's target, or its plan; or the mixer, or the wrapped model, for the plan of its last forward.
             Reading a target does not count as using it.
-        labels: The original labels, (N,) or (N, K); those of the target, if it has such.
+        labels: The original labels, (N,) or (N, K): probabilities, whose largest is named, or several labels a sample,
+            0 and 1. Those of the target, if it has such.
         names: Name of each class.
         samples: How many to show at most.
         channel_dim: 1 or -1, as the mixer has it.
@@ -113,13 +114,25 @@ def _captions(labels: Any, names: Sequence[str] | None, size: int) -> list[str]:
     if len(values) != size:
         raise ValueError(f"labels must be one per sample: x has {size}, labels have shape {values.shape}.")
     if values.ndim == 2 and values.shape[1] > 1:
+        if values.dtype.kind in "iub":  # several a sample, or none
+            return [", ".join(_named(at, names) for at in np.flatnonzero(row)) or "none" for row in values]
         values = values.argmax(axis=1)
     if values.size != size:
         return [""] * size
     values = values.reshape(size)
     if values.dtype.kind in "iub" and names is not None:
-        return [names[int(value)] for value in values]
+        return [_named(value, names) for value in values]
     return [f"{value:.3g}" if values.dtype.kind == "f" else str(value) for value in values.tolist()]
+
+
+def _named(value: Any, names: Sequence[str] | None) -> str:
+    """A class's name; of labels that do not count, such as -1, the number."""
+    number = int(value)
+    if names is None or number < 0:
+        return str(number)
+    if number >= len(names):
+        raise ValueError(f"names has one for each class, got {len(names)} and a label of {number}.")
+    return names[number]
 
 
 def _title(plan: MixPlan | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Collection
 from dataclasses import fields
 from typing import Any
 
@@ -31,6 +32,21 @@ def check_integer(name: str, value: Any, low: int, high: int, hint: str = "pass 
     if not low <= whole <= high:
         raise ValueError(f"{name} must be in [{low}, {high}], got {whole}: {hint}")
     return whole
+
+
+def check_names(name: str, value: Collection[str]) -> Collection[str]:
+    """Names as they are; one that stands alone would be taken for its letters, or for all names within it.
+
+    Args:
+        name: What the error calls them.
+        value: The names.
+
+    Raises:
+        TypeError: If it is a string.
+    """
+    if isinstance(value, str):
+        raise TypeError(f"{name} is a list of names, got {value!r}: {name}=[{value!r}].")
+    return value
 
 
 def plain(value: Any) -> Any:

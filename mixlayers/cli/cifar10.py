@@ -128,12 +128,18 @@ class _Arrays(pickle.Unpickler):
 
 
 def _folder(path: Path) -> tuple[Part, Part]:
+    train, test = (
+        sorted(found.name for found in (path / part).iterdir() if found.is_dir())
+        for part in ("train", "test")
+    )
+    if train != test:  # a class is known by its folder's place among them
+        raise ValueError(f"the folders of classes differ, {train[:12]} in train and {test[:12]} in test")
+
     def read(part: str) -> Part:
-        classes = sorted(found for found in (path / part).iterdir() if found.is_dir())
         files = [
             (file, number)
-            for number, folder in enumerate(classes)
-            for file in sorted(folder.iterdir())
+            for number, name in enumerate(train)
+            for file in sorted((path / part / name).iterdir())
             if file.suffix.lower() in _PICTURES
         ]
         if not files:

@@ -145,6 +145,16 @@ def test_labels_and_sizes_are_checked(tmp_path: Path) -> None:
         data.load(f"cifar10:{folder}")
 
 
+def test_folders_of_other_classes_than_the_training_images_are_refused(tmp_path: Path) -> None:
+    """Else the class after the one of another name would be taken for it."""
+    folder = write_folder(tmp_path / "images")
+    (folder / "test" / "class3").rename(folder / "test" / "a third class")
+    with pytest.raises(
+        Stop, match=r"the folders of classes differ, .*'class3'.* in train and .*'a third class'"
+    ):
+        data.load(f"cifar10:{folder}")
+
+
 # Keras' side turns the images' axes by the functions that JAX' does
 @pytest.mark.parametrize("framework", [name for name in FRAMEWORKS if name != "keras"])
 def test_the_demo_runs_on_it(

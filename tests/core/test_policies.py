@@ -172,6 +172,7 @@ def test_flips_fall_with_their_probability():
         (lambda: RandomResizedCrop(8, ratio=(2, 1)), ValueError, r"ratio must be two .* in order .* got \(2.0, 1.0\)"),
         (lambda: RandomHorizontalFlip(1.5), ValueError, r"p must be in \[0, 1\], got 1.5"),
         (lambda: Normalize([0.5], [0.0]), ValueError, r"std must be positive, got \(0.0,\)"),
+        (lambda: Normalize([float("nan")], [0.5]), ValueError, r"mean must be finite, got \(nan,\)"),
         (lambda: Normalize([0.5], [0.5, 0.5]), ValueError, r"one value for each channel, got 1 and 2"),
         (lambda: RandomErasing(value="noise"), ValueError, r"'pixel', got 'noise'"),
         (lambda: RandomErasing(value=float("nan")), ValueError, r"value must be finite"),

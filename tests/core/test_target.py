@@ -59,5 +59,9 @@ def test_soft_needs_a_backend_and_a_valid_smoothing():
         MixedTarget(Y).soft(3)
     with pytest.raises(ValueError, match="smoothing must be in"):
         MixedTarget(Y, one_hot=lambda y, k: np.eye(k)[y]).soft(3, smoothing=1.0)
-    target = MixedTarget(Y, Y[[1, 2, 0]], 0.25, PLAN, one_hot=lambda y, k: np.eye(k)[y])
+
+    def one_hot(y, k, smoothing):
+        return (1 - smoothing) * np.eye(k)[y] + smoothing / k
+
+    target = MixedTarget(Y, Y[[1, 2, 0]], 0.25, PLAN, one_hot=one_hot)
     assert np.allclose(target.soft(3, smoothing=0.1).sum(1), 1.0)

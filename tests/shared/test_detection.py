@@ -201,3 +201,27 @@ def test_what_does_not_fit_is_refused(fw):
         fw.face.mix_detection(x, boxes, [*labels[:2], labels[3], labels[3]], Mixup())
     with pytest.raises(ValueError, match="an image of several boxes has no one label to pair by"):
         fw.face.mix_detection(x, boxes, labels, Mixup(pairs="same_class"))
+
+
+@pytest.mark.parametrize("method", [Mixup(pairs="derangement"), CutMix(pairs="derangement")], ids=repr)
+def test_entries_of_labels_meet_by_their_names(fw, method):
+    """In whatever order each image's dict has them; other entries are refused."""
+    images = fw.tensor(np.zeros((2, 3, 8, 8), np.float32))
+    boxes = [fw.tensor(np.array([[0, 0, 8, 8]], np.float32))] * 2
+    ones, twos = fw.tensor(np.array([1])), fw.tensor(np.array([2]))
+    labels = [{"class": ones, "crowd": twos}, {"crowd": twos, "class": ones}]
+    _, found = fw.face.mix_detection(images, boxes, labels, method, min_visible=0.0, step=1)
+    for each in found:
+        assert fw.numpy(each.labels["class"]).tolist() == [1] * len(each.boxes)
+        assert fw.numpy(each.labels["crowd"]).tolist() == [2] * len(each.boxes)
+    with pytest.raises(
+        ValueError, match="image 1 has other labels than image 0, area, class and class, crowd"
+    ):
+        fw.face.mix_detection(images, boxes, [labels[0], {"class": ones, "area": twos}], method)
+
+
+def test_boxes_of_nan_are_refused(fw):
+    images, boxes = fw.tensor(np.zeros((2, 3, 8, 8), np.float32)), np.array([[0, 0, 8, 8]], np.float32)
+    given, labels = [fw.tensor(boxes), fw.tensor(boxes * np.nan)], [fw.tensor(np.array([1]))] * 2
+    with pytest.raises(ValueError, match=r"CutMix cuts boxes .* got for example \[nan, nan, nan, nan\]"):
+        fw.face.mix_detection(images, given, labels, CutMix(), step=0)

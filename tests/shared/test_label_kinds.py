@@ -158,3 +158,52 @@ def test_arguments_are_checked(fw):
         fw.face.cross_entropy(output, y, reduction="no")
     with pytest.raises(ValueError, match=r"label_smoothing must be in \[0, 1\], got 1.5"):
         fw.face.cross_entropy(output, y, 1.5)
+
+
+def test_smoothed_labels_that_do_not_count_have_no_probabilities(fw):
+    ignored = IGNORED[kind(fw)]
+    y, x = np.array([0, ignored, 2, ignored, 1]), fw.tensor(np.zeros((5, 2), np.float32))
+    smooth = np.where((y == ignored)[:, None], 0.0, 0.8 * np.eye(3)[y * (y != ignored)] + 0.2 / 3)
+    targets = [fw.face.mix(x, fw.tensor(y), Mixup(prob=0.5), step=step)[1] for step in range(8)]
+    for target in targets:
+        s, perm = (target.s, target.plan.perm) if target.mixed else (0.0, np.arange(5))
+        expected = (1 - s) * smooth + s * smooth[perm]
+        np.testing.assert_allclose(fw.numpy(target.soft(3, smoothing=0.2)), expected, atol=1e-6)
+    assert {target.mixed for target in targets} == {True, False}
+
+
+@pytest.mark.parametrize("topk", [1, 2])
+def test_scores_of_nan_are_wrong(fw, topk):
+    """Whatever class the framework would have chosen."""
+    scores = np.zeros((6, 3), np.float32)
+    scores[:3, 1], scores[3] = np.nan, np.nan
+    scores[4:, 2] = 1.0
+    y = fw.tensor(np.array([0, 1, 2, 0, 2, 2]))
+    assert fw.numpy(fw.face.accuracy(fw.tensor(scores), y, topk=topk)) == pytest.approx(2 / 6)
+    one = fw.tensor(np.array([np.nan, np.nan, 1.0, -1.0], np.float32))
+    assert fw.numpy(fw.face.accuracy(one, fw.tensor(np.array([0, 1, 1, 0])))) == pytest.approx(0.5)
+    rows = fw.tensor(np.array([[1, 0, 0]] * 6))
+    assert fw.numpy(fw.face.accuracy(fw.tensor(scores), rows)) == pytest.approx(
+        5 / 18
+    )  # class 2 of three, class 1 of two
+
+
+def test_several_labels_have_no_calibration(fw):
+    scores, rows = fw.tensor(np.eye(3, dtype=np.float32)), np.eye(3, dtype=np.int64)
+    expected = fw.face.calibration_error(scores, fw.tensor(np.arange(3)))
+    assert fw.face.calibration_error(scores, fw.tensor(rows)) == pytest.approx(expected)
+    for wrong in ([1, 1, 0], [0, 0, 0]):
+        rows[1] = wrong
+        for measure in (fw.face.calibration_error, fw.face.temperature):
+            with pytest.raises(
+                ValueError, match=f"take one class a sample, got the row {wrong}".replace("[", r"\[")
+            ):
+                measure(scores, fw.tensor(rows))
+
+
+def test_probabilities_of_nan_are_refused(fw):
+    scores, rows = np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)
+    rows[1] = np.nan
+    for measure in (fw.face.accuracy, fw.face.calibration_error):
+        with pytest.raises(ValueError, match=r"probabilities are in \[0, 1\], got nan"):
+            measure(fw.tensor(scores), fw.tensor(rows))

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+import mixlayers.jax
 import mixlayers.paddle
 import mixlayers.torch
-from mixlayers import CutMix, ManifoldMixup, Mixup
+from mixlayers import CutMix, ManifoldMixup, Mixup, NoisyFeatureMixup
 
 FACES = [mixlayers.torch, mixlayers.paddle, mixlayers.chainer]
 RNG = np.random.default_rng(0)
@@ -216,3 +217,74 @@ def test_hidden_methods_and_masks_take_dicts_too(fw):
     mixed, target = fw.face.mix({"image": fw.tensor(IMAGES)}, fw.tensor(Y), CutMix(), step=1)
     assert set(mixed) == {"image"} and target.mixed
     assert fw.face.mix((fw.tensor(IMAGES),), fw.tensor(Y), ManifoldMixup(), step=1)[1].mixed
+
+
+EVERY_FACE = [*FACES, mixlayers.jax]
+
+
+@pytest.mark.parametrize("face", EVERY_FACE)
+@pytest.mark.parametrize("as_row", [list, tuple])
+def test_rows_of_plain_numbers_are_mixed_as_rows_or_refused(face, as_row):
+    """As many samples as classes: put together, the parts of the rows look like the rows of the parts."""
+    rows = np.eye(4)[[1, 1, 0, 2]]
+    samples = [(x.copy(), as_row(row.tolist())) for x, row in zip(IMAGES, rows, strict=False)]
+    collate = face.MixCollate(Mixup(), 4, seed=3)
+    if face is mixlayers.chainer:  # whose concat_examples makes arrays of them
+        expected = face.MixCollate(Mixup(), 4, seed=3)(
+            [(x, row) for (x, _), row in zip(samples, rows, strict=True)]
+        )
+        np.testing.assert_allclose(collate(samples)[1], expected[1], rtol=1e-6)
+        return
+    with pytest.raises(ValueError, match=r"labels of a batch are one array .*give each sample .*np.array"):
+        collate(samples)
+
+
+@pytest.mark.parametrize("face", [mixlayers.chainer, mixlayers.jax])
+def test_samples_of_other_parts_than_the_first_are_refused(face):
+    """Else what the first has not would be lost."""
+    longer = [(x, int(y), 1, 2)[: 3 + (at > 0)] for at, (x, y) in enumerate(zip(IMAGES, Y, strict=True))]
+    with pytest.raises(ValueError, match="sample 1 of the batch has other parts than sample 0, 4 and 3"):
+        face.MixCollate(Mixup(), 4, labels_getter=1)(longer)
+    named = [
+        {"x": x, "y": int(y)} | ({"mask": x} if at else {})
+        for at, (x, y) in enumerate(zip(IMAGES, Y, strict=True))
+    ]
+    with pytest.raises(ValueError, match="other parts than sample 0, x, y, mask and x, y"):
+        face.MixCollate(Mixup(), 4)(named)
+    if face is mixlayers.jax:
+        ragged = [
+            (x, int(y), [1.0, 2.0][: 1 + (at > 1)]) for at, (x, y) in enumerate(zip(IMAGES, Y, strict=True))
+        ]
+        with pytest.raises(ValueError, match="sample 2 of the batch has other parts than sample 0, 2 and 1"):
+            face.MixCollate(Mixup(), 4, labels_getter=1)(ragged)
+
+
+@pytest.mark.parametrize("face", EVERY_FACE)
+def test_one_name_to_keep_is_no_list_of_its_letters(face):
+    """keep="image_scale" would leave the image, whose name is in it."""
+    rule = r"keep is a list of names, got 'image_scale': keep=\['image_scale'\]"
+    x, y = {"image": np.asarray(IMAGES), "image_scale": np.ones(5, np.float32)}, np.asarray(Y)
+    with pytest.raises(TypeError, match=rule):
+        face.MixCollate(Mixup(), 4, keep="image_scale")
+    with pytest.raises(TypeError, match=rule):
+        face.mix(x, y, Mixup(), keep="image_scale")
+
+
+def test_wrap_takes_no_name_for_a_list_of_names():
+    with pytest.raises(
+        TypeError, match=r"keep is a list of names, got 'scale_factor': keep=\['scale_factor'\]"
+    ):
+        mixlayers.torch.wrap(torch.nn.Linear(2, 2), ManifoldMixup(), ["input"], keep="scale_factor")
+
+
+@pytest.mark.parametrize("face", EVERY_FACE)
+def test_noise_on_bytes_is_rounded_to_bytes(face):
+    """Noise that has become bytes itself is none, or huge; and the batch is still one of bytes."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(60, 196, (64, 3, 6, 6), dtype=np.uint8)
+    method = NoisyFeatureMixup(add=8.0, multiply=0.0)
+    mixed, _ = face.MixCollate(method, 4, seed=3)([(x.copy(), i % 4) for i, x in enumerate(images)])
+    mixed, plan = np.asarray(mixed), method.plan(step=0, batch_size=64, seed=3)
+    noise = mixed - (plan.lam * images.astype(float) + (1 - plan.lam) * images[plan.perm])
+    assert mixed.dtype == np.uint8 and abs(noise.mean()) < 0.1
+    assert noise.std() == pytest.approx(plan.blend(images.shape).add, rel=0.05)

@@ -129,3 +129,27 @@ def test_it_leaves_global_generators_alone():
 def test_wrong_arguments(options, says):
     with pytest.raises(ValueError, match=says):
         check(lambda x, y: (x, y), **options)
+
+
+def _nan_in_images(x, y):
+    return x * np.nan, y
+
+
+def _nan_in_labels(x, y):
+    return x, y * np.nan
+
+
+def _nan_in_half_of_the_images(x, y):
+    perm = np.random.default_rng().permutation(len(x))
+    return np.where(perm.reshape(-1, 1, 1, 1) % 2, np.nan, 0.5 * x + 0.5 * x[perm]).astype(x.dtype), 0.5 * (
+        y + y[perm]
+    )
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "broken"),
+    [(_nan_in_images, "share"), (_nan_in_labels, "rows"), (_nan_in_half_of_the_images, "share")],
+)
+def test_nan_breaks_the_rules(augmentation, broken):
+    report = check(augmentation, labels="one-hot")
+    assert not report.ok and broken in report.failed

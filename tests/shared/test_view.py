@@ -129,6 +129,13 @@ def test_labels_in_all_their_forms():
     assert captions(plan) == ["", "", ""]
     assert captions(plan, labels=[2, 0, 1], names=["ant", "bee", "cat"]) == ["cat", "ant", "bee"]
     assert captions(plan, labels=np.eye(3)) == ["0", "1", "2"]
+    several = np.array([[1, 0, 1], [0, 0, 0], [0, 1, 0]])
+    assert captions(plan, labels=several) == ["0, 2", "none", "1"]
+    assert captions(plan, labels=several, names=["ant", "bee", "cat"]) == ["ant, cat", "none", "bee"]
+    # labels that do not count
+    assert captions(plan, labels=[-1, 1, -100], names=["ant", "bee"]) == ["-1", "bee", "-100"]
+    with pytest.raises(ValueError, match="names has one for each class, got 2 and a label of 2"):
+        captions(plan, labels=[0, 1, 2], names=["ant", "bee"])
     assert captions(MixedTarget({"colour": [1, 2, 3]}, None, 0.5, plan)) == ["", "", ""]
     assert captions(MixedTarget(np.array([4, 5, 6]))) == ["4", "5", "6"]
     assert "Nothing was mixed" in view.batch(x, MixedTarget(np.array([4, 5, 6]))).get_suptitle()

@@ -170,6 +170,8 @@ class Normalize(Policy, Step):
             )
         if not all(0.0 < value < float("inf") for value in self.std):
             raise ValueError(f"std must be positive, got {self.std}.")
+        if not np.isfinite(self.mean).all():
+            raise ValueError(f"mean must be finite, got {self.mean}.")
 
     def draw(self, rng: np.random.Generator, size: Size) -> tuple[Step, ...]:
         return (self,)

@@ -48,11 +48,14 @@ def _weigh(framework: Framework, x: Any, how: Weigh, partners: Any) -> Any:
 
 def _jitter(framework: Framework, x: Any, how: Jitter) -> Any:
     """Noise multiplied, and added."""
+    noisy = x
     if not _is_zero(how.multiply):
-        x = x * (framework.noise(x, "uniform", how.seed) * _number(framework, how.multiply, x) + 1.0)
-    if _is_zero(how.add):
-        return x
-    return x + framework.noise(x, "normal", how.seed + 1) * _number(framework, how.add, x)
+        noise = framework.noise(x, "uniform", how.seed)
+        noisy = noisy * (noise * _number(framework, how.multiply, noise) + 1.0)
+    if not _is_zero(how.add):
+        noise = framework.noise(x, "normal", how.seed + 1)
+        noisy = noisy + noise * _number(framework, how.add, noise)
+    return framework.like(noisy, x)  # which bytes are not any more
 
 
 def _align(framework: Framework, x: Any, how: Align, partners: Any) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixlayers._core.batch.mix import mix_batch
+from mixlayers._core.checks import check_names
 from mixlayers._core.documents import add_arguments
 from mixlayers._core.framework.framework import Framework
 from mixlayers._core.framework.numpy_arrays import COLLATED, NUMPY
@@ -69,7 +70,8 @@ class BaseCollate(ABC):
     ) -> None:
         self.method, self.num_classes, self.seed, self.rank = method, num_classes, seed, rank
         check_meaning(labels)
-        self.smoothing, self.labels_getter, self.labels, self.keep = smoothing, labels_getter, labels, keep
+        self.smoothing, self.labels_getter, self.labels = smoothing, labels_getter, labels
+        self.keep = check_names("keep", keep)
         self._step = 0
 
     @abstractmethod
@@ -101,7 +103,13 @@ class BaseCollate(ABC):
             hosted = {id(x): x if own is COLLATED else own.to_numpy(x) for x in tensors}
             batch = tree_map(lambda x: hosted.get(id(x), x), batch)
             labels = hosted.get(id(labels), labels)
-        y = labels if framework.is_tensor(labels) else np.asarray(labels)
+        y = labels
+        if not framework.is_tensor(y):
+            raise ValueError(
+                f"the labels of a batch are one array or tensor, got a {type(y).__name__} of its parts: give each "
+                "sample its label as a number, or as an array, np.array(row); where there are several heads, say by "
+                "labels_getter= which one is mixed, or mix in the step, mix(x, y, method)."
+            )
         if framework is COLLATED and y.ndim and not y.size:
             raise ValueError("the batch has no sample.")
 
@@ -152,8 +160,30 @@ class ArrayCollate(BaseCollate):
         return worker_process()
 
 
+def check_alike(samples: Sequence[Any]) -> None:
+    """Raise if samples, which are put together part by part, have other parts than the first one.
+
+    Raises:
+        ValueError: If their lengths or their keys differ.
+    """
+    first = samples[0] if samples else None
+    if isinstance(first, dict | tuple | list):
+        for at, sample in enumerate(samples):
+            same = sample.keys() == first.keys() if isinstance(first, dict) else len(sample) == len(first)
+            if not same:
+                raise ValueError(
+                    f"sample {at} of the batch has other parts than sample 0, {_parts(sample)} and {_parts(first)}: "
+                    "give all samples the same; what differs in length, pad, or leave out of the batch."
+                )
+
+
+def _parts(sample: Any) -> str:
+    return ", ".join(map(str, sample)) if isinstance(sample, dict) else str(len(sample))
+
+
 def _stacked(samples: list[Any]) -> Any:
     first = samples[0]
+    check_alike(samples)
     if isinstance(first, dict):
         return {key: _stacked([sample[key] for sample in samples]) for key in first}
     if isinstance(first, tuple | list):

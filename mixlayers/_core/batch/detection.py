@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from mixlayers._core.batch.mix import mix_batch
 from mixlayers._core.batch.visible import Boxes, inside, outside, regions
 from mixlayers._core.framework.framework import Framework
-from mixlayers._core.framework.tree import leaves, tree_map, tree_zip
+from mixlayers._core.framework.tree import paths, tree_map, tree_zip
 from mixlayers._core.methods.cutmix import CutMix
 from mixlayers._core.methods.method import Method
 from mixlayers._core.methods.mixup import Mixup
@@ -100,12 +100,22 @@ def _check(images: Any, boxes: Sequence[Any], labels: Sequence[Any]) -> None:
             f"{len(labels)}."
         )
     for i, (some, known) in enumerate(zip(boxes, labels, strict=True)):
-        shapes = [tuple(leaf.shape) for leaf in leaves(known)]
+        shapes = [tuple(leaf.shape) for _, leaf in paths(known)]
         if some.ndim != 2 or some.shape[1] != 4 or any(shape[:1] != (some.shape[0],) for shape in shapes):
             raise ValueError(
                 f"image {i} needs boxes (M, 4) and labels (M,), got {tuple(some.shape)} and "
                 f"{', '.join(map(str, shapes))}."
             )
+        first, own = ({path for path, _ in paths(each)} for each in (labels[0], known))
+        if first != own:
+            raise ValueError(
+                f"image {i} has other labels than image 0, {_named(own)} and {_named(first)}: give each image the same "
+                "entries, with no rows where it has no boxes."
+            )
+
+
+def _named(entries: Collection[tuple[Any, ...]]) -> str:
+    return ", ".join(sorted(".".join(map(str, path)) or "a tensor" for path in entries)) or "none"
 
 
 def _join(framework: Framework, own: MixedBoxes, theirs: MixedBoxes, lam: float, other: float) -> MixedBoxes:
@@ -139,11 +149,11 @@ def _cut(
 
 def _check_edges(boxes: Sequence[Boxes]) -> None:
     every = np.concatenate(boxes)
-    if len(every) and ((every[:, 2:] < every[:, :2]).any() or every.max() <= 1.0):
+    wrong = ~(every[:, 2:] >= every[:, :2]).all(1)  # nan too
+    if len(every) and (wrong.any() or every.max() <= 1.0):
         raise ValueError(
             "CutMix cuts boxes (x1, y1, x2, y2) in pixels, x1 <= x2 and y1 <= y2, got for example "
-            f"{every[(every[:, 2:] < every[:, :2]).any(1).argmax()].tolist()}: convert boxes of centres and sides, or "
-            "relative to the image, first."
+            f"{every[wrong.argmax()].tolist()}: convert boxes of centres and sides, or relative to the image, first."
         )
 
 

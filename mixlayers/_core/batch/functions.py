@@ -143,7 +143,7 @@ class BatchFunctions(Generic[Tensor, Scalar]):
             output: Scores, (N, K) or (N, K, ...); or one logit a sample, (N,) or (N, 1), which says 1 above 0.
             target: A mixed target: class indices (N, ...), or (N, 1); probabilities of the output's shape, which count
                 as their largest class; or 0 and 1 for each logit, whole numbers or bool of the output's shape, each a
-                prediction of its own.
+                prediction of its own. Scores that hold nan are wrong.
             topk: A label among so many of the highest scores counts, 1 <= topk <= K.
             ignore_index: Labels of this number do not count. None: the framework's own, -100, in Chainer -1.
 

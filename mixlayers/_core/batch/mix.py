@@ -18,6 +18,7 @@ from mixlayers._core.batch.per_sample import (
     is_per_sample,
     warn_of_no_features,
 )
+from mixlayers._core.checks import check_names
 from mixlayers._core.errors import refuse
 from mixlayers._core.framework.framework import Framework
 from mixlayers._core.framework.tree import leaves, tree_map
@@ -55,6 +56,7 @@ def mix_batch(
         x, target, method, step, seed, rank, batch_dim, channel_dim, keep: As of `mixlayers.torch.mix`.
     """
     framework.check_mixing()
+    check_names("keep", keep)
     if not isinstance(method, Method):
         raise TypeError(f"method must be a method such as Mixup(), got {method!r}.")
     if step is None:  # a worker process counts from where the main one was when it began

@@ -105,7 +105,7 @@ class NumPy(Framework):
         return total
 
     def noise(self, x: Array, law: Literal["uniform", "normal"], seed: int) -> Array:
-        return noise(x.shape, law, seed).astype(x.dtype)
+        return noise(x.shape, law, seed).astype(np.float32 if x.dtype == np.uint8 else x.dtype)
 
     def points(self, x: Array, index: npt.NDArray[np.int64]) -> Array:
         return np.take_along_axis(x, index[:, None], 2)

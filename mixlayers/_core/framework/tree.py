@@ -61,23 +61,39 @@ def tree_map(
 
 
 def tree_zip(f: Callable[[Any, Any], Any], one: Any, other: Any) -> Any:
-    """Apply f to the leaves of two containers of one structure.
+    """Apply f to the leaves of two containers of one structure; entries of dicts meet by their keys.
 
     Raises:
         ValueError: If their structures differ.
     """
-    pairs = list(zip(leaves(one), leaves(other), strict=False))
-    seen = iter(pairs)
+    ours, theirs = list(paths(one)), dict(paths(other))
     if (
         (type(one) is not type(other) and (_told_apart(one) or _told_apart(other)))
-        or len(pairs) != len(list(leaves(one)))
-        or len(pairs) != len(list(leaves(other)))
+        or len(ours) != len(theirs)
+        or any(path not in theirs for path, _ in ours)
     ):
         raise ValueError(
-            f"the two sides of a blend differ in structure, {type(one).__name__} of {len(list(leaves(one)))} and "
-            f"{type(other).__name__} of {len(list(leaves(other)))} values: return the same for any labels."
+            f"the two sides of a blend differ in structure, {type(one).__name__} of {len(ours)} and "
+            f"{type(other).__name__} of {len(theirs)} values: return the same for any labels."
         )
+    seen = iter([(leaf, theirs[path]) for path, leaf in ours])
     return tree_map(lambda _: f(*next(seen)), one)
+
+
+def paths(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Each leaf, in order, with the keys, names and positions that lead to it."""
+    entries: list[tuple[Any, Any]]
+    if isinstance(tree, tuple | list):
+        entries = list(enumerate(tree))
+    elif isinstance(tree, MutableMapping):
+        entries = list(tree.items())
+    elif is_dataclass(tree) and not isinstance(tree, type):
+        entries = [(field.name, getattr(tree, field.name)) for field in fields(tree)]
+    else:
+        yield path, tree
+        return
+    for at, value in entries:
+        yield from paths(value, (*path, at))
 
 
 def _told_apart(tree: Any) -> bool:

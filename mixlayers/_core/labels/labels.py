@@ -33,10 +33,12 @@ def check_meaning(labels: Labels) -> None:
         )
 
 
-def one_hot(framework: Framework, y: Any, num_classes: int, labels: Labels = "auto") -> Any:
-    """Labels as probabilities or rows, (..., num_classes); floating-point ones as they are.
+def one_hot(
+    framework: Framework, y: Any, num_classes: int, labels: Labels = "auto", smoothing: float = 0.0
+) -> Any:
+    """Labels as probabilities or rows, (..., num_classes); floating-point ones as they are. All may be smoothed.
 
-    Class indices that do not count (the framework's own number for them) give rows of zeros.
+    Class indices that do not count (the framework's own number for them) give rows of zeros, smoothed or not.
 
     Raises:
         ValueError: If they have other columns, or hold a class or a number that there is not.
@@ -46,19 +48,23 @@ def one_hot(framework: Framework, y: Any, num_classes: int, labels: Labels = "au
     check_tensor(framework, y)
     if framework.is_float(y):
         check_columns(y, num_classes)
-        return y
+        return _smoothed(y, smoothing)
     if is_rows(framework, y, num_classes, labels):
         check_columns(y, num_classes)
         check_bits(framework, y)
-        return framework.to_float(y)
+        return _smoothed(framework.to_float(y), smoothing)
     y = framework.label(without_column(y))
     ignored = framework.ignored
     check_range(framework, y, num_classes, ignored)
     if ignored is None:
-        return framework.hot(y, num_classes)
+        return _smoothed(framework.hot(y, num_classes), smoothing)
     counts = y != ignored
-    hot = framework.hot(framework.zeroed(y, counts), num_classes)
+    hot = _smoothed(framework.hot(framework.zeroed(y, counts), num_classes), smoothing)
     return hot * framework.to_float(counts).reshape((*y.shape, 1))
+
+
+def _smoothed(rows: Any, smoothing: float) -> Any:
+    return rows * (1.0 - smoothing) + smoothing / rows.shape[-1] if smoothing else rows
 
 
 def is_rows(framework: Framework, y: Any, num_classes: int, labels: Labels = "auto") -> bool:

@@ -97,10 +97,13 @@ def mixed_accuracy(framework: Framework, output: Any, target: Any, topk: int, ig
             if framework.is_float(y):
                 _check_no_numbers(framework, y, one=one)
             right = framework.to_float((scores > 0.0) == (values > 0.5)) * valid
+            right = right * framework.to_float(scores == scores)  # nan is no prediction
             return tuple(framework.move_axis(x, 1, -1) for x in (right, valid)) if points else (right, valid)
         labels = of_largest(framework, y, shape, ignored)
         valid = framework.to_float(labels != ignored)
-        return framework.to_float((best == labels.reshape((shape[0], 1, *shape[2:]))).any(1)) * valid, valid
+        among = (best == labels.reshape((shape[0], 1, *shape[2:]))).any(1)
+        told = 1.0 - framework.to_float((scores != scores).any(1))
+        return framework.to_float(among) * valid * told, valid
 
     hits = blended(framework, mixed, lambda y: parts(y)[0], points)
     counts = counted(framework, mixed, lambda y: parts(y)[1], points)
@@ -132,6 +135,13 @@ def of_largest(framework: Framework, y: Any, output: Sequence[int], ignored: int
         return y.argmax(1)
     if tuple(y.shape) == tuple(output) and output[1] > 1:
         check_bits(framework, y)
+        hot = framework.to_numpy(y)
+        if (wrong := hot.sum(1) != 1).any():
+            raise ValueError(
+                "calibration and temperature take one class a sample, got the row "
+                f"{hot[wrong.argmax()].astype(int).tolist()}: leave such samples out; several labels a sample have no "
+                "one class to be sure of."
+            )
         return framework.to_float(y).argmax(1)
     return class_labels(framework, y, output, ignored)
 
@@ -140,7 +150,8 @@ def _check_no_numbers(framework: Framework, y: Any, *, one: bool) -> None:
     """Raise if floating-point labels are numbers that were regressed on: they have no classes."""
     if framework.checks(y):
         values = framework.to_numpy(y)
-        wrong = values[(values != 0.0) & (values != 1.0)] if one else values[(values < 0.0) | (values > 1.0)]
+        fits = (values == 0.0) | (values == 1.0) if one else (values >= 0.0) & (values <= 1.0)
+        wrong = values[~fits]
         if wrong.size:
             rule = "the label of one logit is 0 or 1" if one else "probabilities are in [0, 1]"
             raise ValueError(

@@ -212,7 +212,7 @@ class MixedTarget:
     def soft(self, num_classes: int, smoothing: float = 0.0, labels: Labels = "auto") -> Any:
         """The mixed target as probabilities, (N, num_classes): of class indices rows summing to one.
 
-        Those that do not count (-100, in Chainer -1) give zeros, as they cost nothing.
+        Those that do not count (-100, in Chainer -1) give zeros, smoothed or not, as they cost nothing.
 
         Args:
             num_classes: K, for targets that are class indices; soft targets must have K columns.
@@ -228,10 +228,11 @@ class MixedTarget:
         if self._one_hot is None:
             raise TypeError("this target has no one-hot form: use blend, or get the target from a backend.")
         one_hot = self._one_hot
-        how = {} if labels == "auto" else {"labels": labels}
+        how: dict[str, Any] = {} if labels == "auto" else {"labels": labels}
+        if smoothing:
+            how["smoothing"] = smoothing
         rows = labels != "indices" and tuple(getattr(self._y, "shape", ()))[1:] == (num_classes,)
-        mixed = self.blend(lambda y: one_hot(y, num_classes, **how), dense=False if rows else None)
-        return mixed * (1.0 - smoothing) + smoothing / num_classes
+        return self.blend(lambda y: one_hot(y, num_classes, **how), dense=False if rows else None)
 
     @classmethod
     def __torch_function__(

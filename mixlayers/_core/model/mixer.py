@@ -12,6 +12,7 @@ from mixlayers._core.audit.places import Layers, named_places
 from mixlayers._core.batch.arguments import positional
 from mixlayers._core.batch.mix import check_length
 from mixlayers._core.batch.token_masks import Mask, Share
+from mixlayers._core.checks import check_names
 from mixlayers._core.errors import MixingError, refuse
 from mixlayers._core.labels.loss_call import Which
 from mixlayers._core.labels.target import MixedTarget
@@ -90,7 +91,11 @@ class BaseMixer(ForwardHooks[Module]):
         keep: Collection[str] = (),
     ) -> None:
         self.method = ManifoldMixup() if method is None else method
-        self.batch_dim, self.channel_dim, self.keep = batch_dim, channel_dim, frozenset(keep)
+        self.batch_dim, self.channel_dim, self.keep = (
+            batch_dim,
+            channel_dim,
+            frozenset(check_names("keep", keep)),
+        )
         if not isinstance(self.method, Method):
             raise TypeError(f"method must be a method such as ManifoldMixup(), got {method!r}.")
         self._check_wrappable(model)
