@@ -218,6 +218,9 @@ class Plan:
     def specs(self, axis: str) -> Plan:
         """Which part of a plan for groups is on which device, for shard_map's `in_specs` and for shardings.
 
+        Partners of a plan without groups are anywhere in the batch, so that each device has them all: under jit samples
+        mix across devices, and shard_map's parts are refused, being smaller than the plan's batch.
+
         Args:
             axis: Name of the mesh's axis over which the batch is split.
         """
@@ -226,7 +229,7 @@ class Plan:
         def spec(leaf: Any) -> PartitionSpec:
             return PartitionSpec(axis) if np.ndim(leaf) and len(leaf) == size else PartitionSpec()
 
-        groups = PartitionSpec(axis)
+        groups = PartitionSpec(axis) if np.ndim(self.perm) > 1 else PartitionSpec()
         return replace(jax.tree.map(spec, self), partners=Partners(groups, groups))
 
 
