@@ -21,6 +21,7 @@ from mixlayers._core.plan.styles import Restyle
 from mixlayers_jax._acts import as_data, number
 from mixlayers_jax._blend import Partners
 from mixlayers_jax._framework import JAX
+from mixlayers_jax._runs import Runs
 
 STATIC: Final = {"static": True}
 
@@ -241,13 +242,17 @@ class Placed:
     Attributes:
         action: What has `mixed(name, output)`.
         name: The layer's. Static, so that functions that layers of one kind share are compiled for each.
+        runs: Where it is noted that the layer runs. Static, and the same in every step of a mixer.
     """
 
     action: Any
     name: str = field(metadata=STATIC)
+    runs: Runs | None = field(default=None, metadata=STATIC)
 
     def mixed(self, output: Any) -> Any:
         """The layer's output, mixed or marked."""
+        if self.runs is not None:
+            self.runs.note(self.name)
         return self.action.mixed(self.name, output)
 
 
