@@ -184,7 +184,7 @@ class BaseMixer(PlannedMixer):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
-        self._use = None
+        self._use, self._runs = None, Runs()
 
     def _shape(self, plan: MixPlan) -> tuple[int, ...] | None:
         return feature_shape(plan, self._found.shapes)

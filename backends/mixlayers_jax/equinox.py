@@ -106,6 +106,11 @@ class Mixed(eqx.nn.StatefulLayer):
         """Whether `eqx.nn.Sequential` hands it a state: if it does the layer."""
         return isinstance(self.layer, eqx.nn.StatefulLayer) and self.layer.is_stateful()
 
+    def __getattr__(self, name: str) -> Any:
+        if name == "layer":  # not made yet
+            raise AttributeError(name)
+        return getattr(self.layer, name)  # such as a weight that another layer shares
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return _mix(self.placed, self.layer(*args, **kwargs))
 

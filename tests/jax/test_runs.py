@@ -140,6 +140,24 @@ def test_a_sequential_hands_a_state_to_a_layer_that_is_mixed():
     np.testing.assert_allclose(call(mixer.mixed(model, plan), x), expected, atol=1e-6)
 
 
+class Tied(eqx.Module):
+    """Its head is its first layer's weight, turned round."""
+
+    first: eqx.nn.Linear
+
+    def __call__(self, x):
+        return jnp.tanh(self.first(x)) @ self.first.weight
+
+
+def test_a_layer_that_is_mixed_shows_its_weight():
+    model = Tied(eqx.nn.Linear(5, 4, key=jax.random.key(0)))
+    mixer = mixlayers.equinox.Mixer(model, ManifoldMixup(), ["first"], example=X)
+    plan = mixer.plan(6)
+    h = X @ model.first.weight.T + model.first.bias
+    expected = jnp.tanh(plan.lam * h + (1 - plan.lam) * h[plan.perm]) @ model.first.weight
+    np.testing.assert_allclose(jax.vmap(mixer.mixed(model, plan))(X), expected, atol=1e-6)
+
+
 def test_a_linen_model_with_a_target_of_its_own():
     class Targeted(nn.Module):
         @nn.compact
