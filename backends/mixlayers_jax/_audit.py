@@ -73,12 +73,14 @@ class Traced:
         calls: The layers' calls, in the order in which they finish.
         inside: What layers return that run in loops and branches.
         marks: What marked nodes tell.
+        apart: The layers inside of functions that JAX traces by themselves, and keeps the traces of: jit, remat.
     """
 
     below: dict[int, list[int]] = field(default_factory=lambda: {ROOT: []})
     calls: dict[str, list[Call]] = field(default_factory=dict)
     inside: dict[str, Any] = field(default_factory=dict)
     marks: list[_Mark] = field(default_factory=list)
+    apart: set[str] = field(default_factory=set)
 
     def node(self, below: Sequence[int] = ()) -> int:
         """A new one."""
@@ -96,7 +98,7 @@ class Traced:
             stack += fresh
         return seen
 
-    def read(self, jaxpr: Jaxpr, inputs: Sequence[int | None]) -> list[int | None]:
+    def read(self, jaxpr: Jaxpr, inputs: Sequence[int | None], *, apart: bool = False) -> list[int | None]:
         """The nodes of a jaxpr's outputs; None for what does not come from the inputs."""
         at: dict[Any, int | None] = dict(zip(jaxpr.invars, inputs, strict=True))
 
@@ -107,12 +109,13 @@ class Traced:
             own = [of(variable) for variable in equation.invars]
             called = _called(equation)
             if called is not None:
-                outputs = self.read(called, own)
+                outputs = self.read(called, own, apart=True)
             else:
                 self._look_inside(equation)
                 node = self.node([number for number in own if number is not None])
                 outputs = [node] * len(equation.outvars)
                 self._note(equation, node)
+                self.apart.update(mark.layer for mark in _marked(equation) if apart)
             at.update(zip(equation.outvars, outputs, strict=True))
         return [of(variable) for variable in jaxpr.outvars]
 
@@ -231,7 +234,8 @@ def audit_call(
         beside,
         _not_samples_first(call, samples, traced, size),
     )
-    return Looked(**vars(told), vmaps={mark.layer: mark.vmaps for mark in traced.marks})
+    vmaps = {mark.layer: mark.vmaps for mark in traced.marks}
+    return Looked(**vars(told), vmaps=vmaps, apart=frozenset(traced.apart))
 
 
 @dataclass(frozen=True)
@@ -240,9 +244,11 @@ class Looked(Found):
 
     Attributes:
         vmaps: Over how many axes of a place's features a model of one sample was mapped, the samples' the first.
+        apart: As of `Traced`.
     """
 
     vmaps: Mapping[str, int]
+    apart: frozenset[str]
 
 
 def _read(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +29,7 @@ from mixlayers_jax._framework import JAX
 from mixlayers_jax._groups import grouped
 from mixlayers_jax._padding import by_tokens
 from mixlayers_jax._plan import Plan
+from mixlayers_jax._runs import Runs
 from mixlayers_jax._target import Use, mixed_target
 
 
@@ -118,6 +120,7 @@ class BaseMixer(PlannedMixer):
         self._names = positional(model.__call__)
         self._alike = one_compilation
         self._use: Use | None = None
+        self._runs = Runs()
         self._found = self._library.audit(model, example, masks)
         modules = self._library.modules(model)
         modules = {point.name: modules[point.name] for point in self.audit if point.name in modules}
@@ -182,7 +185,7 @@ class BaseMixer(PlannedMixer):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
-        self._use = None
+        self._use, self._runs = None, Runs()
 
     def _shape(self, plan: MixPlan) -> tuple[int, ...] | None:
         return feature_shape(plan, self._found.shapes)
@@ -223,6 +226,10 @@ class BaseMixer(PlannedMixer):
             self._owe(plan)
         return actions, args, kwargs
 
+    def _running(self, actions: Collection[str], plan: Plan | None) -> AbstractContextManager[None]:
+        """One call of the model, in which the layers that are mixed must run, and once."""
+        return self._runs.once(actions if plan is not None and plan.mixes else (), self._found.apart)
+
     def _owe(self, plan: Plan | None) -> None:
         """A model is about to be traced, or run, with a plan: its target must be used."""
         if plan is not None and plan.mixes:
@@ -230,6 +237,7 @@ class BaseMixer(PlannedMixer):
 
     def _check_used(self) -> None:
         owed, self._use = self._use, None
+        self._runs.check()
         if owed is not None and not owed.used:
             raise MixingError(
                 "a step mixed the features, and its loss did not use the mixed target: blend it, "

@@ -22,6 +22,7 @@ from mixlayers._core.plan.styles import Restyle
 from mixlayers_jax._acts import as_data, number
 from mixlayers_jax._blend import Partners
 from mixlayers_jax._framework import JAX
+from mixlayers_jax._runs import Runs
 
 STATIC: Final = {"static": True}
 
@@ -220,6 +221,9 @@ class Plan:
     def specs(self, axis: str) -> Plan:
         """Which part of a plan for groups is on which device, for shard_map's `in_specs` and for shardings.
 
+        Partners of a plan without groups are anywhere in the batch, so that each device has them all: under jit samples
+        mix across devices, and shard_map's parts are refused, being smaller than the plan's batch.
+
         Args:
             axis: Name of the mesh's axis over which the batch is split.
         """
@@ -228,7 +232,7 @@ class Plan:
         def spec(leaf: Any) -> PartitionSpec:
             return PartitionSpec(axis) if np.ndim(leaf) and len(leaf) == size else PartitionSpec()
 
-        groups = PartitionSpec(axis)
+        groups = PartitionSpec(axis) if np.ndim(self.perm) > 1 else PartitionSpec()
         return replace(jax.tree.map(spec, self), partners=Partners(groups, groups))
 
 
@@ -240,13 +244,17 @@ class Placed:
     Attributes:
         action: What has `mixed(name, output)`.
         name: The layer's. Static, so that functions that layers of one kind share are compiled for each.
+        runs: Where it is noted that the layer runs. Static, and the same in every step of a mixer.
     """
 
     action: Any
     name: str = field(metadata=STATIC)
+    runs: Runs | None = field(default=None, metadata=STATIC)
 
     def mixed(self, output: Any) -> Any:
         """The layer's output, mixed or marked."""
+        if self.runs is not None:
+            self.runs.note(self.name)
         return self.action.mixed(self.name, output)
 
 

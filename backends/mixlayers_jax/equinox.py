@@ -27,6 +27,7 @@ from mixlayers_jax._iebn.equinox import IEBN, RBN, convert_iebn, convert_rbn, re
 from mixlayers_jax._iebn.plain import iebn_decay_mask
 from mixlayers_jax._mixer import BaseMixer, Library
 from mixlayers_jax._plan import STATIC, Placed, Plan
+from mixlayers_jax._runs import Runs
 
 __all__ = [
     "IEBN",
@@ -95,11 +96,20 @@ def _mix(mapped: _Mapped, tree: Any, keep: Collection[str] = ()) -> Any:
     return tree_map(each, tree, keep=keep)
 
 
-class Mixed(eqx.Module):
+class Mixed(eqx.nn.StatefulLayer):
     """A layer whose output is mixed."""
 
     layer: Any
     placed: _Mapped
+
+    def is_stateful(self) -> bool:
+        """Whether `eqx.nn.Sequential` hands it a state: if it does the layer."""
+        return isinstance(self.layer, eqx.nn.StatefulLayer) and self.layer.is_stateful()
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "layer":  # not made yet
+            raise AttributeError(name)
+        return getattr(self.layer, name)  # such as a weight that another layer shares
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return _mix(self.placed, self.layer(*args, **kwargs))
@@ -148,7 +158,11 @@ class Equinox(Library):
 
 
 def acting(
-    model: Any, actions: Mapping[str, Any], vmaps: Mapping[str, int] | None = None, keep: Collection[str] = ()
+    model: Any,
+    actions: Mapping[str, Any],
+    vmaps: Mapping[str, int] | None = None,
+    keep: Collection[str] = (),
+    runs: Runs | None = None,
 ) -> Any:
     """The model with `action.mixed(name, output)` in the place of each named layer's output, or of its input.
 
@@ -157,10 +171,11 @@ def acting(
         actions: By name.
         vmaps: Over how many axes the model is mapped at each, if not over the samples' alone.
         keep: Names of the input's entries that are left.
+        runs: Where it is noted what runs.
     """
 
     def mapped(name: str) -> _Mapped:
-        return _Mapped(Placed(actions[name], name), max((vmaps or {}).get(name, 1), 1))
+        return _Mapped(Placed(actions[name], name, runs), max((vmaps or {}).get(name, 1), 1))
 
     inner_first = sorted({*actions} - {INPUT}, key=lambda name: -name.count("."))
     for name in inner_first:
@@ -219,7 +234,9 @@ class Mixer(BaseMixer):
         self._owe(plan)
         if plan is not None and INPUT in plan.reached:
             actions[INPUT] = plan
-        return acting(model, actions, self._found.vmaps, self.keep)
+        if plan is not None and plan.mixes:
+            self._runs.owe(actions)
+        return acting(model, actions, self._found.vmaps, self.keep, self._runs)
 
 
 def audit(model: Any, example: Any, call: Callable[..., Any] | None = None) -> Audit:

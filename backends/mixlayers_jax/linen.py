@@ -13,11 +13,13 @@ from mixlayers import Method
 from mixlayers._core.audit.places import Layers
 from mixlayers._core.audit.report import Audit
 from mixlayers._core.audit.verdicts import Layer
+from mixlayers._core.model.mixer import check_signature
 from mixlayers_jax._audit import Marks
 from mixlayers_jax._iebn.linen import IEBN, RBN
 from mixlayers_jax._iebn.plain import iebn_decay_mask
 from mixlayers_jax._mixer import BaseMixer, Library
 from mixlayers_jax._plan import Placed, Plan
+from mixlayers_jax._runs import Runs
 
 __all__ = ["IEBN", "RBN", "Mixer", "audit", "iebn_decay_mask"]
 
@@ -68,7 +70,13 @@ class Linen(Library):
 
 
 def acting(
-    model: nn.Module, variables: Any, actions: Mapping[str, Any], args: Any, kwargs: Any, **options: Any
+    model: nn.Module,
+    variables: Any,
+    actions: Mapping[str, Any],
+    args: Any,
+    kwargs: Any,
+    runs: Runs | None = None,
+    **options: Any,
 ) -> Any:
     """`model.apply`, with `action.mixed(name, output)` in the place of each named layer's output."""
     placed: dict[str, Any] = {}
@@ -76,7 +84,7 @@ def acting(
         at = placed
         for part in name.split("."):
             at = at.setdefault(part, {})
-        at[_VARIABLE] = Placed(action, name)
+        at[_VARIABLE] = Placed(action, name, runs)
     with nn.intercept_methods(_act):
         result = model.apply({**variables, _COLLECTION: placed}, *args, **options, **kwargs)
     if options.get("mutable", False) is not False:
@@ -116,6 +124,7 @@ class Mixer(BaseMixer):
     ) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(f"a model is a flax.linen.Module, got {type(model).__name__}.")
+        check_signature(model, model.__call__)
         self.model = model
         super().__init__(Linen(), model, method, layers, example=example, **options)
 
@@ -143,7 +152,9 @@ class Mixer(BaseMixer):
             ValueError: If there is a plan that mixes, and no target.
         """
         actions, args, kwargs = self._planned(self.model, plan, args, kwargs, target)
-        output = acting(self.model, variables, actions, args, kwargs, rngs=rngs, mutable=mutable)
+        options = {"rngs": rngs, "mutable": mutable}
+        with self._running(actions, plan):
+            output = acting(self.model, variables, actions, args, kwargs, self._runs, **options)
         return output if target is None else (output, self.target(target, plan))
 
 

@@ -29,6 +29,7 @@ from mixlayers_jax._iebn.nnx import (
 from mixlayers_jax._iebn.plain import iebn_decay_mask
 from mixlayers_jax._mixer import BaseMixer, Library
 from mixlayers_jax._plan import Placed, Plan
+from mixlayers_jax._runs import Runs
 
 __all__ = [
     "IEBN",
@@ -76,13 +77,15 @@ class Nnx(Library):
             return copy(*args, **kwargs)
 
     @contextmanager
-    def acting(self, model: nnx.Module, actions: Mapping[str, Any]) -> Iterator[None]:
+    def acting(
+        self, model: nnx.Module, actions: Mapping[str, Any], runs: Runs | None = None
+    ) -> Iterator[None]:
         modules = self.modules(model)
         before = {name: type(modules[name]) for name in actions}
         for name, action in actions.items():
             module = modules[name]
             object.__setattr__(module, "__class__", _acting_class(before[name]))
-            setattr(module, _PLACED, nnx.data(Placed(action, name)))
+            setattr(module, _PLACED, nnx.data(Placed(action, name, runs)))
         try:
             yield
         finally:
@@ -123,7 +126,7 @@ class Mixer(BaseMixer):
 
     def _call(self, model: Any, base: Any, target: Any, plan: Plan | None, args: Any, kwargs: Any) -> Any:
         actions, args, kwargs = self._planned(model, plan, args, kwargs, target)
-        with NNX.acting(model, actions):
+        with self._running(actions, plan), NNX.acting(model, actions, self._runs):
             output = base.__call__(model, *args, **kwargs)
         return output if target is None else (output, self.target(target, plan))
 

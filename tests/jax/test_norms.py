@@ -166,3 +166,12 @@ def test_linens_parameters_and_statistics_are_batchnorms_and_a_few_more(kind):
 def test_channels_along_the_samples_axis_are_refused():
     with pytest.raises(ValueError, match="axis 0 of an input"):
         mixlayers.nnx.IEBN(6, axis=0, rngs=nnx.Rngs(0))(jnp.ones((6, 4)))
+
+
+@pytest.mark.parametrize("library", ["nnx", "equinox"])
+def test_one_channel_is_not_repeated_for_all(library):
+    """IEBN's are refused by BatchNorm, and Linen's by the parameters' shapes."""
+    parameters, statistics, x = arrays("float32", *drawn("RBN"), features()[:, :1])
+    for training in (True, False):
+        with pytest.raises(ValueError, match=r"RBN has channels \(5,\), and an input .* has \(1,\)"):
+            LIBRARIES[library].run(parameters, statistics, x, training, kind="RBN")

@@ -13,7 +13,7 @@ from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
 import mixlayers.jax
-from mixlayers import CutMix, ManifoldMixup, Mixup, PatchUp
+from mixlayers import CutMix, ManifoldMixup, MixingError, Mixup, PatchUp
 from mixlayers._core.plan.plan import Blend
 from mixlayers.jax import blend, cross_entropy, stacked
 from tests.jax.jax_libraries import PLACES, Equinox, Function, Linen, Nnx, batch, by_hand, same
@@ -158,6 +158,21 @@ def test_groups_mix_within_themselves_and_nothing_is_sent(method):
 
     mapped = jax.shard_map(part, mesh=mesh, in_specs=(everywhere, split, split, specs), out_specs=everywhere)
     np.testing.assert_allclose(jax.jit(mapped)(*args), expected, rtol=1e-5)
+
+
+def test_a_part_of_a_batch_that_has_no_groups_is_refused():
+    """Its partners are in other devices' parts, of which shard_map shows a device nothing."""
+    x, mesh = batch(16)[0], jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    plan, split = (
+        Function().mixer(Function().model(), layers=["layer1"], example=x).plan(16),
+        PartitionSpec("data"),
+    )
+    specs = plan.specs("data")
+    with pytest.raises(MixingError, match="the plan is for a batch of 16"):
+        jax.shard_map(blend, mesh=mesh, in_specs=(split, specs), out_specs=split)(x, plan)
+    shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), (split, specs))
+    mixed = jax.jit(blend)(*jax.device_put((x, plan), shardings))
+    np.testing.assert_allclose(mixed, plan.lam * x + (1 - plan.lam) * x[plan.perm], rtol=1e-5, atol=1e-6)
 
 
 def test_groups_follow_their_own_labels():

@@ -33,7 +33,17 @@ def recentred(
     samples: tuple[int, ...] = (0,),
     mask: Any = None,
 ) -> Any:
-    """`x + weight_recenter * mean_over_space(x)`, of x's dtype; the other arguments are those of `gated`."""
+    """`x + weight_recenter * mean_over_space(x)`, of x's dtype; the other arguments are those of `gated`.
+
+    Raises:
+        ValueError: If x has other channels, of which one alone would be repeated; if an axis is the samples' too.
+    """
+    channels = tuple(x.shape[axis] for axis in features)
+    if channels != jnp.shape(weight_recenter):
+        raise ValueError(
+            f"RBN has channels {jnp.shape(weight_recenter)}, and an input {x.shape} has {channels} at {features}: make "
+            "the layer for as many, or name their axis."
+        )
     gap, others = _gap(x, features, samples, mask)
     return (x + jnp.expand_dims(weight_recenter, others) * gap).astype(x.dtype)
 
