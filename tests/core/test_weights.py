@@ -45,7 +45,9 @@ def test_a_plan_is_replayed_from_json_in_either_layout(method, shape, step):
     assert np.array_equal(first.s, last.s)
 
 
-@pytest.mark.parametrize("method", [*WEIGHING, *MASKING], ids=repr)
+@pytest.mark.parametrize(
+    "method", [each for each in (*WEIGHING, *MASKING) if each != ResizeMix()], ids=repr
+)  # whose labels would have to move
 @pytest.mark.parametrize("spatial", [(12, 9), (6, 6), (24, 18)])
 def test_labels_of_pixels_get_the_share_over_their_part(method, spatial):
     """By counting on a grid that both resolutions divide."""

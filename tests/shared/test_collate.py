@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import mixlayers.paddle
 import mixlayers.torch
-from mixlayers import CutMix, ManifoldMixup, Mixup, PatchUp
+from mixlayers import CutMix, FMix, ManifoldMixup, Mixup, PatchUp, SpecMix
 from mixlayers._core.framework.numpy_arrays import blend
 from tests.support import reference
 
@@ -63,6 +63,15 @@ def test_numpy_blends_as_the_reference_does(method, dtype, size, step):
     assert mixed.dtype == dtype and (x == before).all()
     tolerance = {np.float16: 4e-3, np.float32: 1e-6, np.float64: 1e-12}[dtype]
     np.testing.assert_allclose(mixed, reference.mix(x, plan.perm, plan.lam, how.mask), atol=tolerance)
+
+
+@pytest.mark.parametrize("method", [CutMix(lam_per="sample"), FMix(), SpecMix()], ids=repr)
+def test_a_masks_partner_is_selected_whatever_it_covers(method):
+    x = np.random.default_rng(0).normal(size=(4, 1, 16, 16)).astype(np.float32)
+    x[0], x[1] = -np.inf, np.nan  # silence in a spectrogram of logarithms; what was not measured
+    how = method.plan(step=2, batch_size=4).blend(x.shape)
+    assert how.mask[0].any()
+    np.testing.assert_array_equal(blend(x, how), np.where(how.mask, x[how.perm], x))
 
 
 def test_other_integers_are_refused():

@@ -5,7 +5,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from mixlayers import CutMix, ManifoldMixup, MixedTarget, Mixup, Near, PatchUp
+from mixlayers import AlignMixup, CutMix, ManifoldMixup, MixedTarget, Mixup, Near, PatchUp, ResizeMix
 from tests.support import reference
 from tests.support.everywhere import everywhere
 
@@ -169,6 +169,25 @@ def test_pixels_under_a_mask_must_be_blended_as_such(fw):
     _, target = fw.face.mix(two, fw.tensor(MAPS), CutMix(), step=1)
     with pytest.raises(ValueError, match="the one feature that was mixed"):
         target.blend(lambda y: fw.tensor(np.zeros((6, 8, 8), np.float32)), dense=True)
+
+
+@everywhere
+@pytest.mark.parametrize("method", [ResizeMix((0.4, 0.6)), AlignMixup(rounds=2)], ids=repr)
+def test_pixels_cannot_follow_what_is_moved(fw, method):
+    features = fw.tensor(RNG.normal(size=(6, 5, 8, 8)).astype(np.float32))
+    how = fw.face.mix if isinstance(method, ResizeMix) else fw.mix_hidden
+    _, target = how(features, fw.tensor(np.maximum(MAPS, 0)), method, step=1)
+    moved = (
+        "moves points to other places|the one feature that was mixed"  # in JAX none is known without a mask
+    )
+    with pytest.raises(ValueError, match=moved):
+        target.blend(lambda y: fw.tensor(fw.numpy(y).astype(np.float32)), dense=True)
+    with pytest.raises(ValueError, match=r"labels of shape \(6, 8, 8\) must follow it"):
+        target.blend(lambda y: fw.tensor(fw.numpy(y).astype(np.float32)))
+    with pytest.raises(ValueError, match=f"{moved}|must follow it"):
+        fw.face.cross_entropy(fw.tensor(RNG.normal(size=(6, 4, 8, 8)).astype(np.float32)), target)
+    _, target = how(features, fw.tensor(np.arange(6) % 4), method, step=1)
+    assert np.isfinite(fw.numpy(fw.face.cross_entropy(fw.tensor(LOGITS), target)))
 
 
 @pytest.mark.parametrize("way", ["target", "scope", "loss"])

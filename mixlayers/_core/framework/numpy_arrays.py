@@ -140,12 +140,15 @@ def blend(x: Array, how: Blend) -> Array:
     lams = np.broadcast_to(how.lam, len(x)).tolist()
     one, other = np.empty((2, *x.shape[1:]), kind)
     for i, j in enumerate(how.perm.tolist()):
+        where = True if how.mask is None else np.broadcast_to(how.mask[i % len(how.mask)], one.shape)
+        if lams[i] == 0.0:  # the partner alone: 0 * inf, as in the logarithm of silence, would be nan
+            np.copyto(mixed[i], x[j], where=where)
+            continue
         np.multiply(x[i], lams[i], out=one, dtype=kind)
         np.multiply(x[j], 1.0 - lams[i], out=other, dtype=kind)
         one += other
         if x.dtype == np.uint8:
             np.rint(one, out=one)
-        where = True if how.mask is None else np.broadcast_to(how.mask[i % len(how.mask)], one.shape)
         np.copyto(mixed[i], one, where=where, casting="unsafe")
     return mixed
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -29,6 +30,8 @@ class AlignMixup(ManifoldMixup):
         rounds: Sinkhorn's rounds, >= 1. Published: at most 100, ended when they change little; here always so many.
         fold: As of Mixup.
     """
+
+    keeps_own: ClassVar[bool] = False
 
     eps: float = 0.1
     rounds: int = 100

@@ -41,7 +41,7 @@ class Around(MixingMethod):
                     f"{name}."
                 )
             keep(self, **{field.name: getattr(inner, field.name)})
-        for same in ("hidden_layers", "partial", "correct_lam", "loss_scale"):
+        for same in ("hidden_layers", "partial", "keeps_own", "correct_lam", "loss_scale"):
             keep(self, **{same: getattr(inner, same)})
         keep(self, share_is_lam=inner.share_is_lam and type(self).share_is_lam)
 
@@ -143,8 +143,17 @@ class Beside(Around):
     NeurIPS 2022.
 
     Attributes:
-        method: What mixes the second half, also at hidden layers.
+        method: What mixes the second half, also at hidden layers. ResizeMix, AlignMixup and NoisyFeatureMixup are
+            refused: they change a sample that is its own partner too.
     """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.keeps_own:
+            raise ValueError(
+                f"Beside leaves its first half clean, where each sample is its own partner, and {self.method!r} "
+                "changes those too: take a method that does not, such as Mixup, CutMix or ManifoldMixup."
+            )
 
     def partners(
         self,

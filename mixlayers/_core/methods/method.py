@@ -156,6 +156,7 @@ class MixingMethod(Method):
     labels_mix: ClassVar[bool] = True  # whether their labels are mixed
     share_is_lam: ClassVar[bool] = True  # whether, without a mask, the label gets the partner by 1 - lam
     partial: ClassVar[bool] = False  # whether it mixes under a mask, a part of the features
+    keeps_own: ClassVar[bool] = True  # whether a sample that is its own partner stays as it is
     correct_lam = True  # CutMix makes it a field
     loss_scale = 1.0  # PatchUp makes it a field
     every_place = False  # methods that leave the labels make it a field

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -29,6 +30,8 @@ class NoisyFeatureMixup(ManifoldMixup):
         multiply: Strength of the multiplied noise, >= 0. Published: 0.2 on CIFAR, 0.1 on ImageNet.
         fold: As of Mixup.
     """
+
+    keeps_own: ClassVar[bool] = False
 
     alpha: float = 1.0
     add: float = 0.4

@@ -27,6 +27,7 @@ class ResizeMix(MixingMethod):
     """
 
     partial: ClassVar[bool] = True
+    keeps_own: ClassVar[bool] = False
 
     scale: tuple[float, float] = (0.1, 0.8)
 

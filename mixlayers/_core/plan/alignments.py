@@ -57,7 +57,7 @@ class Aligned:
         eps, rounds: As of `Align`.
     """
 
-    masked: ClassVar[bool] = False
+    masked: ClassVar[bool] = True  # labels with points cannot follow cells that are moved
     labels_stay: ClassVar[bool] = False
 
     eps: float

@@ -101,7 +101,7 @@ class MixPlan:
 
     @property
     def masked(self) -> bool:
-        """Whether the partner's share differs from point to point of the feature."""
+        """Whether the partner's share differs from point to point of the feature, or points are moved."""
         return self.recipe is not None and getattr(self.recipe, "masked", True)
 
     def label_share(self, shares: Shares) -> Lam:
@@ -160,7 +160,8 @@ class MixPlan:
             float32, `(1 or N, *spatial)`, the mean over the feature's channels; without a mask as `blend` has it.
 
         Raises:
-            ValueError: If the labels have another number of spatial axes.
+            ValueError: If the labels have another number of spatial axes; if the plan moves points (ResizeMix,
+                AlignMixup).
         """
         shares: Lam = share_map(self.blend(shape, channel_dim), spatial, channel_dim)
         return shares
@@ -249,7 +250,13 @@ def _relabel_from_dict(data: Mapping[str, Any] | None) -> Lopsided | None:
 
 def share_map(how: Act, spatial: Sequence[int], channel_dim: int) -> Any:
     """`MixPlan.share_map` of a plan that was brought to a feature's shape, NumPy's or what works alike."""
-    if isinstance(how, Replace | Restyle | Align | Jitter) or (isinstance(how, Blend) and how.mask is None):
+    if isinstance(how, Paste | Align):
+        raise ValueError(
+            f"{'ResizeMix' if isinstance(how, Paste) else 'AlignMixup'} moves points to other places, and labels with "
+            "points, such as (N, H, W), do not follow: take a method that leaves points where they are, such as "
+            "CutMix, FMix or ManifoldMixup."
+        )
+    if isinstance(how, Replace | Restyle | Jitter) or (isinstance(how, Blend) and how.mask is None):
         return how.s
     mask: Any = 1.0 - how.keep if isinstance(how, Weigh) else how.mask
     covered = mask.mean(axis=channel_dim, dtype=np.float32)
