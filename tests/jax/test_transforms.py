@@ -13,7 +13,7 @@ from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
 import mixlayers.jax
-from mixlayers import CutMix, ManifoldMixup, Mixup, PatchUp
+from mixlayers import CutMix, ManifoldMixup, MixingError, Mixup, PatchUp
 from mixlayers._core.plan.plan import Blend
 from mixlayers.jax import blend, cross_entropy, stacked
 from tests.jax.jax_libraries import PLACES, Equinox, Function, Linen, Nnx, batch, by_hand, same
@@ -158,6 +158,26 @@ def test_groups_mix_within_themselves_and_nothing_is_sent(method):
 
     mapped = jax.shard_map(part, mesh=mesh, in_specs=(everywhere, split, split, specs), out_specs=everywhere)
     np.testing.assert_allclose(jax.jit(mapped)(*args), expected, rtol=1e-5)
+
+
+def test_a_plan_for_the_whole_batch_is_refused_in_a_part_of_it():
+    """Its partners lie on other devices: it is for jit with shardings."""
+    lib, (x, y) = Function(), batch(16)
+    model = lib.model()
+    mixer = lib.mixer(model, layers=["layer1"], example=x)
+    plan, split = mixer.plan(16), PartitionSpec("data")
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    specs = plan.specs("data")
+
+    def loss(x, y, plan):
+        return loss_of(lib, mixer, model, x, y, plan)
+
+    args = (x, y, plan)
+    placed = jax.device_put(args, jax.tree.map(lambda spec: NamedSharding(mesh, spec), (split, split, specs)))
+    np.testing.assert_allclose(jax.jit(loss)(*placed), loss(*args), rtol=1e-5)
+    own = jax.shard_map(loss, mesh=mesh, in_specs=(split, split, specs), out_specs=PartitionSpec())
+    with pytest.raises(MixingError, match="groups="):
+        own(*args)
 
 
 def test_groups_follow_their_own_labels():
