@@ -195,7 +195,8 @@ class Plan:
 
     def _nothing(self, x: Any) -> NoReturn:
         way_out = (
-            "draw the plan for this batch's size, mixer.plan(len(y)), and let the batch axis be the first"
+            "draw the plan for this batch's size, mixer.plan(len(y)), and let the batch axis be the first; under "
+            "shard_map draw it for parts of the whole batch, mixer.plan(len(y), groups=devices)"
         )
         refuse_unmixable(JAX, self.batch_size, self.place, x, way_out)
 
@@ -232,6 +233,7 @@ class Plan:
         def spec(leaf: Any) -> PartitionSpec:
             return PartitionSpec(axis) if np.ndim(leaf) and len(leaf) == size else PartitionSpec()
 
+        # one for the whole batch stays whole: its numbers mean nothing in a part, which then refuses it
         groups = PartitionSpec(axis) if np.ndim(self.perm) > 1 else PartitionSpec()
         return replace(jax.tree.map(spec, self), partners=Partners(groups, groups))
 

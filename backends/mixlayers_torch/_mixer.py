@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn
 
 import torch
@@ -16,7 +17,7 @@ from mixlayers._core.labels.target import MixedTarget
 from mixlayers._core.model.mixer import BaseMixer
 from mixlayers._core.model.passes import Call, Pass, running
 from mixlayers._core.plan.plan import MixPlan
-from mixlayers_torch._agree import largest_over_processes
+from mixlayers_torch._agree import check_rank, largest_over_processes
 from mixlayers_torch._audit import put_on_trial
 from mixlayers_torch._autograd import AUTOGRAD
 from mixlayers_torch._framework import TORCH
@@ -42,6 +43,7 @@ class Mixer(TracedMixer):
 
     _framework = TORCH
     _autograd = AUTOGRAD
+    _rank_fits = False  # whether the processes were seen to have plans as their batches are
 
     def _attach(self, model: nn.Module, places: tuple[str, ...] | None) -> None:
         super()._attach(model, places)
@@ -93,6 +95,9 @@ class Mixer(TracedMixer):
     def _draw(
         self, mixed: Pass, model: nn.Module, args: Any, kwargs: Any, target: MixedTarget | None
     ) -> None:
+        if not self._rank_fits:
+            check_rank(original(model), given=isinstance(self._session.rank, partial))
+            self._rank_fits = True
         try:
             super()._draw(mixed, model, args, kwargs, target)
         except ValueError:
@@ -120,7 +125,7 @@ class Mixer(TracedMixer):
         return TorchStage(original(model))
 
     def _worst(self, stage: Stage) -> Callable[[float], float]:
-        return largest_over_processes(stage.model, communicates=stage.communicates)
+        return largest_over_processes(stage.model, groups=stage.groups)
 
 
 def _refuse_packed(where: str) -> NoReturn:

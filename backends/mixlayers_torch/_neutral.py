@@ -27,7 +27,7 @@ class Neutral(TorchDispatchMode):
 
     Attributes:
         chooses: Whether a single uniform number was drawn, which may decide whether layers run.
-        communicates: Whether processes took part in the forward together.
+        groups: Of processes that took part in the forward together, each once, in their order.
     """
 
     supports_higher_order_operators = True
@@ -35,15 +35,15 @@ class Neutral(TorchDispatchMode):
     def __init__(self, uniform: float, before_writing: Callable[[Tensor], None]) -> None:
         super().__init__()
         self.uniform, self.before_writing = uniform, before_writing
-        self.chooses = self.communicates = False
+        self.chooses, self.groups = False, list[Any]()
         self._generators: dict[Generator, Tensor] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if not isinstance(func, OpOverload):
             return func(*args, **kwargs)
-        if func.namespace in ("c10d", "_c10d_functional", "c10d_functional"):
-            self.communicates = True
+        if func.namespace in ("c10d", "_c10d_functional"):
+            self._note_group(_named(func, args, kwargs))
         if func._schema.is_mutable:
             self._announce(func, args, kwargs)
         if _RANDOM not in func.tags:
@@ -63,6 +63,15 @@ class Neutral(TorchDispatchMode):
         finally:
             for generator, state in self._generators.items():
                 generator.set_state(state)
+
+    def _note_group(self, given: Mapping[str, Any]) -> None:
+        group, name = given.get("process_group"), given.get("group_name")
+        if group is not None:
+            group = torch.distributed.ProcessGroup.unbox(group)
+        elif name is not None:
+            group = torch._C._distributed_c10d._resolve_process_group(name)
+        if group is not None and group not in self.groups:
+            self.groups.append(group)
 
     def _announce(self, func: OpOverload, args: Any, kwargs: Any) -> None:
         for at, argument in enumerate(func._schema.arguments):

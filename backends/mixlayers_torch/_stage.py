@@ -136,7 +136,7 @@ class TorchStage(Stage):
                 yield
         finally:
             torch.set_autocast_cache_enabled(cached)
-            self.communicates = self.communicates or neutral.communicates
+            self.groups += tuple(group for group in neutral.groups if group not in self.groups)
         self.chooses = self.chooses or neutral.chooses or chance.chooses
 
     def parts(self, name: str, output: Any, batch_dim: int) -> tuple[list[tuple[Any, int]], After]:

@@ -160,19 +160,24 @@ def test_groups_mix_within_themselves_and_nothing_is_sent(method):
     np.testing.assert_allclose(jax.jit(mapped)(*args), expected, rtol=1e-5)
 
 
-def test_a_part_of_a_batch_that_has_no_groups_is_refused():
-    """Its partners are in other devices' parts, of which shard_map shows a device nothing."""
-    x, mesh = batch(16)[0], jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-    plan, split = (
-        Function().mixer(Function().model(), layers=["layer1"], example=x).plan(16),
-        PartitionSpec("data"),
-    )
+def test_a_plan_for_the_whole_batch_is_refused_in_a_part_of_it():
+    """Its partners lie on other devices: it is for jit with shardings."""
+    lib, (x, y) = Function(), batch(16)
+    model = lib.model()
+    mixer = lib.mixer(model, layers=["layer1"], example=x)
+    plan, split = mixer.plan(16), PartitionSpec("data")
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     specs = plan.specs("data")
-    with pytest.raises(MixingError, match="the plan is for a batch of 16"):
-        jax.shard_map(blend, mesh=mesh, in_specs=(split, specs), out_specs=split)(x, plan)
-    shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), (split, specs))
-    mixed = jax.jit(blend)(*jax.device_put((x, plan), shardings))
-    np.testing.assert_allclose(mixed, plan.lam * x + (1 - plan.lam) * x[plan.perm], rtol=1e-5, atol=1e-6)
+
+    def loss(x, y, plan):
+        return loss_of(lib, mixer, model, x, y, plan)
+
+    args = (x, y, plan)
+    placed = jax.device_put(args, jax.tree.map(lambda spec: NamedSharding(mesh, spec), (split, split, specs)))
+    np.testing.assert_allclose(jax.jit(loss)(*placed), loss(*args), rtol=1e-5)
+    own = jax.shard_map(loss, mesh=mesh, in_specs=(split, split, specs), out_specs=PartitionSpec())
+    with pytest.raises(MixingError, match="groups="):
+        own(*args)
 
 
 def test_groups_follow_their_own_labels():

@@ -59,6 +59,9 @@ def work(rank: int, folder: str) -> None:
         idle(x[:0])  # where no process has a sample there is nothing to learn
         assert torch.equal(idle.running_mean, norm.running_mean)
         assert torch.equal(idle.running_var, norm.running_var)
+        idle(torch.ones(1 - rank, shape[1]))  # the variance of one value is 0
+        torch.testing.assert_close(idle.running_mean, 0.9 * norm.running_mean + 0.1)
+        torch.testing.assert_close(idle.running_var, 0.9 * norm.running_var)
         results[share, shape, last] = found | {"eval": norm.eval()(x[own]).detach()}
     torch.save(results, f"{folder}/{rank}.pt")
     dist.destroy_process_group()

@@ -23,7 +23,7 @@ def joint_moments(own: Tensor, group: Any) -> tuple[Tensor, Tensor, Tensor]:
 def let_in(statistics: Statistics, mean: Tensor, squares: Tensor, whole: Tensor) -> None:
     """Update the running statistics by joint ones, unless no process has a sample."""
     if statistics.mean is not None and statistics.var is not None:
-        new = (mean, statistics.mean), (squares / (whole - 1), statistics.var)
+        new = (mean, statistics.mean), (squares / (whole - 1).clamp(min=1), statistics.var)
         statistics.update(*(torch.where(whole > 0, own, kept) for own, kept in new))
 
 

@@ -138,13 +138,13 @@ class Stage(ABC):
     Attributes:
         model: The model.
         chooses: Whether a single random number was drawn in a forward, which may decide whether layers run.
-        communicates: Whether processes were seen to take part in a forward together.
+        groups: Of processes that were seen to take part in a forward together, in the framework's own form.
     """
 
     framework: ClassVar[Framework]
     model: Any
     chooses = False
-    communicates = False
+    groups: tuple[Any, ...] = ()
 
     @abstractmethod
     def entry(self) -> Any:

@@ -1,0 +1,52 @@
+"""Processes that train a model as a group agree with each other, and with no process outside of it."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+from mixlayers.torch import wrap
+from tests.torch.audit_ranks import Pooled, said
+
+
+def sharded(group: dist.ProcessGroup) -> nn.Module:
+    model = Pooled()
+    for part in (model.a, model.b, model):
+        fully_shard(part, mesh=DeviceMesh.from_group(group, "cpu"))
+    return wrap(model, layers=["a", "b"])
+
+
+def work(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/meet",
+        rank=rank,
+        world_size=3,
+        timeout=timedelta(seconds=30),  # where one waits for another
+    )
+    group = dist.new_group([0, 1])
+    found: list[str] = []
+    if rank < 2:
+        for leak in (False, True):
+            torch.manual_seed(0)
+            data = DistributedDataParallel(wrap(Pooled(), layers=["a", "b"]), process_group=group)
+            found += [said(model, rank, leak=leak) for model in (data, sharded(group))]
+    dist.barrier()  # the third process comes here at once
+    torch.save(found, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_a_group_agrees_by_itself(tmp_path: Path) -> None:
+    mp.spawn(work, args=(str(tmp_path),), nprocs=3)
+    first, second, third = (torch.load(tmp_path / f"{rank}.pt") for rank in range(3))
+    assert not third
+    assert first[:2] == second[:2] == ["mixed", "mixed"]
+    for said_of_leak in (*first[2:], *second[2:]):
+        assert "argument 'weights' reaches it another way" in said_of_leak
