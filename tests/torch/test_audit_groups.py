@@ -1,6 +1,6 @@
 """Processes that train a model as a group agree with each other, and with no process outside of it."""
 
-from datetime import timedelta
+import faulthandler
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mixlayers.torch import wrap
 from tests.torch.audit_ranks import Pooled, said
+from tests.torch.gloo import gloo
 
 
 def sharded(group: dist.ProcessGroup) -> nn.Module:
@@ -24,13 +25,12 @@ def sharded(group: dist.ProcessGroup) -> nn.Module:
 
 def work(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/meet",
-        rank=rank,
-        world_size=3,
-        timeout=timedelta(seconds=30),  # where one waits for another
-    )
+    faulthandler.dump_traceback_later(400, exit=True)  # where one waits for another
+    with gloo(f"{folder}/meet", rank, 3):
+        torch.save(answers(rank), f"{folder}/{rank}.pt")
+
+
+def answers(rank: int) -> list[str]:
     group = dist.new_group([0, 1])
     found: list[str] = []
     if rank < 2:
@@ -39,8 +39,7 @@ def work(rank: int, folder: str) -> None:
             data = DistributedDataParallel(wrap(Pooled(), layers=["a", "b"]), process_group=group)
             found += [said(model, rank, leak=leak) for model in (data, sharded(group))]
     dist.barrier()  # the third process comes here at once
-    torch.save(found, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    return found
 
 
 def test_a_group_agrees_by_itself(tmp_path: Path) -> None:
