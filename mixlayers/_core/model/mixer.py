@@ -91,11 +91,8 @@ class BaseMixer(ForwardHooks[Module]):
         keep: Collection[str] = (),
     ) -> None:
         self.method = ManifoldMixup() if method is None else method
-        self.batch_dim, self.channel_dim, self.keep = (
-            batch_dim,
-            channel_dim,
-            frozenset(check_names("keep", keep)),
-        )
+        self.batch_dim, self.channel_dim = batch_dim, channel_dim
+        self.keep = frozenset(check_names("keep", keep))
         if not isinstance(self.method, Method):
             raise TypeError(f"method must be a method such as ManifoldMixup(), got {method!r}.")
         self._check_wrappable(model)
