@@ -138,7 +138,9 @@ class Digits(Dataset):
         )
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
-        return self.transform(self.images[index]), self.labels[index : index + 1]
+        # an array: Paddle 3.3's workers may free a tensor before it is sent, and crash
+        image = self.transform(self.images[index]).numpy()
+        return image, self.labels[index : index + 1]
 
     def __len__(self) -> int:
         return len(self.labels)

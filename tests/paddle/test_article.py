@@ -22,6 +22,7 @@ def script():
 def test_the_best_and_the_final_weights_and_the_optimizers_are_saved(tmp_path):
     article = script()
     training, validation, _ = article.loaders(side=16, batch=256, workers=1)
+    assert isinstance(training.dataset[0][0], np.ndarray)  # a worker may free a tensor before it is sent
     (images, labels), *_ = training  # to its end, where its process ends too
     assert multiprocessing.active_children() == []
     assert tuple(images.shape) == (256, 3, 16, 16) and tuple(labels.shape) == (256, 1)

@@ -50,3 +50,14 @@ def test_epochs_and_workers_draw_differently_and_reproducibly(workers):
         for a, b in zip(run, rerun, strict=True):
             np.testing.assert_array_equal(a, b)
     assert not np.array_equal(first[0][0], first[1][0])
+
+
+def test_samples_of_tensors_leave_as_arrays_and_meet_no_operator(monkeypatch):
+    """A worker of Paddle 3.3 may free a tensor before it is sent, and an operator can hang in a fork."""
+    monkeypatch.setattr(paddle, "stack", None)
+    samples = [{"x": paddle.to_tensor(Pictures()[i][0]), "y": paddle.to_tensor(i % 5)} for i in range(4)]
+    batch = MixCollate(Mixup(), num_classes=5)(samples)
+    assert {name: type(value) for name, value in batch.items()} == {"x": np.ndarray, "y": np.ndarray}
+    arrays = [{name: value.numpy() for name, value in sample.items()} for sample in samples]
+    again = MixCollate(Mixup(), num_classes=5)(arrays)
+    assert all(np.array_equal(batch[name], again[name]) for name in again)
