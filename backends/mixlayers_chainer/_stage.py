@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 import chainer
@@ -73,14 +73,12 @@ class ChainerStage(Stage):
 
     @contextmanager
     def _hooked(self, hooks: Hooks) -> Iterator[None]:
-        added = [(name, _After(after)) for name, after in hooks.after.items()]
-        for name, each in added:
-            hook(self.links[name], each)
-        try:
+        with ExitStack() as stack:  # also where a later name is no link's
+            for name, after in hooks.after.items():
+                link, added = self.links[name], _After(after)
+                hook(link, added)
+                stack.callback(unhook, link, added)
             yield
-        finally:
-            for name, each in added:
-                unhook(self.links[name], each)
 
     @contextmanager
     def quiet(self, size: int, uniform: float = 0.5) -> Iterator[None]:

@@ -6,7 +6,7 @@ import inspect
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
@@ -105,19 +105,15 @@ class Hooks:
             layers: By name.
             register_after: Name of the layers' method that adds a hook after their forward.
         """
-        handles = [
-            getattr(layers[name], register_after)(partial(_after, f)) for name, f in self.after.items()
-        ]
-        handles += [
-            layers[name].register_forward_pre_hook(partial(_before, f), with_kwargs=True)
-            for name, f in self.before.items()
-        ]
-        handles += [getattr(layers[name], register_after)(partial(_done, f)) for name, f in self.done.items()]
-        try:
+        with ExitStack() as stack:  # also where a later name is no layer's
+            for name, after in self.after.items():
+                stack.callback(getattr(layers[name], register_after)(partial(_after, after)).remove)
+            for name, before in self.before.items():
+                handle = layers[name].register_forward_pre_hook(partial(_before, before), with_kwargs=True)
+                stack.callback(handle.remove)
+            for name, done in self.done.items():
+                stack.callback(getattr(layers[name], register_after)(partial(_done, done)).remove)
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
 
 def _after(after: After, _layer: Any, _args: Any, output: Any) -> Any:
