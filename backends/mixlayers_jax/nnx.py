@@ -142,17 +142,42 @@ class Mixer(BaseMixer):
         )
         check_signature(model, model.__call__)
         super().__init__(NNX, model, *args, **kwargs)
-        base = type(model)
-        top = type(
-            base.__name__, (base,), {**_like(base), "__call__": _model_call, "_mixlayers": (self, base)}
-        )
-        object.__setattr__(model, "__class__", top)
+        object.__setattr__(model, "__class__", _Top.of(self, type(model)).kind)
 
     def _call(self, model: Any, base: Any, target: Any, plan: Plan | None, args: Any, kwargs: Any) -> Any:
         actions, args, kwargs = self._planned(model, plan, args, kwargs, target)
         with self._running(actions, plan), NNX.acting(model, actions, self._runs):
             output = base.__call__(model, *args, **kwargs)
         return output if target is None else (output, self.target(target, plan))
+
+
+class _Top:
+    """The class of a wrapped model: copies share it, and its mixer; a pickle makes it anew, with a mixer of its own."""
+
+    def __init__(self, kind: Any) -> None:
+        self.kind = kind
+
+    @classmethod
+    def of(cls, mixer: Mixer, base: type) -> _Top:
+        """A class made from a model's own."""
+        body = {"__call__": _model_call, "__reduce_ex__": _reduced, "_mixlayers": (mixer, base)}
+        return cls(type(base.__name__, (base,), {**_like(base), **body}))
+
+    def __deepcopy__(self, memo: Any) -> _Top:
+        return self
+
+    def __reduce__(self) -> Any:
+        return _Top.of, self.kind._mixlayers
+
+
+def _reduced(self: Any, protocol: Any) -> Any:
+    top = type(self)
+    make, (_, *arguments), *rest = top._mixlayers[1].__reduce_ex__(self, protocol)
+    return (_made, (make, _Top(top), *arguments), *rest)
+
+
+def _made(make: Any, top: _Top, *arguments: Any) -> Any:
+    return make(top.kind, *arguments)
 
 
 def wrap(model: Any, method: Method | None = None, layers: Layers = "auto", **options: Any) -> Any:

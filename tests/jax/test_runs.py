@@ -1,5 +1,7 @@
 """A layer that is mixed runs once in each call: else the labels alone would be mixed, or the features twice."""
 
+import copy
+import pickle
 from threading import Thread, current_thread, main_thread
 
 import equinox as eqx
@@ -30,6 +32,15 @@ class Net(nnx.Module):
         for _ in range(times):
             x = self.run(self.first, x)
         return self.head(x)
+
+
+def called(f):
+    """A layer, called by a function that can be pickled."""
+    return call
+
+
+def call(layer, x):
+    return layer(x)
 
 
 class LinenNet(nn.Module):
@@ -216,3 +227,19 @@ def test_a_call_that_raised_owes_nothing(of):
     with pytest.raises(TypeError):
         call(plan, times="once")
     assert mixer.plan(6).s != plan.s and mixer.step == 2
+
+
+def test_a_wrapped_nnx_model_is_pickled_with_its_mixer_and_copies_share_theirs():
+    model = Net(nnx.Rngs(0), called)
+    mixer = mixlayers.nnx.Mixer(model, ManifoldMixup(), ["first"], example=X)
+    mixer.plan(6)
+    again, copied = pickle.loads(pickle.dumps(model)), copy.deepcopy(model)
+    assert mixlayers.nnx.get_mixer(copied) is mixer and type(copied) is type(model)
+    own, plan = mixlayers.nnx.get_mixer(again).plan(6), mixer.plan(6)
+    assert mixlayers.nnx.get_mixer(again).step == 2 and np.array_equal(own.perm, plan.perm)
+    output, target = again(X, target=Y, plan=own)
+    expected, _ = model(X, target=Y, plan=plan)
+    np.testing.assert_array_equal(output, expected)
+    target.blend(lambda y: y)
+    assert not np.allclose(output, mixlayers.nnx.unwrap(again)(X)) and type(again) is Net
+    copied(X, target=Y, plan=plan)
