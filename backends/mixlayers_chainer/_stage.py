@@ -14,7 +14,7 @@ from chainer.functions.noise.dropout import Dropout
 
 from mixlayers._core.audit.attributes import kept_attributes, put_back
 from mixlayers._core.audit.host_chance import host_chance
-from mixlayers._core.audit.stage import After, Hooks, Stage, Weigh, auditing
+from mixlayers._core.audit.stage import AUDITING, After, Hooks, Stage, Weigh, auditing
 from mixlayers._core.audit.verdicts import output_tensors
 from mixlayers_chainer._blend import Array, device_of
 from mixlayers_chainer._framework import CHAINER
@@ -144,7 +144,7 @@ class _After(Hook):
         self._after = after
 
     def after(self, link: Link, output: Any) -> Any:
-        return self._after(output)
+        return self._after(output) if AUDITING.get() else output  # another thread's call is its own
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """What the audit's own forwards leave as it was, and what becomes of what the model raises in them; every framework."""
 
 import random
+import threading
 
 import numpy as np
 import pytest
@@ -133,3 +134,32 @@ def test_a_layer_that_loses_its_name_is_told_and_no_swapping_hook_stays(fw, audi
         fw.close(output, by_hand(fw, plain, x, target.plan), rtol=1e-4)
     fw.face.unwrap(model)
     assert fw.hooks(model.layer1) == 0
+
+
+class Watched:
+    """Another thread calls what it is told to in the middle of each forward."""
+
+    asks = None
+
+    def trunk(self, x):
+        h = self.layer1(self.stem(x))
+        if self.asks is not None and threading.current_thread() is threading.main_thread():
+            thread = threading.Thread(target=self.asks.values[0])
+            thread.start()
+            thread.join()
+        return self.layer3(self.layer2(h))
+
+
+def test_what_another_thread_asks_of_a_model_is_not_swapped(fw):
+    """Batches are of four samples, which is what an audit's hooks swap."""
+    model, seen, (x, y) = net(fw, Watched), [], fw.batch(4)
+    # else the audit has others stand in for biases of 0, which all threads see
+    fw.load(model, {name: value + value.dtype.type(0.5) for name, value in fw.state(model).items()})
+    fw.face.wrap(model, ManifoldMixup(), list(PLACES[:2]))
+    h = model.stem(x)
+    expected = model.layer1(h)
+    model.asks = Shared([lambda: seen.append(model.layer1(h))])
+    model(x, target=y)
+    assert len(seen) > 2  # in the audit, and in the step
+    for output in seen:
+        fw.close(output, expected)
