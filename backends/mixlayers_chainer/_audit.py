@@ -15,7 +15,7 @@ from chainer.variable import VariableNode
 
 from mixlayers._core.audit.experiment import Experiment
 from mixlayers._core.audit.report import Audit
-from mixlayers._core.audit.stage import Few, ModelRaised, arrays_of, is_batched
+from mixlayers._core.audit.stage import AUDITING, Few, ModelRaised, arrays_of, is_batched
 from mixlayers._core.audit.trial import Trial
 from mixlayers._core.audit.verdicts import Call, Layer, beside_output, output_tensors, read_graph, report
 from mixlayers._core.batch.mix import can_mix
@@ -118,6 +118,8 @@ class _Mark(Hook):
         self.given, self.size, self.batch_dim = given, size, batch_dim
 
     def after(self, link: Link, output: Any) -> Any:
+        if not AUDITING.get():  # another thread's call
+            return output
         marked = tree_map(lambda x: F.identity(x) if self._traced(x) else x, output)
         own = mixable(link, marked)
         nodes = [x.node for x in leaves(own) if self._traced(x)]

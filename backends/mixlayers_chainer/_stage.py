@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 import chainer
@@ -14,7 +14,7 @@ from chainer.functions.noise.dropout import Dropout
 
 from mixlayers._core.audit.attributes import kept_attributes, put_back
 from mixlayers._core.audit.host_chance import host_chance
-from mixlayers._core.audit.stage import After, Hooks, Stage, Weigh, auditing
+from mixlayers._core.audit.stage import AUDITING, After, Hooks, Stage, Weigh, auditing
 from mixlayers._core.audit.verdicts import output_tensors
 from mixlayers_chainer._blend import Array, device_of
 from mixlayers_chainer._framework import CHAINER
@@ -73,14 +73,12 @@ class ChainerStage(Stage):
 
     @contextmanager
     def _hooked(self, hooks: Hooks) -> Iterator[None]:
-        added = [(name, _After(after)) for name, after in hooks.after.items()]
-        for name, each in added:
-            hook(self.links[name], each)
-        try:
+        with ExitStack() as stack:  # also where a later name is no link's
+            for name, after in hooks.after.items():
+                link, added = self.links[name], _After(after)
+                hook(link, added)
+                stack.callback(unhook, link, added)
             yield
-        finally:
-            for name, each in added:
-                unhook(self.links[name], each)
 
     @contextmanager
     def quiet(self, size: int, uniform: float = 0.5) -> Iterator[None]:
@@ -146,7 +144,7 @@ class _After(Hook):
         self._after = after
 
     def after(self, link: Link, output: Any) -> Any:
-        return self._after(output)
+        return self._after(output) if AUDITING.get() else output  # another thread's call is its own
 
 
 @contextmanager

@@ -40,6 +40,10 @@ class Library(ABC):
     def modules(self, model: Any) -> Mapping[str, Any]:
         """A model's layers by name, without itself."""
 
+    def kind(self, module: Any) -> type:
+        """A layer's class, as the user wrote it."""
+        return type(module)
+
     @abstractmethod
     def described(self, model: Any, names: Collection[str]) -> Mapping[str, Layer]:
         """What the report tells of them; names: of those that ran."""
@@ -200,7 +204,7 @@ class BaseMixer(PlannedMixer):
             return {}
         modules = self._library.modules(model)
         for place in plan.reached:
-            now = type(modules[place]) if place in modules else None
+            now = self._library.kind(modules[place]) if place in modules else None
             if place != INPUT and now is not self._kinds.get(place):
                 was = self._kinds[place].__name__ if place in self._kinds else "not there"
                 refuse(
@@ -223,7 +227,6 @@ class BaseMixer(PlannedMixer):
         if plan is not None:
             mixed = plan.mixed(INPUT, by_name(self._names, args, kwargs), keep=self.keep)
             args, kwargs = as_call(mixed, len(args))
-            self._owe(plan)
         return actions, args, kwargs
 
     def _running(self, actions: Collection[str], plan: Plan | None) -> AbstractContextManager[None]:
@@ -241,5 +244,6 @@ class BaseMixer(PlannedMixer):
         if owed is not None and not owed.used:
             raise MixingError(
                 "a step mixed the features, and its loss did not use the mixed target: blend it, "
-                "target.blend(lambda y: loss(output, y)), or pass it to mixlayers.jax.cross_entropy."
+                "target.blend(lambda y: loss(output, y)), or pass it to mixlayers.jax.cross_entropy. If the step "
+                "raised before its loss, go on: this is said once, and the next call draws the plan."
             )

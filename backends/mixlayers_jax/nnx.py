@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
+from threading import Lock
 from typing import Any, Final
 
 import jax
@@ -14,6 +16,7 @@ from mixlayers._core.audit.places import Layers
 from mixlayers._core.audit.report import Audit
 from mixlayers._core.audit.verdicts import Layer
 from mixlayers._core.documents import add_arguments
+from mixlayers._core.errors import refuse
 from mixlayers._core.model.mixer import check_signature, check_unwrapped
 from mixlayers._core.model.wrapping import Wrapping
 from mixlayers_jax._audit import Marks
@@ -48,6 +51,9 @@ __all__ = [
 ]
 
 _PLACED: Final = "_mixlayers_placed"
+_LOCK: Final = Lock()
+_HERE: ContextVar[tuple[Runs | None, ...]] = ContextVar("mixlayers_nnx", default=())
+"""Whose models are called in this thread, each with its plan: another's calls of their layers are its own."""
 _MADE: dict[type, type] = {}
 """A layer's class -> the same, whose output is mixed."""
 
@@ -58,6 +64,10 @@ class Nnx(Library):
     def modules(self, model: nnx.Module) -> dict[str, Any]:
         found = nnx.iter_modules(model)
         return {".".join(map(str, path)): module for path, module in found if path and callable(module)}
+
+    def kind(self, module: Any) -> type:
+        kind = type(module)
+        return kind.__bases__[0] if kind in _MADE.values() else kind  # another thread's call mixes it
 
     def described(self, model: nnx.Module, names: Collection[str]) -> dict[str, Layer]:
         modules = self.modules(model)
@@ -80,19 +90,33 @@ class Nnx(Library):
     def acting(
         self, model: nnx.Module, actions: Mapping[str, Any], runs: Runs | None = None
     ) -> Iterator[None]:
+        if not actions:
+            yield
+            return
         modules = self.modules(model)
-        before = {name: type(modules[name]) for name in actions}
-        for name, action in actions.items():
-            module = modules[name]
-            object.__setattr__(module, "__class__", _acting_class(before[name]))
-            setattr(module, _PLACED, nnx.data(Placed(action, name, runs)))
+        with _LOCK:
+            for name, module in modules.items():
+                placed = vars(module).get(_PLACED)
+                if placed is not None and (placed.runs is runs or name in actions):
+                    refuse(
+                        f"the layer {name!r} is being mixed by another call of the model",
+                        "let one thread train it eagerly, and call it in none of its own mixed calls; nnx.jit gives "
+                        "each call a model of its own",
+                    )
+            before = {name: type(modules[name]) for name in actions}
+            for name, action in actions.items():
+                module = modules[name]
+                setattr(module, _PLACED, nnx.data(Placed(action, name, runs)))
+                object.__setattr__(module, "__class__", _acting_class(before[name]))
+        token = _HERE.set((*_HERE.get(), runs))
         try:
             yield
         finally:
+            _HERE.reset(token)
             for name, base in before.items():
                 module = modules[name]
-                delattr(module, _PLACED)
                 object.__setattr__(module, "__class__", base)
+                delattr(module, _PLACED)
 
 
 NNX: Final = Nnx()
@@ -118,17 +142,42 @@ class Mixer(BaseMixer):
         )
         check_signature(model, model.__call__)
         super().__init__(NNX, model, *args, **kwargs)
-        base = type(model)
-        top = type(
-            base.__name__, (base,), {**_like(base), "__call__": _model_call, "_mixlayers": (self, base)}
-        )
-        object.__setattr__(model, "__class__", top)
+        object.__setattr__(model, "__class__", _Top.of(self, type(model)).kind)
 
     def _call(self, model: Any, base: Any, target: Any, plan: Plan | None, args: Any, kwargs: Any) -> Any:
         actions, args, kwargs = self._planned(model, plan, args, kwargs, target)
         with self._running(actions, plan), NNX.acting(model, actions, self._runs):
             output = base.__call__(model, *args, **kwargs)
         return output if target is None else (output, self.target(target, plan))
+
+
+class _Top:
+    """The class of a wrapped model: copies share it, and its mixer; a pickle makes it anew, with a mixer of its own."""
+
+    def __init__(self, kind: Any) -> None:
+        self.kind = kind
+
+    @classmethod
+    def of(cls, mixer: Mixer, base: type) -> _Top:
+        """A class made from a model's own."""
+        body = {"__call__": _model_call, "__reduce_ex__": _reduced, "_mixlayers": (mixer, base)}
+        return cls(type(base.__name__, (base,), {**_like(base), **body}))
+
+    def __deepcopy__(self, memo: Any) -> _Top:
+        return self
+
+    def __reduce__(self) -> Any:
+        return _Top.of, self.kind._mixlayers
+
+
+def _reduced(self: Any, protocol: Any) -> Any:
+    top = type(self)
+    make, (_, *arguments), *rest = top._mixlayers[1].__reduce_ex__(self, protocol)
+    return (_made, (make, _Top(top), *arguments), *rest)
+
+
+def _made(make: Any, top: _Top, *arguments: Any) -> Any:
+    return make(top.kind, *arguments)
 
 
 def wrap(model: Any, method: Method | None = None, layers: Layers = "auto", **options: Any) -> Any:
@@ -166,8 +215,9 @@ def _acting_class(base: type) -> type:
     if base not in _MADE:
 
         def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            placed = vars(self).get(_PLACED)  # another thread may be done with it
             output = base.__call__(self, *args, **kwargs)
-            return getattr(self, _PLACED).mixed(output)
+            return output if placed is None or placed.runs not in _HERE.get() else placed.mixed(output)
 
         _MADE[base] = type(base.__name__, (base,), {**_like(base), "__call__": call})
     return _MADE[base]

@@ -209,6 +209,8 @@ def _make_train_function(model: Any, force: bool = False) -> Any:
     if model.train_function is not None and not force:
         return model.train_function
     ENGINE.check_compiled(model)
+    # jax.jit has at hand what it compiled for the very same function, with the loss of an earlier compile()
+    object.__setattr__(model, "train_step", MethodType(_train_step, model))
     type(model).make_train_function(model, force)
     planned = partial(_mixer_of(model).planned, model)
     model.train_function = ENGINE.planning(model.train_function, planned)

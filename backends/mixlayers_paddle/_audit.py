@@ -11,7 +11,7 @@ from paddle import Tensor, nn
 
 from mixlayers._core.audit.experiment import Experiment
 from mixlayers._core.audit.report import Audit
-from mixlayers._core.audit.stage import Few, ModelRaised, NotNow, arrays_of, is_batched
+from mixlayers._core.audit.stage import AUDITING, Few, ModelRaised, NotNow, arrays_of, is_batched
 from mixlayers._core.audit.trial import Trial
 from mixlayers._core.audit.verdicts import Call, Layer, beside_output, output_tensors, read_graph, report
 from mixlayers._core.batch.mix import can_mix
@@ -94,6 +94,8 @@ class _Marks:
         self.begun: list[Tensor] = []
 
     def mark(self, layer: nn.Layer, inputs: Any, output: Any) -> Any:
+        if not AUDITING.get():  # another thread's call
+            return None
         few = self.few
         if not layer._sub_layers:
             _note_look_up(self.made, inputs, output, few.size, few.batch_dim)

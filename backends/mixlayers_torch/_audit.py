@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import is_fake
 
 from mixlayers._core.audit.experiment import Experiment
 from mixlayers._core.audit.report import Audit
-from mixlayers._core.audit.stage import Few, ModelRaised, NotNow, Unaudited, arrays_of
+from mixlayers._core.audit.stage import AUDITING, Few, ModelRaised, NotNow, Unaudited, arrays_of
 from mixlayers._core.audit.trial import Trial
 from mixlayers._core.audit.verdicts import (
     Call,
@@ -119,6 +119,8 @@ class _Marks:
         self.begun: list[Tensor] = []
 
     def mark(self, module: nn.Module, inputs: Any, output: Any) -> Any:
+        if not AUDITING.get():  # another thread's call
+            return None
         looks_up = _looks_up_alone(inputs)
         parts, nodes = [], []
         for part, axis in parts_of(module, output, self.few.batch_dim):

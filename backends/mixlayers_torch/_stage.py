@@ -19,6 +19,7 @@ from mixlayers._core.audit.proof import NotOnce
 from mixlayers._core.audit.stage import AUDITING, After, Hooks, NotNow, Stage, Weigh, auditing
 from mixlayers._core.audit.verdicts import Layer, output_tensors
 from mixlayers._core.framework.tree import leaves
+from mixlayers_torch._autograd import in_backward
 from mixlayers_torch._framework import TORCH
 from mixlayers_torch._hooks import holds_packed, joined, parts_of
 from mixlayers_torch._neutral import Neutral
@@ -77,7 +78,7 @@ class TorchStage(Stage):
 
     def on(self, hooks: Hooks) -> AbstractContextManager[None]:
         """Around a forward: the interventions."""
-        return hooks.on(self.modules, "register_forward_hook")
+        return hooks.on(self.modules, "register_forward_hook", in_backward)
 
     def forward(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], hooks: Hooks, size: int, uniform: float

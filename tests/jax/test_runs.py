@@ -1,5 +1,9 @@
 """A layer that is mixed runs once in each call: else the labels alone would be mixed, or the features twice."""
 
+import copy
+import pickle
+from threading import Thread, current_thread, main_thread
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -28,6 +32,15 @@ class Net(nnx.Module):
         for _ in range(times):
             x = self.run(self.first, x)
         return self.head(x)
+
+
+def called(f):
+    """A layer, called by a function that can be pickled."""
+    return call
+
+
+def call(layer, x):
+    return layer(x)
 
 
 class LinenNet(nn.Module):
@@ -166,3 +179,67 @@ def test_a_linen_model_with_a_target_of_its_own():
 
     with pytest.raises(ValueError, match="has an argument named 'target' of its own"):
         mixlayers.linen.Mixer(Targeted(), example=X)
+
+
+@pytest.mark.parametrize("trains", [False, True])
+def test_what_another_thread_asks_of_an_nnx_model_is_not_mixed(trains):
+    """A mixed call without nnx.jit changes the model's own layers for its time."""
+    plans, seen = [], []
+
+    def ask():
+        try:
+            seen.append(model(X, target=Y, plan=plans[1]) if trains else model(X))
+        except MixingError as error:
+            seen.append(error)
+
+    def run(layer, x):
+        x = layer(x)
+        if plans and current_thread() is main_thread():
+            thread = Thread(target=ask)
+            thread.start()
+            thread.join()
+        return x
+
+    model = Net(nnx.Rngs(0), lambda _: run)
+    first = model.first(X)
+    plain = model.head(first)
+    mixer = mixlayers.nnx.Mixer(model, ManifoldMixup(), ["first"], example=X)
+    plans += [mixer.plan(6), mixer.plan(6)]
+    plan = plans[0]
+    output, target = model(X, target=Y, plan=plan)
+    target.blend(lambda y: y)
+    lam, perm = 1 - float(plan.s), np.asarray(plan.perm)
+    np.testing.assert_allclose(
+        output, model.head(lam * first + (1 - lam) * first[perm]), rtol=1e-5, atol=1e-6
+    )
+    if trains:
+        assert "'first' is being mixed by another call of the model" in str(seen[0])
+    else:
+        np.testing.assert_allclose(seen[0], plain, rtol=1e-6)
+    plans.clear()
+    assert type(model.first) is nnx.Linear and not np.allclose(output, model(X))
+
+
+@pytest.mark.parametrize("of", [of_nnx, of_linen])
+def test_a_call_that_raised_owes_nothing(of):
+    mixer, call = of()
+    plan = mixer.plan(6)
+    with pytest.raises(TypeError):
+        call(plan, times="once")
+    assert mixer.plan(6).s != plan.s and mixer.step == 2
+
+
+def test_a_wrapped_nnx_model_is_pickled_with_its_mixer_and_copies_share_theirs():
+    model = Net(nnx.Rngs(0), called)
+    mixer = mixlayers.nnx.Mixer(model, ManifoldMixup(), ["first"], example=X)
+    mixer.plan(6)
+    again, copied = pickle.loads(pickle.dumps(model)), copy.deepcopy(model)
+    assert mixlayers.nnx.get_mixer(copied) is mixer and type(copied) is type(model)
+    own, plan = mixlayers.nnx.get_mixer(again).plan(6), mixer.plan(6)
+    assert mixlayers.nnx.get_mixer(again).step == 2 and np.array_equal(own.perm, plan.perm)
+    output, target = again(X, target=Y, plan=own)
+    expected, _ = model(X, target=Y, plan=plan)
+    np.testing.assert_array_equal(output, expected)
+    target.blend(lambda y: y)
+    assert not np.allclose(output, mixlayers.nnx.unwrap(again)(X)) and type(again) is Net
+    copied(X, target=Y, plan=plan)

@@ -249,3 +249,20 @@ def test_remix_gets_the_labels():
         return blended(output, y, plan, plan.label_share([(s, x.shape)]))
 
     close(weights(model), stepped(net, value))
+
+
+def test_a_model_that_is_compiled_again_has_its_new_loss():
+    (x, y), method = batch(), ManifoldMixup()
+    model, twin = compiled(mixing.wrap(sequential(), method, "one")), sequential()
+    model.fit(x, y, batch_size=8, shuffle=False, verbose=0)
+    twin.set_weights(model.get_weights())
+    plan = method.plan(step=1, batch_size=8, places=["one"])
+
+    def value():
+        output, s = run(twin, x, plan)
+        return 3 * blended(output, y, plan, s)
+
+    expected = stepped(twin, value)
+    compiled(model, loss=lambda y, output: 3 * cross_entropy(output, ops.reshape(y, (-1,))))
+    model.fit(x, y, batch_size=8, shuffle=False, verbose=0)
+    close(weights(model), expected)

@@ -1,12 +1,14 @@
 """What the audit's own forwards leave as it was, and what becomes of what the model raises in them; every framework."""
 
 import random
+import threading
 
 import numpy as np
 import pytest
 
 from mixlayers import ManifoldMixup
 from tests.support.audited import PLACES, net
+from tests.support.passing import by_hand
 
 
 class Shared:
@@ -103,3 +105,61 @@ def test_steps_are_equal_to_the_bit_without_the_audit(fw):
         states.append({**fw.state(model), "drawn next": fw.random()})
     for name, value in states[0].items():
         assert np.array_equal(value, states[1][name]), name
+
+
+class Renamed:
+    """One of its layers may get another name."""
+
+    middle = "layer2"
+
+    def trunk(self, x):
+        return self.layer3(getattr(self, self.middle)(self.layer1(self.stem(x))))
+
+
+@pytest.mark.parametrize("audited", [False, True])
+def test_a_layer_that_loses_its_name_is_told_and_no_swapping_hook_stays(fw, audited):
+    """Batches are of four samples, which is what an audit's hooks swap."""
+    model, plain, (x, y) = net(fw, Renamed), fw.net(), fw.batch(4)
+    fw.face.wrap(model, ManifoldMixup(), list(PLACES[:2]))
+    if audited:
+        assert model(x, target=y)[1].mixed
+    model.moved, model.middle = model.layer2, "moved"
+    del model.layer2
+    with pytest.warns(
+        UserWarning, match=r"'layer2' cannot be proved: no layer has that name any more\. unwrap"
+    ):
+        model(x, target=y)
+    for _ in range(4):
+        output, target = model(x, target=y)
+        fw.close(output, by_hand(fw, plain, x, target.plan), rtol=1e-4)
+    fw.face.unwrap(model)
+    assert fw.hooks(model.layer1) == 0
+
+
+class Watched:
+    """Another thread calls what it is told to in the middle of each forward."""
+
+    asks = None
+
+    def trunk(self, x):
+        h = self.layer1(self.stem(x))
+        if self.asks is not None and threading.current_thread() is threading.main_thread():
+            thread = threading.Thread(target=self.asks.values[0])
+            thread.start()
+            thread.join()
+        return self.layer3(self.layer2(h))
+
+
+def test_what_another_thread_asks_of_a_model_is_not_swapped(fw):
+    """Batches are of four samples, which is what an audit's hooks swap."""
+    model, seen, (x, y) = net(fw, Watched), [], fw.batch(4)
+    # else the audit has others stand in for biases of 0, which all threads see
+    fw.load(model, {name: value + value.dtype.type(0.5) for name, value in fw.state(model).items()})
+    fw.face.wrap(model, ManifoldMixup(), list(PLACES[:2]))
+    h = model.stem(x)
+    expected = model.layer1(h)
+    model.asks = Shared([lambda: seen.append(model.layer1(h))])
+    model(x, target=y)
+    assert len(seen) > 2  # in the audit, and in the step
+    for output in seen:
+        fw.close(output, expected)

@@ -1,6 +1,9 @@
 """What runs inside a mixed forward, a scope or a backward pass, in every framework."""
 
+import contextlib
+import gc
 import threading
+from weakref import ref
 
 import pytest
 
@@ -126,6 +129,28 @@ def test_an_interrupt_leaves_nothing_armed(fw):
     fw.close(h, plain.layer2(plain.layer1(plain.stem(x))))
     output, target = model(x, target=y)
     fw.close(fw.face.cross_entropy(output, target), blended(fw, output, y, target.plan))
+
+
+def test_an_interrupted_forward_keeps_its_batch_until_the_next_model_runs(fw):
+    """Frameworks close no forward that KeyboardInterrupt ended, and its place on the stack holds the caller's names."""
+
+    def interrupt(model):
+        raise KeyboardInterrupt
+
+    def interrupted():
+        x, y = fw.batch()
+        model = wrapped_and_audited(fw, x, y, Calls)
+        model.how = interrupt
+        with contextlib.suppress(KeyboardInterrupt):
+            model(x, target=y)
+        return ref(model)
+
+    model, (x, y) = fw.net(), fw.batch()
+    mixer = fw.face.Mixer(model, layers=LAYERS)
+    gone = interrupted()
+    model(x, target=y)
+    gc.collect()
+    assert mixer.step == 1 and gone() is None
 
 
 def test_a_metric_before_the_mixed_forward_of_a_scope_is_no_use_of_its_target(fw):

@@ -6,7 +6,7 @@ import inspect
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
@@ -98,38 +98,39 @@ class Hooks:
     done: Mapping[str, Callable[[], None]] = field(default_factory=dict)
 
     @contextmanager
-    def on(self, layers: Mapping[str, Any], register_after: str) -> Iterator[None]:
+    def on(
+        self, layers: Mapping[str, Any], register_after: str, again: Callable[[], bool] = lambda: False
+    ) -> Iterator[None]:
         """Around a forward: the interventions, as hooks on a framework's own layers.
 
         Args:
             layers: By name.
             register_after: Name of the layers' method that adds a hook after their forward.
+            again: Whether a thread runs layers again for a backward pass that another one has begun.
         """
-        handles = [
-            getattr(layers[name], register_after)(partial(_after, f)) for name, f in self.after.items()
-        ]
-        handles += [
-            layers[name].register_forward_pre_hook(partial(_before, f), with_kwargs=True)
-            for name, f in self.before.items()
-        ]
-        handles += [getattr(layers[name], register_after)(partial(_done, f)) for name, f in self.done.items()]
-        try:
+
+        def ours() -> bool:  # what another thread asks of the model is its own
+            return AUDITING.get() or again()
+
+        def changed(after: After, _layer: Any, _args: Any, output: Any) -> Any:
+            return after(output) if ours() else None
+
+        def given(before: Before, _layer: Any, args: Any, kwargs: Any = None) -> Any:
+            return before(args, kwargs or {}) if ours() else None
+
+        def returned(done: Callable[[], None], *_: Any) -> None:
+            if ours():
+                done()
+
+        with ExitStack() as stack:  # also where a later name is no layer's
+            for name, after in self.after.items():
+                stack.callback(getattr(layers[name], register_after)(partial(changed, after)).remove)
+            for name, before in self.before.items():
+                handle = layers[name].register_forward_pre_hook(partial(given, before), with_kwargs=True)
+                stack.callback(handle.remove)
+            for name, done in self.done.items():
+                stack.callback(getattr(layers[name], register_after)(partial(returned, done)).remove)
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-
-def _after(after: After, _layer: Any, _args: Any, output: Any) -> Any:
-    return after(output)
-
-
-def _before(before: Before, _layer: Any, args: Any, kwargs: Any = None) -> Any:
-    return before(args, kwargs or {})
-
-
-def _done(done: Callable[[], None], *_: Any) -> None:
-    done()
 
 
 class Stage(ABC):

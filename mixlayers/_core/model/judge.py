@@ -55,7 +55,7 @@ class Judge:
                 chosen = self._choose(self._trial(model, args, kwargs))
                 self.settled = True
                 return chosen
-            asked = tuple(place for place in places if not self._trusts(place))
+            asked = self._there(model, [place for place in places if not self._trusts(place)])
             if asked and self.hooks.method.mixes_labels:  # elsewhere labels follow nothing
                 self._check(model, asked, args, kwargs)
         except NotNow as error:
@@ -102,6 +102,7 @@ class Judge:
         self._forwards += 1
         if not self._proved or self._forwards < 2 or self._forwards & (self._forwards - 1):
             return
+        self._proved = self._there(model, self._proved)
         try:
             experiment = self._experiment(model, args, kwargs)
             if self._proved == (INPUT,) and not experiment.goes_unmixed():
@@ -119,6 +120,16 @@ class Judge:
             if proof.raised:
                 told = ModelRaised(proof.reason, experiment.few, self.hooks._framework)
                 self._owe([place], f"could not be proved again in mixed forward {self._forwards}. {told}")
+
+    def _there(self, model: Any, places: Sequence[str]) -> tuple[str, ...]:
+        """Those places whose names the model has; what else it had when it was wrapped is told after this forward."""
+        names = {INPUT, *self.hooks._named_layers(model)}
+        gone = [place for place in places if place not in names]
+        if gone:
+            self._owe(
+                gone, "cannot be proved: no layer has that name any more. unwrap(model), then wrap it anew."
+            )
+        return tuple(place for place in places if place in names)
 
     def _choose(self, trial: Trial) -> tuple[str, ...]:
         try:

@@ -169,8 +169,8 @@ class Call:
         return self.mixed.plan is not None and self.mixed_at.issuperset(self.mixed.plan.places)
 
     def open(self) -> None:
-        """The forward begins."""
-        _RUNNING.set((*_RUNNING.get(), self))
+        """The forward begins, and those are forgotten, of any model, that KeyboardInterrupt ended."""
+        _RUNNING.set((*(call for call in _RUNNING.get() if _on_stack(call.frame)), self))
 
     def close(self) -> None:
         """The forward is over, also if it raised."""
