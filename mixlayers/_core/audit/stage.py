@@ -90,12 +90,12 @@ class Hooks:
     Attributes:
         after: By a layer's name: called with each of its outputs, and returns what it is to be.
         before: By a layer's name ("" is the model): called with its arguments.
-        done: By a layer's name: called when it has returned.
+        done: By a layer's name: called with its output when it has returned.
     """
 
     after: Mapping[str, After] = field(default_factory=dict)
     before: Mapping[str, Before] = field(default_factory=dict)
-    done: Mapping[str, Callable[[], None]] = field(default_factory=dict)
+    done: Mapping[str, Callable[[Any], None]] = field(default_factory=dict)
 
     @contextmanager
     def on(self, layers: Mapping[str, Any], register_after: str) -> Iterator[None]:
@@ -128,8 +128,8 @@ def _before(before: Before, _layer: Any, args: Any, kwargs: Any = None) -> Any:
     return before(args, kwargs or {})
 
 
-def _done(done: Callable[[], None], *_: Any) -> None:
-    done()
+def _done(done: Callable[[Any], None], _layer: Any, _args: Any, output: Any) -> None:
+    done(output)
 
 
 class Stage(ABC):
