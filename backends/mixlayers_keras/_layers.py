@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any, Final, NamedTuple
 
 import keras
 
 from mixlayers._core.audit.verdicts import Layer
 from mixlayers._core.errors import refuse
+from mixlayers_keras._masks import keep_mask, mask_of
 
 _DONE: Final = "_mixlayers_done"
 _ACTING: dict[type, type] = {}
@@ -64,7 +66,7 @@ def acting(
 
     Args:
         actions: What is done, by layer.
-        masks: The arguments, by layer, that are left out, for their masks come with the inputs: see `handed_on`.
+        masks: The arguments, by layer, that are given the masks that come with the inputs: see `handed_on`.
 
     Raises:
         MixingError: If something is done to one of the layers already.
@@ -94,6 +96,17 @@ class _Done(NamedTuple):
     masks: Collection[str]
 
 
+def _masks_of_inputs(layer: Any, names: Collection[str], args: Any, kwargs: Any) -> dict[str, Any]:
+    """The masks that come with a layer's inputs, by the arguments that take them."""
+    if not names:
+        return {}
+    asked = signature(layer.call)
+    known = {name: value for name, value in kwargs.items() if name in asked.parameters}  # not `training`
+    taken = asked.bind_partial(*args, **known).arguments
+    inputs = {name: next(iter(taken)) if name == "mask" else name.removesuffix("_mask") for name in names}
+    return {name: keras.tree.map_structure(mask_of, taken.get(of)) for name, of in inputs.items()}
+
+
 def _acting_class(base: type) -> type:
     if base not in _ACTING:
 
@@ -101,9 +114,18 @@ def _acting_class(base: type) -> type:
             done = vars(self).get(_DONE)  # another thread may be done with it
             if done is None:
                 return base.__call__(self, *args, **kwargs)
-            output = base.__call__(
-                self, *args, **{name: value for name, value in kwargs.items() if name not in done.masks}
-            )
+            held = [(x, mask_of(x)) for x in keras.tree.flatten((args, kwargs))]
+            kwargs = {**kwargs, **_masks_of_inputs(self, done.masks, args, kwargs)}
+            first = args[0] if args else next(iter(kwargs.values()), None)
+            own = kwargs.get("mask")
+            own = keras.tree.map_structure(mask_of, first) if own is None else own
+            output = base.__call__(self, *args, **kwargs)
+            for x, mask in held:
+                keep_mask(x, mask)
+            if self.supports_masking and any(mask is not None for mask in keras.tree.flatten(own)):
+                made = keras.tree.flatten(self.compute_mask(first, own))
+                for x, mask in zip(keras.tree.flatten(output), made, strict=False):
+                    keep_mask(x, mask)
             return output if done.after is None else done.after(output)
 
         like = {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}

@@ -9,7 +9,6 @@ from typing import Any, Final
 import keras
 import numpy as np
 import numpy.typing as npt
-from keras.src.backend import get_keras_mask, set_keras_mask
 from torch import Tensor, nn, no_grad
 
 from mixlayers import Method, MixedTarget, MixPlan
@@ -23,7 +22,7 @@ from mixlayers._core.plan.lam import Lam
 from mixlayers._core.plan.plan import Shares
 from mixlayers_keras._engine import Engine, Planned, Seen
 from mixlayers_keras._layers import acting, build, described, layers_of, training
-from mixlayers_keras._masks import handed_on
+from mixlayers_keras._masks import give_mask, handed_on, mask_of
 from mixlayers_torch._audit import put_on_trial
 from mixlayers_torch._autograd import in_backward
 from mixlayers_torch._framework import TORCH
@@ -160,9 +159,9 @@ class KerasStage(TorchStage):
             yield
 
     def take(self, x: Tensor, index: npt.NDArray[np.int64], axis: int) -> Tensor:
-        taken, mask = super().take(x, index, axis), get_keras_mask(x)
+        taken, mask = super().take(x, index, axis), mask_of(x)
         if mask is not None:  # a padding mask goes with what it is for
-            set_keras_mask(taken, super().take(mask, index, 0))
+            give_mask(taken, super().take(mask, index, 0), like=x)
         return taken
 
 

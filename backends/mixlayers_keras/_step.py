@@ -8,12 +8,13 @@ from threading import get_ident
 from typing import Any, NamedTuple
 
 import keras
-from keras.src.backend import get_keras_mask, set_keras_mask
+from keras.src.backend import get_keras_mask
 
 from mixlayers import MixedTarget
 from mixlayers._core.errors import MixingError, refuse
 from mixlayers._core.plan.plan import INPUT
 from mixlayers_keras._engine import ENGINE, Planned
+from mixlayers_keras._masks import give_mask, mask_of
 
 
 class Masks(NamedTuple):
@@ -66,9 +67,9 @@ class Step:
         self._ran[place] += not (ENGINE.in_backward() or (self._made and ENGINE.recomputes_unseen()))
         mixed = self.plan.mixed(place, x, keep)
         for before, after in zip(keras.tree.flatten(x), keras.tree.flatten(mixed), strict=True):
-            mask = None if before is None else get_keras_mask(before)
+            mask = None if before is None else mask_of(before)
             if mask is not None and after is not before:
-                set_keras_mask(after, self._either(place, mask) if self.plan.mixes else mask)
+                give_mask(after, self._either(place, mask) if self.plan.mixes else mask, like=before)
         return mixed
 
     def _either(self, place: str, mask: Any) -> Any:

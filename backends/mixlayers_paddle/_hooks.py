@@ -104,7 +104,7 @@ class Unmasked(Hook):
         self.number = layer.register_forward_post_hook(self)._hook_id
 
     def __call__(self, layer: nn.Layer, args: Any, output: Any) -> None:
-        self.mixer._leave_masked(self.name)
+        self.mixer._leave_masked(self.name, output)
 
 
 def parts_of(layer: nn.Layer, output: Any, batch_dim: int) -> list[tuple[Any, int]]:

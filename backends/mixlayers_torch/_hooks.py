@@ -115,8 +115,8 @@ class Unmasked(Hook):
 
     def __call__(self, layer: nn.Module, args: Any, output: Any) -> None:
         if torch.compiler.is_dynamo_compiling():
-            return eagerly(self.mixer._leave_masked, self.name)
-        return self.mixer._leave_masked(self.name)
+            return eagerly(self.mixer._leave_masked, self.name, output)
+        return self.mixer._leave_masked(self.name, output)
 
 
 def parts_of(layer: nn.Module, output: Any, batch_dim: int) -> list[tuple[Any, int]]:

@@ -96,6 +96,35 @@ def test_padding_masks_see_either_samples_tokens(net):
     np.testing.assert_allclose(model.predict(tokens, verbose=0), before, rtol=1e-6)
 
 
+def residual():
+    """Attention takes the mask off its input, which goes round it too; the graph gives the mean its mask."""
+    seeded()
+    tokens = keras.Input((6,), dtype="int32")
+    h = layers.Embedding(20, 5, mask_zero=True, name="words")(tokens)
+    for name in ("lower", "upper"):
+        h = layers.LayerNormalization(name=name)(layers.Add()([h, layers.MultiHeadAttention(2, 3)(h, h)]))
+    return keras.Model(tokens, layers.Dense(4, name="head")(layers.GlobalAveragePooling1D(name="mean")(h)))
+
+
+@pytest.mark.parametrize("place", ["upper", "mean"])
+def test_masks_follow_the_residual_round_an_attention(place):
+    tokens, y, method = padded(), np.arange(8) % 4, ManifoldMixup()
+    plan, model = method.plan(step=0, batch_size=8, places=[place]), residual()
+    below = keras.Model(model.input, model.get_layer(place).output)
+
+    def value():
+        h, s = mixed_by_hand(below(ops.convert_to_tensor(tokens)), plan)
+        if place == "upper":
+            either = ((tokens != 0) | (tokens[plan.perm] != 0)).astype("float32")
+            h = ops.einsum("nt,ntc->nc", ops.convert_to_tensor(either / either.sum(1, keepdims=True)), h)
+        return blended(model.get_layer("head")(h), y, plan, s)
+
+    expected = stepped(model, value)
+    model = compiled(mixing.wrap(residual(), method, place))
+    model.fit(tokens, y, batch_size=8, shuffle=False, verbose=0)
+    close(weights(model), expected)
+
+
 def test_masks_stay_where_labels_do():
     """MixStyle gives a sample other statistics, and no other tokens."""
     tokens, y, method = padded(), np.arange(8) % 4, MixStyle(prob=1.0)

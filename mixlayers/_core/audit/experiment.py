@@ -39,6 +39,9 @@ class Experiment:
         }
         self._moved = 0
         self._inside: list[tuple[str, int]] = []  # modules that were given rolled masks, and by how much
+        self._known: list[
+            tuple[Any, int]
+        ] = []  # masks that modules were given or returned, and by how much rolled
         self._ran: dict[str, int] = {}
 
     def __call__(self, shifts: Mapping[Hashable, int], uniform: float = 0.5) -> list[npt.NDArray[Any]]:
@@ -53,7 +56,7 @@ class Experiment:
             if isinstance(key, Argument):
                 return self._argument(key, by)
         args, kwargs = self.few.args, self.few.kwargs
-        self._moved, self._inside, self._ran = 0, [], {}
+        self._begin()
         places = {str(place): by for place, by in shifts.items()}
         if INPUT in places:
             by = places.pop(INPUT)
@@ -73,6 +76,9 @@ class Experiment:
                 raise NotOnce(f"ran {self._ran.get(place, 0)} times in one forward")
         return found
 
+    def _begin(self) -> None:
+        self._moved, self._inside, self._known, self._ran = 0, [], [], {}
+
     def backward_off(self, place: str) -> float:
         """The error of the parameters' gradients where a place is swapped, and the outputs' weights with it.
 
@@ -81,7 +87,7 @@ class Experiment:
         """
         found = []
         for by in (0, 1):
-            self._moved, self._inside, self._ran = 0, [], {}
+            self._begin()
             hooks = Hooks({place: partial(self._swap, place, by)})
             weigh = partial(self._weights, by)
             found.append(self.stage.gradients(self.few.args, self.few.kwargs, hooks, self.size, weigh))
@@ -143,7 +149,7 @@ class Experiment:
         swapped = []
 
         def swap(axis: int, x: Any) -> Any:
-            if not can_mix(self.framework, x, self.size, axis):
+            if not can_mix(self.framework, x, self.size, axis) or any(x is mask for mask, _ in self._known):
                 return x
             swapped.append(x)
             return self._roll(x, by, axis)
@@ -157,17 +163,20 @@ class Experiment:
 
     def _before_masked(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         masks = present_masks(self.masked[name], args, kwargs)
-        by = self._moved - (
-            self._inside[-1][1] if self._inside else 0
-        )  # the module around has handed down the rest
-        if not masks or not by % self.size:
+        handed = self._inside[-1][1] if self._inside else 0  # by the module around
+        if not masks or not (self._moved - handed) % self.size:
+            self._known += [(x, handed) for x in self.framework.tensors(masks.values())]
             return None
         self._inside.append((name, self._moved))
         args, kwargs = list(args), dict(kwargs)
 
         def roll(x: Any) -> Any:
-            fits = self.framework.is_tensor(x) and x.ndim and x.shape[0] == self.size
-            return self._roll(x, by, 0) if fits else x
+            if not (self.framework.is_tensor(x) and x.ndim and x.shape[0] == self.size):
+                return x
+            by = self._moved - next((by for known, by in self._known if known is x), handed)
+            rolled = self._roll(x, by, 0) if by % self.size else x
+            self._known.append((rolled, self._moved))
+            return rolled
 
         for mask, value in masks.items():
             at = self.masked[name][mask]
@@ -177,9 +186,11 @@ class Experiment:
                 kwargs[mask] = tree_map(roll, value)
         return tuple(args), kwargs
 
-    def _after_masked(self, name: str) -> None:
+    def _after_masked(self, name: str, output: Any) -> None:
         if self._inside and self._inside[-1][0] == name:
-            self._inside.pop()
+            _, by = self._inside.pop()
+            made = [x for x in self.framework.tensors([output]) if not self.framework.is_float(x)]
+            self._known += [(x, by) for x in made]
 
     def _is_batched(self, x: Any) -> bool:
         return is_batched(self.framework, x, self.size, self.few.batch_dim)

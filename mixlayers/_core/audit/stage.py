@@ -90,12 +90,12 @@ class Hooks:
     Attributes:
         after: By a layer's name: called with each of its outputs, and returns what it is to be.
         before: By a layer's name ("" is the model): called with its arguments.
-        done: By a layer's name: called when it has returned.
+        done: By a layer's name: called with its output when it has returned.
     """
 
     after: Mapping[str, After] = field(default_factory=dict)
     before: Mapping[str, Before] = field(default_factory=dict)
-    done: Mapping[str, Callable[[], None]] = field(default_factory=dict)
+    done: Mapping[str, Callable[[Any], None]] = field(default_factory=dict)
 
     @contextmanager
     def on(
@@ -118,9 +118,9 @@ class Hooks:
         def given(before: Before, _layer: Any, args: Any, kwargs: Any = None) -> Any:
             return before(args, kwargs or {}) if ours() else None
 
-        def returned(done: Callable[[], None], *_: Any) -> None:
+        def returned(done: Callable[[Any], None], _layer: Any, _args: Any, output: Any) -> None:
             if ours():
-                done()
+                done(output)
 
         with ExitStack() as stack:  # also where a later name is no layer's
             for name, after in self.after.items():

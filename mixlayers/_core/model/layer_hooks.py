@@ -116,11 +116,13 @@ class LayerHooks(ABC, Generic[Module]):
         """Mix what the planned layer returned, part by part, each with its own batch axis."""
         mixed: Any = current.mixed
         plan: Any = current.plan
+        parts = list(parts)
         features, shares = zip(*(self._mix(part, plan, mixed, axis) for part, axis in parts), strict=True)
         call = current.call
         if call is not None:
             call.mark_mixed(plan.place, [share for part in shares for share in part])
-            self._carry_features(features, call)
+            # what the layer hands on may be the user's own, such as a mask, and come again
+            self._carry_features(features, call, self._framework.tensors([part for part, _ in parts]))
         if call is not None and call.again is None:
             self._follow(call, current.segments)
         else:
@@ -164,17 +166,17 @@ class LayerHooks(ABC, Generic[Module]):
         keep = self.keep if plan.place == INPUT else ()
         first = plan is mixed.plan
         partners = mixed.partners_of(self._framework) if first else self._framework.partners(plan.perm)
-        return mix_tree(self._framework, tree, plan, partners, axis, self.channel_dim, keep)
+        return mix_tree(self._framework, tree, plan, partners, axis, self.channel_dim, keep, mixed.masks)
 
     def _enter_masked(self, module: str, args: Any, kwargs: Any) -> Any:
         """A module that takes masks is called: the arguments to call it with; None: as they are."""
         mixed, call, *_ = self._current_plan()
-        if mixed is None or not mixed.mixes:
+        if mixed is None or mixed.plan is None:
             return None
         return self._padding.enter(module, mixed, call, args, kwargs)
 
-    def _leave_masked(self, module: str) -> None:
+    def _leave_masked(self, module: str, output: Any) -> None:
         """A module that takes masks has run."""
         call = running(self._session)
         if call is not None and call.united_in == module:
-            call.united_in = None
+            self._padding.leave(call, output)

@@ -34,8 +34,9 @@ class Padding:
     """The masks of one model's mixed steps.
 
     A module that takes a mask, runs after the mixed place and is not inside another such module sees the union
-    of each sample's mask with its partner's; what is inside gets it handed down. The decision is recorded with
-    the pass, since a module that activation checkpointing runs again must see the same mask.
+    of each sample's mask with its partner's; what is inside gets it handed down, and so does what is given a mask
+    that such a module returned. The decision is recorded with the pass, since a module that activation
+    checkpointing runs again must see the same mask.
 
     Attributes:
         meanings: The masks' names, with what they say.
@@ -85,16 +86,24 @@ class Padding:
             call.tokens = next(
                 ((x, self.meanings[name]) for x, name in tensors if self.framework.is_tensor(x)), None
             )
-        if not masks or not _unites(module, mixed, call):
+        mixed.masks += self.framework.tensors(masks.values())
+        names = self._to_unite(module, masks, mixed, call) if masks and mixed.mixes else ()
+        if not names:
             return None
         args, kwargs = list(args), dict(kwargs)
-        for name, mask in masks.items():
-            united = tree_map(partial(self._unite, name, mixed), mask)
+        for name in names:
+            united = tree_map(partial(self._unite, name, mixed), masks[name])
+            mixed.unions += self.framework.tensors([united])
             if places[name] < len(args):
                 args[places[name]] = united
             else:
                 kwargs[name] = united
         return tuple(args), kwargs
+
+    def leave(self, call: Call, output: Any) -> None:
+        """A module that was given the union has run: masks that it made of that, and returns, are united too."""
+        call.united_in = None
+        call.mixed.unions += [x for x in self.framework.tensors([output]) if not self.framework.is_float(x)]
 
     def token_share(self, call: Call) -> Any:
         """A mixed forward is over: the label's share, (N,), by real tokens; None if it is by features.
@@ -138,25 +147,30 @@ class Padding:
         rest = tuple(None if index in at else x for index, x in enumerate(args))
         return rest, {name: value for name, value in kwargs.items() if name not in self.meanings}
 
+    def _to_unite(
+        self, module: str, masks: Mapping[str, Any], mixed: Pass, call: Call | None
+    ) -> frozenset[str]:
+        """Which of a module's masks become unions: as in the forward, where it runs again apart from that."""
+        known, names = mixed.united, frozenset[str]()
+        if call is None:
+            again = known.get(module, names)
+            if again is None:
+                raise MixingError(
+                    f"{module!r} ran with and without its partners' masks in one forward, so its recomputation "
+                    "cannot tell which: recompute its callers instead, or mix elsewhere."
+                )
+            return again & masks.keys()
+        if call.mixed_already and call.united_in is None:
+            call.united_in = module
+            names = frozenset(name for name, mask in masks.items() if not self._is_united(mask, mixed))
+        known[module] = names if known.get(module, names) == names else None
+        return names
+
+    def _is_united(self, mask: Any, mixed: Pass) -> bool:
+        tensors = self.framework.tensors([mask])
+        return bool(tensors) and all(any(x is known for known in mixed.unions) for x in tensors)
+
     def _unite(self, name: str, mixed: Pass, mask: Any) -> Any:
         size = mixed.plan.batch_size if mixed.plan is not None else 0
         partners = mixed.partners_of(self.framework)
         return united(self.framework, mask, partners, size, self.meanings[name], name)
-
-
-def _unites(module: str, mixed: Pass, call: Call | None) -> bool:
-    """Whether a module is given the union: as in the forward, where it runs again apart from that."""
-    known = mixed.united
-    if call is None:
-        unites = known.get(module, False)
-        if unites is None:
-            raise MixingError(
-                f"{module!r} ran with and without its partners' masks in one forward, so its recomputation "
-                "cannot tell which: recompute its callers instead, or mix elsewhere."
-            )
-        return unites
-    unites = call.mixed_already and call.united_in is None
-    if unites:
-        call.united_in = module
-    known[module] = unites if known.get(module, unites) == unites else None
-    return unites

@@ -44,7 +44,9 @@ class Pass:
     # whose use is its use: targets, and clean forwards that were called with its outputs
     users: list[MixedTarget | Pass] = field(default_factory=list)
     calls: list[Pass] = field(default_factory=list)  # of the model inside it, for when it runs again
-    united: dict[str, bool | None] = field(default_factory=dict)  # see `padding`
+    united: dict[str, frozenset[str] | None] = field(default_factory=dict)  # see `padding`
+    masks: list[Any] = field(default_factory=list)  # those that modules were given, as they were given them
+    unions: list[Any] = field(default_factory=list)  # masks that are united, or were made of such
     watched: bool = False  # whether it is told of its gradient, also where its place does not run again
     recomputed: bool = False  # whether the model or its place was called in a segment that runs again
     replays: int = 0  # how often the place ran again
