@@ -154,7 +154,9 @@ def test_partners_apart_are_anybody_else():
     assert (counts[~far] == 0).all()
     middle = counts[8:16, :][far[8:16, :]] / 4000  # the ends have more partners to choose from
     assert middle.min() > 0.6 / 19 and middle.max() < 1.6 / 19
-    assert (np.diff(perms, axis=1) == 1).mean() < 2 / 24  # neighbours' partners are no neighbours, as in a turn
+    assert (
+        np.diff(perms, axis=1) == 1
+    ).mean() < 2 / 24  # neighbours' partners are no neighbours, as in a turn
 
 
 def test_the_copies_of_repeated_augmentation_never_meet():
