@@ -63,6 +63,21 @@ def test_what_is_raised_in_a_proof_again_is_told_and_ends_nothing(fw, fine):
             assert model(x, target=y)[1].mixed
 
 
+class Bypassing:
+    """Runs layer1 in evaluation alone."""
+
+    def trunk(self, x):
+        x = self.stem(x)
+        return self.layer3(self.layer2(x if self.training else self.layer1(x)))
+
+
+def test_a_model_in_eval_mode_is_judged_as_it_will_train(fw):
+    model, (x, _) = net(fw, Bypassing), fw.batch()
+    with fw.evaluating(model):
+        report = fw.face.audit(model, x)
+    assert report["layer2"].true and report["layer1"].reason == "never called"
+
+
 def test_nothing_of_the_model_moves(fw):
     model, (x, _) = net(fw, Counting, kept=[]), fw.batch()
     kept, before = model.kept, fw.state(model)
