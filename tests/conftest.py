@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,12 @@ _XLA = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_leve
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_XLA}"
 
 os.environ.setdefault("KERAS_BACKEND", "jax")  # one for each process, read when Keras is imported
+
+if find_spec("hypothesis") is not None:  # one of the opt-in lanes has none
+    from hypothesis import settings
+
+    settings.register_profile("unhurried", deadline=None)  # a busy machine is no fault
+    settings.load_profile("unhurried")
 
 FRAMEWORKS = ("torch", "paddle", "chainer")
 

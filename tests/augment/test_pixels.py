@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -70,7 +70,6 @@ def test_a_transform_is_a_value(transform):
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS, ids=repr)
-@settings(deadline=None)
 @given(shape=shapes, seed=seeds)
 def test_kind_and_dtype_are_kept_and_the_input_is_not_written_to(transform, shape, seed):
     array = pixels(shape, seed)

@@ -57,10 +57,18 @@ def by_hand(plans):
     return net
 
 
-def test_a_windows_forwards_share_a_plan_and_equal_mixing_by_hand():
+@pytest.mark.parametrize("form", ["tuples", "dicts", "arrays"])
+def test_a_windows_forwards_share_a_plan_and_equal_mixing_by_hand(form):
     model = Classifier(made(), ManifoldMixup(), layers=["embed"])
-    iterator = chainer.iterators.SerialIterator(series()[2], SIZE, shuffle=False)
-    updater = BPTTUpdater(iterator, chainer.optimizers.SGD(0.5).setup(model), LENGTH)
+    dataset, options = series()[2], {}
+    if form == "dicts":
+        dataset = [{"x": x, "y": y} for x, y in dataset]
+        options["loss_func"] = lambda *, x, y: model(x, y)
+    elif form == "arrays":
+        dataset = [np.append(x, np.float32(y)) for x, y in dataset]
+        options["loss_func"] = lambda both: model(both[:, :3], both[:, 3].astype(np.int32))
+    iterator = chainer.iterators.SerialIterator(dataset, SIZE, shuffle=False)
+    updater = BPTTUpdater(iterator, chainer.optimizers.SGD(0.5).setup(model), LENGTH, **options)
     plans = []
     for window in range(STEPS // LENGTH):
         updater.update()

@@ -226,3 +226,12 @@ def test_a_model_that_was_copied_part_by_part_mixes_on(layer):
         clean = (plain.T - plain.T.mean(0)) / np.sqrt(plain.T.var(0) + 2e-5)
         by_hand = plan.lam * clean + (1 - plan.lam) * clean[plan.perm]
         np.testing.assert_allclose(copied.normed.array, by_hand, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["blocks.2", "blocks.2.conv"])
+def test_a_number_that_a_chain_list_does_not_reach_names_no_layer(name):
+    net = Chain()
+    with net.init_scope():
+        net.blocks = ChainList(L.Linear(4, 4), L.Linear(4, 4))
+    with pytest.raises(ValueError, match=f"'{name}' matches no layer of the model.*blocks.0, blocks.1"):
+        wrap(net, layers=name)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare, ks_2samp, kstest
 
@@ -95,7 +95,6 @@ def test_many_boxes_share_the_area():
         assert sum(step.height * step.width for step in steps) == pytest.approx(0.3 * 300 * 300, rel=0.02)
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(["random", "rand", "pixel", (7.0,), (1.0, 2.0, 3.0)]),
     sizes,

@@ -11,6 +11,7 @@ from scipy import stats
 
 from mixlayers import Apart, Mixup
 from mixlayers._core.batch.sampler import repeat_order
+from mixlayers._core.labels.labels import classes_of
 from mixlayers._core.plan.pairs import draw_pairs, inverse
 
 sizes = st.integers(1, 40)
@@ -153,6 +154,9 @@ def test_partners_apart_are_anybody_else():
     assert (counts[~far] == 0).all()
     middle = counts[8:16, :][far[8:16, :]] / 4000  # the ends have more partners to choose from
     assert middle.min() > 0.6 / 19 and middle.max() < 1.6 / 19
+    assert (
+        np.diff(perms, axis=1) == 1
+    ).mean() < 2 / 24  # neighbours' partners are no neighbours, as in a turn
 
 
 def test_the_copies_of_repeated_augmentation_never_meet():
@@ -170,3 +174,13 @@ def test_apart_is_checked():
             Apart(distance)
     with pytest.raises(ValueError, match="partners mutual, which pairs=Apart"):
         Mixup(lam_per="pair", pairs=Apart(2))
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3])
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "bool"])
+def test_samples_of_several_labels_are_of_one_class_where_all_are_the_same(columns, dtype):
+    labels = rng(columns).integers(2, size=(12, columns)).astype(dtype)
+    alike = (labels[:, None] == labels).all(2)
+    found = classes_of(labels)
+    np.testing.assert_array_equal(found[:, None] == found, alike)
+    assert found.dtype == np.int64 and not alike.all() and alike.sum() > 12

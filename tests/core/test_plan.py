@@ -1,6 +1,7 @@
 """Plans: pure functions of their address, replayable, and honest about the share."""
 
 import json
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -133,3 +134,36 @@ def test_labels_have_the_mean_of_the_mask_over_their_part_of_the_feature(method,
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-6)
     np.testing.assert_allclose(found.mean((1, 2)), how.s, atol=1e-6)
+
+
+@dataclass(frozen=True)
+class Above:
+    """A mask as docs/extending.md asks for it."""
+
+    masked = True
+    labels_stay = False
+
+    rows: int
+
+    def draw(self, rng, channels, spatial):
+        mask = np.zeros((1, 1, *spatial), dtype=bool)
+        mask[:, :, : self.rows] = True
+        return mask, None
+
+
+@dataclass(frozen=True, repr=False)
+class Upper(Mixup):
+    """The partner's upper rows, at lam."""
+
+    def draw(self, rng, perm, place):
+        return 0.25, Above(2)
+
+
+@pytest.mark.parametrize("channel_dim", [1, -1])
+def test_a_mask_of_ones_own_is_drawn_and_counted(channel_dim):
+    plan = Upper().plan(step=1, batch_size=4)
+    shape = (4, 3, 8, 6) if channel_dim == 1 else (4, 8, 6, 3)
+    how = plan.blend(shape, channel_dim)
+    rows = np.moveaxis(np.broadcast_to(how.mask, shape), 2 if channel_dim == 1 else 1, 0)
+    assert plan.masked and rows[:2].all() and not rows[2:].any()
+    assert how.s == pytest.approx(0.75 * 2 / 8)

@@ -7,7 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare, kstest
 
@@ -80,7 +80,6 @@ def test_global_generators_are_left_alone():
 
 
 @policies
-@settings(deadline=None)
 @given(size=sizes, seed=seeds)
 def test_every_image_size_is_legal_and_every_box_inside(policy, size, seed):
     now = size

@@ -16,6 +16,18 @@ def test_blend_is_the_share_weighted_mean():
     assert (target.s, target.lam, target.layer, target.mixed) == (0.25, 0.75, "input", True)
 
 
+@pytest.mark.parametrize("s", [0.25, np.array([0.0, 0.5, 1.0], dtype=np.float32)], ids=["batch", "sample"])
+def test_what_a_loss_returns_beside_its_values_stays(s):
+    """As transformers' outputs do: a name, a count, a part that there is none of."""
+    target = MixedTarget(Y, Y[[1, 2, 0]], s, PLAN if isinstance(s, float) else PER_SAMPLE)
+    found = target.blend(
+        lambda y: {"loss": y * 1.0, "name": "entropy", "count": 3, "none": None, "flag": True}
+    )
+    np.testing.assert_allclose(found.pop("loss"), (1 - s) * Y + s * Y[[1, 2, 0]])
+    assert found == {"name": "entropy", "count": 3, "none": None, "flag": True}
+    assert type(found["count"]) is int and found["flag"] is True
+
+
 def test_a_clean_target_calls_once():
     calls = []
     clean = MixedTarget(Y)

@@ -96,15 +96,17 @@ def test_gmix_is_a_bell_of_the_smaller_share_around_a_centre():
 
 
 def test_fmix_keeps_floor_or_ceil_of_lam_in_patches():
-    shares, alike = [], []
+    shares, alike, upwards = [], [], []
     for step in range(300):
         plan = FMix().plan(step=step, batch_size=2)
         mask = plan.blend((2, 3, 32, 20)).mask
         kept = 640 - int(mask.sum())
         assert kept in (math.floor(plan.recipe.lam * 640), math.ceil(plan.recipe.lam * 640))
+        upwards.append(kept > plan.recipe.lam * 640)
         shares.append(1.0 - kept / 640)
         alike.append((mask[0, 0, 1:] == mask[0, 0, :-1]).mean() - shares[-1] ** 2 - (1 - shares[-1]) ** 2)
     assert stats.kstest(shares, "uniform").pvalue > 1e-3
+    assert stats.binomtest(sum(upwards), 300).pvalue > 1e-3  # a coin decides which of the two
     assert np.mean(alike) > 0.2  # independent cells would agree by 0 more than chance
 
 

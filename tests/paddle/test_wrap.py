@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 import pytest
 from paddle import nn
+from paddle.nn.layer.layers import HookRemoveHelper
 
 from mixlayers import Mixup, PatchUp
 from mixlayers.paddle import Mixer, cross_entropy, get_mixer, unwrap, wrap
@@ -79,6 +80,16 @@ def test_a_pickled_models_hooks_survive_those_of_another_process(tmp_path):
         env={"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert told.stdout.decode().split() == ["layer1"] * 3, told.stderr.decode()[-2000:]
+
+
+def test_a_loaded_models_hooks_have_numbers_that_are_not_given_out_again(monkeypatch):
+    """Where they would meet, in the same layer, is chance."""
+    data = pickle.dumps(wrap(net(), layers=["layer1"]))
+    monkeypatch.setattr(HookRemoveHelper, "next_hook_id", 0)  # as in another process
+    layers = pickle.loads(data).sublayers(include_self=True)
+    numbers = {number for each in layers for number in (*each._forward_pre_hooks, *each._forward_post_hooks)}
+    new = layers[0].register_forward_pre_hook(lambda *_: None)
+    assert len(numbers) > 3 and new._hook_id > max(numbers)
 
 
 def test_resume_with_an_optimizers_state_equals_an_uninterrupted_run():

@@ -24,7 +24,6 @@ from tests.programs.world_judging import Difference
 BUDGET = settings(
     max_examples=250,
     derandomize=True,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 

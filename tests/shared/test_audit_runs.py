@@ -2,6 +2,7 @@
 
 import random
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -56,9 +57,27 @@ def test_what_is_raised_in_a_proof_again_is_told_and_ends_nothing(fw, fine):
     said = r"'layer1' could not be proved again in mixed forward 2\. mixlayers ran .* on 4 samples.*five at least"
     with pytest.warns(UserWarning, match=said):
         assert model(x, target=y)[1].mixed
-    model.fine = None
-    for _ in range(3):
-        assert model(x, target=y)[1].mixed
+    # a batch that cannot be run as it is ends the proofs, so that it is told once, not in mixed forward 4 again
+    model.fine = Shared([False]) if len(fine) == 1 else None
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", ".*could not be proved again")
+        for _ in range(3):
+            assert model(x, target=y)[1].mixed
+
+
+class Bypassing:
+    """Runs layer1 in evaluation alone."""
+
+    def trunk(self, x):
+        x = self.stem(x)
+        return self.layer3(self.layer2(x if self.training else self.layer1(x)))
+
+
+def test_a_model_in_eval_mode_is_judged_as_it_will_train(fw):
+    model, (x, _) = net(fw, Bypassing), fw.batch()
+    with fw.evaluating(model):
+        report = fw.face.audit(model, x)
+    assert report["layer2"].true and report["layer1"].reason == "never called"
 
 
 def test_nothing_of_the_model_moves(fw):

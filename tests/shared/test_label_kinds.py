@@ -144,12 +144,14 @@ def test_regression_has_no_accuracy(fw):
 
 def test_a_dict_of_labels_is_refused_with_the_way_out(fw):
     output, y = fw.tensor(np.zeros((3, 2), np.float32)), fw.tensor(np.array([0, 1, 1]))
-    _, target = fw.face.mix(output, {"a": y, "b": y}, Mixup(), step=1)
+    plain = {"a": y, "b": y}
+    _, target = fw.face.mix(output, plain, Mixup(), step=1)
     for loss in (fw.face.cross_entropy, fw.face.binary_cross_entropy, fw.face.accuracy):
-        with pytest.raises(
-            TypeError, match=r"one tensor of labels, got dict: for several heads use target.blend"
-        ):
-            loss(output, target)
+        for given in (target, plain):
+            with pytest.raises(
+                TypeError, match=r"one tensor of labels, got dict: for several heads use target.blend"
+            ):
+                loss(output, given)
 
 
 def test_arguments_are_checked(fw):

@@ -13,7 +13,6 @@ from mixlayers import CutMix, Mixup
 IGNORED = {"torch": -100, "paddle": -100, "chainer": -1}
 COMMON = settings(
     max_examples=40,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     derandomize=True,
 )

@@ -26,7 +26,11 @@ def mixed(fw, method, labels):
 
 @pytest.mark.parametrize("method", METHODS, ids=repr)
 @pytest.mark.parametrize("several", [False, True], ids=["one class", "several"])
-@pytest.mark.parametrize("arguments", [{}, {"label_smoothing": 0.1}, {"target_threshold": 0.2}], ids=repr)
+@pytest.mark.parametrize(
+    "arguments",
+    [{}, {"label_smoothing": 0.1}, {"target_threshold": 0.2}, {"target_threshold": 0.0}],
+    ids=repr,  # above 0 lies every class that a sample has a share of, and no other
+)
 def test_binary_cross_entropy(fw, method, several, arguments):
     rng = np.random.default_rng(1)
     labels = (rng.random((12, 5)) < 0.4).astype(np.float32) if several else np.arange(12) % 5

@@ -102,7 +102,7 @@ class MixPlan:
     @property
     def masked(self) -> bool:
         """Whether the partner's share differs from point to point of the feature, or points are moved."""
-        return self.recipe is not None and getattr(self.recipe, "masked", True)
+        return self.recipe is not None and self.recipe.masked
 
     def label_share(self, shares: Shares) -> Lam:
         """The partner's share of the label: a float, or float32 (N,).
