@@ -133,6 +133,11 @@ class Chainer(Framework):
         """Of a MultiprocessIterator: its processes stay for all epochs, and so go on counting."""
         return worker_process()
 
+    def has_peers(self) -> bool:
+        """Whether other processes may train the model too, under ChainerMN or a MultiprocessParallelUpdater."""
+        mpi = sys.modules.get("mpi4py.MPI")
+        return isinstance(current_process(), _Worker) or (mpi is not None and mpi.COMM_WORLD.Get_size() > 1)
+
     def rank(self) -> int:
         """The process's under ChainerMN or a MultiprocessParallelUpdater; the replica's under a ParallelUpdater."""
         process = current_process()

@@ -113,6 +113,9 @@ class Mixer(Keyed):
     def _stage(self, model: Link) -> ChainerStage:
         return ChainerStage(model)
 
+    def _alone(self) -> bool:
+        return not CHAINER.has_peers()
+
 
 class MixerExtension(Extension):
     """Does nothing but be saved and loaded with the Trainer."""

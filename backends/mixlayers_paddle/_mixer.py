@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from paddle import nn
+from paddle import distributed, nn
 
 from mixlayers._core.audit.trial import Trial
 from mixlayers._core.model.mixer import BaseMixer
@@ -45,3 +45,6 @@ class Mixer(StaticMixer):
 
     def _stage(self, model: nn.Layer) -> PaddleStage:
         return PaddleStage(model)
+
+    def _alone(self) -> bool:
+        return bool(distributed.get_world_size() == 1)

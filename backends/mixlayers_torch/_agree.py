@@ -25,7 +25,7 @@ def largest_over_processes(model: nn.Module, *, groups: Iterable[Any]) -> Callab
         groups: Of processes that were seen to take part in a forward together.
     """
     distributed = torch.distributed
-    if not _several():
+    if not several():
         return float
     found = list(groups)
     container = _group_of_container()
@@ -57,7 +57,7 @@ def check_rank(model: nn.Module, *, given: bool) -> None:
     """
     if (
         given
-        or not _several()
+        or not several()
         or not any("_distribute_module_applied" in vars(layer) for layer in model.modules())
     ):
         return
@@ -69,7 +69,8 @@ def check_rank(model: nn.Module, *, given: bool) -> None:
     )
 
 
-def _several() -> bool:
+def several() -> bool:
+    """Whether there are several processes."""
     distributed = torch.distributed
     ready = distributed.is_available() and distributed.is_initialized()
     return ready and distributed.get_world_size() > 1

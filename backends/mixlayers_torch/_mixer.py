@@ -17,7 +17,7 @@ from mixlayers._core.labels.target import MixedTarget
 from mixlayers._core.model.mixer import BaseMixer
 from mixlayers._core.model.passes import Call, Pass, running
 from mixlayers._core.plan.plan import MixPlan
-from mixlayers_torch._agree import check_rank, largest_over_processes
+from mixlayers_torch._agree import check_rank, largest_over_processes, several
 from mixlayers_torch._audit import put_on_trial
 from mixlayers_torch._autograd import AUTOGRAD
 from mixlayers_torch._framework import TORCH
@@ -123,6 +123,9 @@ class Mixer(TracedMixer):
 
     def _stage(self, model: nn.Module) -> TorchStage:
         return TorchStage(original(model))
+
+    def _alone(self) -> bool:
+        return not several()
 
     def _worst(self, stage: Stage) -> Callable[[float], float]:
         return largest_over_processes(stage.model, groups=stage.groups)

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from mixlayers import ManifoldMixup
+from mixlayers import ManifoldMixup, MixingError
 from tests.support.audited import PLACES, net
 from tests.support.passing import by_hand
 
@@ -182,3 +182,59 @@ def test_what_another_thread_asks_of_a_model_is_not_swapped(fw):
     assert len(seen) > 2  # in the audit, and in the step
     for output in seen:
         fw.close(output, expected)
+
+
+class Asked:
+    """Goes round layer1 when it is asked to."""
+
+    def forward(self, x, beside=None, *, direct=False):
+        self.beside, self.direct = beside["h"] if isinstance(beside, dict) else beside, direct
+        return super().forward(x)
+
+    def trunk(self, x):
+        h = self.layer1(self.stem(x))
+        h = h if self.beside is None else h + self.beside
+        return self.layer3(self.layer2(h + self.stem(x) if self.direct else h))
+
+
+@pytest.mark.parametrize("how", ["beside", "in a container", "direct"])
+def test_a_call_of_a_new_form_is_proved_before_it_is_mixed(fw, how):
+    """However many forwards are to come before the next round of proofs."""
+    (x, y), model = fw.batch(8), net(fw, Asked)
+    width = fw.numpy(model.layer1(model.stem(x)))
+    more = fw.tensor(np.random.default_rng(0).normal(size=width.shape).astype(np.float32))
+    calls = {
+        "beside": {"beside": more},
+        "in a container": {"beside": {"h": more}},
+        "direct": {"direct": True},
+    }
+    plain = {"beside": {"h": None}} if how == "in a container" else {"direct": False}
+    fw.face.wrap(model, ManifoldMixup(pairs="derangement"), "layer1")
+    for _ in range(4):
+        assert model(x, **plain, target=y)[1].mixed
+    with pytest.raises(
+        MixingError, match=r"'layer1' is not a true mixing point in this batch, though not in"
+    ):
+        model(x, **calls[how], target=y)
+
+
+class Tallied:
+    """Notes how many samples it is called with."""
+
+    def forward(self, x, _more=None):
+        self.tally.values.append(len(x))
+        return super().forward(x)
+
+
+def test_calls_of_known_forms_are_proved_in_rounds_alone(fw):
+    tally = Shared([])
+    (x, y), model = fw.batch(8), net(fw, Tallied, tally=tally)
+    fw.face.wrap(model, ManifoldMixup(), "layer1")
+    proofs = []
+    for step in range(1, 8):
+        tally.values.clear()
+        model(*[x, 3.0] if step in (3, 5, 6) else [x], target=y)
+        assert tally.values.count(8) == 1
+        if 4 in tally.values:
+            proofs.append(step)
+    assert proofs == [1, 2, 3, 4]

@@ -200,3 +200,30 @@ def test_the_union_is_either_samples_in_numpy_too(kind):
     mask, meaning, real = KINDS[kind]
     perm = np.array([1, 2, 3, 4, 0])
     np.testing.assert_array_equal(real(union(NUMPY, mask, mask[perm], meaning)), REAL | REAL[perm])
+
+
+FULL = {
+    "bool": np.ones_like(REAL),
+    "ignored int": np.zeros(REAL.shape, np.int64),
+    "lengths": np.full(SIZE, 7),
+}
+
+
+@pytest.mark.parametrize("kind", FULL)
+@pytest.mark.parametrize("full", [1, 2, 4])
+def test_the_first_padded_batch_is_proved_before_it_is_mixed(fw, kind, full):
+    """A model that pools by the mask itself is right as long as nothing is padded, and nothing may wait for a round."""
+    (model, _), (x, mask, y) = network(fw, kind), batch(fw, kind)
+
+    class Pooling(type(model)):
+        def forward(self, x, attention_mask):
+            x = self.first(x, attention_mask=attention_mask)
+            real = fw.tensor(KINDS[kind][2](fw.numpy(attention_mask)).astype(np.float32)).unsqueeze(-1)
+            return self.head((x * real).sum(1))
+
+    model.__class__ = Pooling
+    fw.face.wrap(model, DERANGED, "first", mask={"attention_mask": KINDS[kind][1]})
+    for _ in range(full):
+        assert model(x, attention_mask=fw.tensor(FULL[kind]), target=y)[1].mixed
+    with pytest.raises(MixingError, match=r"'first' is not a true mixing point in this batch, though not in"):
+        model(x, attention_mask=mask, target=y)

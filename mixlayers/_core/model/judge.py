@@ -13,6 +13,7 @@ from mixlayers._core.audit.stage import Few, ModelRaised, NotNow, Unaudited
 from mixlayers._core.audit.trial import Trial, ways_round
 from mixlayers._core.errors import MixingError
 from mixlayers._core.model.astray import guarded
+from mixlayers._core.model.forms import Forms
 from mixlayers._core.model.passes import Pass
 from mixlayers._core.plan.plan import INPUT
 
@@ -36,6 +37,7 @@ class Judge:
         self.hooks, self.rule = hooks, rule
         self.trust = [trust] if isinstance(trust, str) else trust
         self.settled = False
+        self._forms = Forms(hooks._framework, hooks._padding)
         self._proved: tuple[str, ...] = ()
         self._astray: dict[str, tuple[str, ...]] = {}
         self._forwards = 0
@@ -50,6 +52,7 @@ class Judge:
             ValueError: If there are none; if a named one is refuted.
         """
         self._owed = ""
+        self._forms.are_new(args, kwargs)
         try:
             if places is None:
                 chosen = self._choose(self._trial(model, args, kwargs))
@@ -92,7 +95,7 @@ class Judge:
         )
 
     def again(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Before the mixed forwards 2, 4, 8, ...: prove the places with this batch too.
+        """Before the mixed forwards 2, 4, 8, ..., and calls of a new form: prove the places with this batch too.
 
         What the model raises in these forwards alone ends no training: it is told after the step.
 
@@ -100,7 +103,11 @@ class Judge:
             MixingError: If one is refuted that another batch did not.
         """
         self._forwards += 1
-        if not self._proved or self._forwards < 2 or self._forwards & (self._forwards - 1):
+        if not self._proved:
+            return
+        # where processes run the model together, all must prove in the same forward, whatever their batches are
+        new = self.hooks._alone() and self._forms.are_new(args, kwargs)
+        if not new and (self._forwards < 2 or self._forwards & (self._forwards - 1)):
             return
         self._proved = self._there(model, self._proved)
         try:

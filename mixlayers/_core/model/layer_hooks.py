@@ -94,6 +94,10 @@ class LayerHooks(ABC, Generic[Module]):
         """The largest of a number over the processes that run the model together, after a forward on the stage."""
         return float
 
+    def _alone(self) -> bool:
+        """Whether no other process may run the model together with this one."""
+        return True
+
     def _current_plan(self) -> Current:
         """The pass that a call of a layer belongs to."""
         if AUDITING.get():

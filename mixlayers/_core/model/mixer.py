@@ -99,12 +99,12 @@ class BaseMixer(ForwardHooks[Module]):
         layers_of = self._named_layers(model)
         own_rank = self._framework.rank if rank is None else partial(int, rank)
         self._session = Session(self.method, seed, own_rank, channel_dim, share == "tokens")
-        self._judge = Judge(self, layers if isinstance(layers, str) else "auto", trust)
         self._implicit, self.history = False, History()
         modules = {"": self._inner(model), **layers_of}
         inner: Any = modules[""]
         self._names = positional(getattr(inner, "forward", inner))
         self._padding = Padding(self._framework, self.method, mask, share, modules)
+        self._judge = Judge(self, layers if isinstance(layers, str) else "auto", trust)
         places = named_places(self.method, layers, layers_of)
         if example is not None:
             places = self._judge.places(model, places, *call_of(example))

@@ -139,6 +139,13 @@ class Padding:
             f"argument as mask=, {', '.join(map(repr, self.meanings)) or 'none now'}, and pass it to the model."
         )
 
+    def masks_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+        """The masks' tensors in a call of the model: arguments, and entries of batches that are mappings."""
+        batches = [x for x in (*args, *kwargs.values()) if isinstance(x, Mapping)]
+        own = {**kwargs, **present_masks(self._model_takes, args, kwargs)}
+        found = [known[name] for known in (own, *batches) for name in self.meanings if name in known]
+        return [x for mask in found for x in leaves(mask) if self.framework.is_tensor(x)]
+
     def without_masks(
         self, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
