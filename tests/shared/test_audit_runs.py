@@ -233,7 +233,8 @@ def test_calls_of_known_forms_are_proved_in_rounds_alone(fw):
     proofs = []
     for step in range(1, 8):
         tally.values.clear()
-        model(*[x, 3.0] if step in (3, 5, 6) else [x], target=y)
+        more = [3.0] if step in (3, 5) else []
+        model(x, *more, **{"_more": 3.0} if step == 6 else {}, target=y)  # the same by name
         assert tally.values.count(8) == 1
         if 4 in tally.values:
             proofs.append(step)

@@ -127,8 +127,10 @@ def lightning(folder: Path, killed_at: int | None) -> nn.Module:
 
 def accelerate(folder: Path, killed_at: int | None) -> nn.Module:
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
     from accelerate.utils import ProjectConfiguration, set_seed
 
+    AcceleratorState._reset_state(reset_partial_state=True)  # another test's precision would go on
     accelerator = Accelerator(cpu=True, project_config=ProjectConfiguration(str(folder)))
     net, optimizer = start()
     mixer = Mixer(net, METHOD, PLACES)

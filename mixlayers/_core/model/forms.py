@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mixlayers._core.batch.arguments import by_name
 from mixlayers._core.framework.framework import Framework
 from mixlayers._core.framework.tree import leaves
 from mixlayers._core.model.padding import Padding
@@ -17,10 +18,15 @@ class Forms:
 
     An argument that comes for the first time may go round a mixed layer, and so may a padding mask that never
     said anything before.
+
+    Args:
+        framework: The model's.
+        padding: Its masks.
+        names: Of its positional arguments.
     """
 
-    def __init__(self, framework: Framework, padding: Padding) -> None:
-        self.framework, self.padding = framework, padding
+    def __init__(self, framework: Framework, padding: Padding, names: Sequence[str]) -> None:
+        self.framework, self.padding, self.names = framework, padding, names
         self._seen: set[frozenset[Any]] = set()
         self._padded = not padding.meanings
 
@@ -29,7 +35,7 @@ class Forms:
 
         Masks are read on the host until a batch is padded, which waits for the device.
         """
-        named = [*enumerate(args), *kwargs.items()]
+        named = by_name(self.names, args, kwargs).items()
         form = frozenset[Any]((name, kind) for name, value in named for kind in self._kinds(value))
         self._padded = self._padded or self._differ(args, kwargs)
         if self._padded:

@@ -37,7 +37,7 @@ class Judge:
         self.hooks, self.rule = hooks, rule
         self.trust = [trust] if isinstance(trust, str) else trust
         self.settled = False
-        self._forms = Forms(hooks._framework, hooks._padding)
+        self._forms = Forms(hooks._framework, hooks._padding, hooks._names)
         self._proved: tuple[str, ...] = ()
         self._astray: dict[str, tuple[str, ...]] = {}
         self._forwards = 0

@@ -49,6 +49,7 @@ class LayerHooks(ABC, Generic[Module]):
     keep: frozenset[str]
     _session: Session
     _padding: Padding
+    _names: Sequence[str]
 
     @abstractmethod
     def _check_wrappable(self, model: Module) -> None:
