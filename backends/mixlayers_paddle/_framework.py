@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -96,6 +97,10 @@ class Paddle(Framework):
 
     def log_sum_exp(self, x: Tensor, axis: int) -> Tensor:
         return paddle.logsumexp(x, axis, keepdim=True)
+
+    def without_autocast(self, x: Tensor) -> AbstractContextManager[Any]:
+        off: AbstractContextManager[Any] = paddle.amp.auto_cast(enable=False)
+        return off
 
     def noise(self, x: Tensor, law: Literal["uniform", "normal"], seed: int) -> Tensor:
         kind, own = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -104,6 +105,10 @@ class Torch(Framework):
 
     def log_sum_exp(self, x: Tensor, axis: int) -> Tensor:
         return x.logsumexp(axis, keepdim=True)
+
+    def without_autocast(self, x: Tensor) -> AbstractContextManager[Any]:
+        kind = x.device.type
+        return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
     def noise(self, x: Tensor, law: Literal["uniform", "normal"], seed: int) -> Tensor:
         generator = torch.Generator(x.device).manual_seed(seed)

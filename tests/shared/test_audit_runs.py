@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from mixlayers import ManifoldMixup, MixingError
+from mixlayers import ManifoldMixup, MixingError, Mixup
 from tests.support.audited import PLACES, net
 from tests.support.passing import by_hand
 
@@ -239,3 +239,29 @@ def test_calls_of_known_forms_are_proved_in_rounds_alone(fw):
         if 4 in tally.values:
             proofs.append(step)
     assert proofs == [1, 2, 3, 4]
+
+
+class Joined:
+    """Every sample hears one of them too, as the nodes of a graph do, by numbers that no sample has for itself."""
+
+    fw = None
+
+    def forward(self, x, heard):
+        h = self.fw.pooled(self.trunk(x))
+        return self.head(h + h[heard[0]])
+
+
+@pytest.mark.parametrize("heard", [1, 6])
+def test_an_input_whose_samples_are_joined_by_what_comes_with_them_is_told(fw, heard):
+    """Mixup mixes who hears, not whom. The audit's four samples have no seventh: most frameworks raise."""
+    (x, y), model = fw.batch(8), fw.face.wrap(net(fw, Joined), Mixup())
+    with pytest.warns(UserWarning, match=r"'input'.*could not be (told|checked)"):
+        model(x, fw.tensor(np.array([[heard]])), target=y)
+
+
+def test_an_input_of_two_tensors_of_features_is_proved_in_silence(fw):
+    (x, y), model = fw.batch(8), fw.face.wrap(net(fw, Asked), Mixup())
+    width = fw.numpy(model.layer1(model.stem(x)))
+    more = fw.tensor(np.random.default_rng(0).normal(size=width.shape).astype(np.float32))
+    for _ in range(2):
+        assert model(x, more, target=y)[1].mixed

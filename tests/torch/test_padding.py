@@ -159,6 +159,7 @@ def test_torchs_own_encoder(place, own, floats):
     output, target = model(x, src_key_padding_mask=mask, target=LABELS)
     cross_entropy(output, target).backward()
     both = padded & padded[torch.tensor(target.plan.perm)]
+    seen = seen[-3:]  # a call by name is new after the example's by position: its proof ran first
     assert [torch.equal(mask, padded) for mask in seen] == [True] * own + [False] * (3 - own)
     assert all(torch.equal(mask, both) for mask in seen[own:])
 

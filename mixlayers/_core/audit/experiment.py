@@ -127,6 +127,11 @@ class Experiment:
             for x in leaves(value)
         )
 
+    def joins_more(self) -> bool:
+        """Whether the call holds more than one tensor, by which the model may join samples: edges, an adjacency."""
+        tensors = self.framework.tensors(self._arguments.values())
+        return bool(self._features) and sum(bool(x.ndim) and not self.is_mask(x) for x in tensors) > 1
+
     def _outputs(self, args: Any, kwargs: Any, hooks: Hooks, uniform: float) -> list[npt.NDArray[Any]]:
         return arrays_of(self.stage, self.stage.forward(args, kwargs, hooks, self.size, uniform))
 

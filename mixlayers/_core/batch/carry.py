@@ -33,7 +33,8 @@ def carry_out(framework: Framework, x: Any, how: Act, partners: Any) -> Any:
     if isinstance(how, Jitter):
         return _jitter(framework, framework.blend(x, how.blend, partners), how)
     if isinstance(how, Align):
-        return _align(framework, x, how, partners)
+        with framework.without_autocast(x):
+            return _align(framework, x, how, partners)
     if isinstance(how, Paste):
         return _paste(framework, x, how, partners)
     return framework.blend(x, how, partners)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -148,6 +149,10 @@ class Framework(ABC):
     def where(self, mask: npt.NDArray[np.bool_], x: Any, y: Any) -> Any:
         """x where the mask, broadcastable, is True, else y."""
         raise NotImplementedError
+
+    def without_autocast(self, x: Any) -> AbstractContextManager[Any]:
+        """Around products of x that are to be made in its own dtype, whatever precision the user's step has."""
+        return nullcontext()
 
     def either(self, which: Any, first: Callable[[], Any], second: Callable[[], Any]) -> Any:
         """`first()` if which is true, else `second()`; a compiled function may know it only when it runs."""

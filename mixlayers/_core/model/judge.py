@@ -112,7 +112,7 @@ class Judge:
         self._proved = self._there(model, self._proved)
         try:
             experiment = self._experiment(model, args, kwargs)
-            if self._proved == (INPUT,) and not experiment.goes_unmixed():
+            if self._proved == (INPUT,) and not experiment.joins_more():
                 return
             trial = self._swapping(experiment)
         except NotNow:
@@ -154,7 +154,7 @@ class Judge:
     ) -> None:
         if tuple(places) == (INPUT,):
             experiment = self._experiment(model, args, kwargs)
-            if not experiment.goes_unmixed():
+            if not experiment.joins_more():
                 self._proved = tuple(places)
                 return
             trial = self._swapping(experiment)
@@ -174,7 +174,7 @@ class Judge:
                 )
             if reason and reason != UNREACHED:  # it cannot be mixed as it is: each step says so
                 warnings.warn(f"layer {place!r} is not a true mixing point ({reason}).", stacklevel=2)
-            elif place != INPUT or trial.experiment.goes_unmixed():
+            elif place != INPUT or trial.experiment.joins_more():
                 provable.append(place)
         for place, proof in trial.prove(provable).items():
             if proof.verdict == "no":
