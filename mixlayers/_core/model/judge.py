@@ -207,20 +207,24 @@ class Judge:
 
     def _trial(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trial:
         try:
-            return self.hooks._audit(model, args, kwargs)
+            trial = self.hooks._audit(model, args, kwargs)
         except ValueError:
             raise
         except Exception as error:  # something in the call that samples cannot be taken from
             raise Unaudited(f"The audit met {type(error).__name__}: {error}.") from error
+        trial.experiment.rows = self.hooks._rows
+        return trial
 
     def _experiment(self, model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Experiment:
         hooks = self.hooks
         stage = hooks._stage(model)
         try:
             few = Few.of(stage, args, dict(kwargs), hooks.batch_dim)
-            return Experiment(stage, few, hooks._padding.masked)
+            made = Experiment(stage, few, hooks._padding.masked)
         except Exception as error:  # the same
             raise Unaudited(f"The audit met {type(error).__name__}: {error}.") from error
+        made.rows = hooks._rows
+        return made
 
     def _swapping(self, experiment: Experiment) -> Trial:
         """A trial by swapping alone."""
