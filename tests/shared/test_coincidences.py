@@ -86,3 +86,38 @@ def test_an_entry_that_keep_names_is_asked_nothing(fw):
         return model({"x": x, "points": points(fw, x.shape[2])}, target=y)
 
     run(fw, [(4, 4), (3, 4)], call, lambda x: head(joined(fw, x, points(fw, x.shape[2]))), told=True)
+
+
+@unhurried
+@given(samples=SIZES, heads=SIZES)
+def test_a_list_of_containers_has_one_for_each_sample(fw, samples, heads):
+    """Heads, which are a tuple, are mixed each in itself also where they are as many as the samples."""
+    x = fw.tensor(np.zeros((samples, 3), np.float32))
+    labels = [{"y": fw.tensor(np.arange(samples) + 10.0 * head)} for head in range(heads)]
+    method = Mixup(pairs="derangement")
+    _, target = fw.face.mix(x, tuple(labels), method, step=0)
+    for head, partner in enumerate(target.partner):
+        assert fw.numpy(partner["y"]).tolist() == (target.plan.perm + 10.0 * head).tolist()
+    if heads != samples:
+        with pytest.raises(
+            ValueError, match=f"one for each sample, got {heads} for {samples} samples.*tuple"
+        ):
+            fw.face.mix(x, labels, method, step=0)
+        return
+    _, target = fw.face.mix(x, labels, method, step=0)
+    assert [fw.numpy(item["y"])[0] for item in target.partner] == (10.0 * target.plan.perm).tolist()
+
+
+@unhurried
+@given(samples=SIZES)
+def test_a_list_of_tensors_and_nothing_is_refused_where_it_may_be_both(fw, samples):
+    x = fw.tensor(np.zeros((samples, 3), np.float32))
+    labels = [fw.tensor(np.arange(samples) * 1.0), None]
+    if samples == 2:
+        with pytest.raises(
+            ValueError, match="a list of 2 labels of 2 rows each may have one for each sample"
+        ):
+            fw.face.mix(x, labels, Mixup(), step=0)
+        return
+    _, target = fw.face.mix(x, labels, Mixup(), step=0)
+    assert fw.numpy(target.partner[0]).tolist() == target.plan.perm.tolist() and target.partner[1] is None
