@@ -145,6 +145,11 @@ class Traced:
                 found.setdefault(mark.layer, []).extend([*mark.shape[1:], *mark.hidden])
         return found
 
+    def beside(self, size: int) -> set[tuple[str, int]]:
+        """What layers return that holds no samples: the layer, and its number among the floating-point arrays."""
+        own = [mark for mark in self.marks if mark.shape and not mark.vmaps]
+        return {(mark.layer, mark.number) for mark in own if mark.shape[0] not in (1, size)}
+
 
 class _Mark(NamedTuple):
     """What a marked node tells: the part's number in what its layer returned, its shape there, and jax.vmap's axes."""
@@ -222,6 +227,7 @@ def audit_call(
     traced.below[ROOT] = [node for node in heads if node is not None]
     beside = {name: node for name, node in zip(names, outputs[len(heads) :], strict=True) if node is not None}
     graph = Graph(traced.below, {number: number for number in traced.reached(beside.values())})
+    beside_features = traced.beside(size)
     known = layers([*traced.calls, *traced.inside])
     told = found(
         SHAPES,
@@ -232,10 +238,10 @@ def audit_call(
         dict(zip(sources, samples, strict=True)),
         size,
         beside,
-        _not_samples_first(call, samples, traced, size),
+        _not_samples_first(call, samples, traced, size, beside_features),
     )
     vmaps = {mark.layer: mark.vmaps for mark in traced.marks}
-    return Looked(**vars(told), vmaps=vmaps, apart=frozenset(traced.apart))
+    return Looked(**vars(told), vmaps=vmaps, apart=frozenset(traced.apart), beside=frozenset(beside_features))
 
 
 @dataclass(frozen=True)
@@ -244,11 +250,12 @@ class Looked(Found):
 
     Attributes:
         vmaps: Over how many axes of a place's features a model of one sample was mapped, the samples' the first.
-        apart: As of `Traced`.
+        apart, beside: As of `Traced`.
     """
 
     vmaps: Mapping[str, int]
     apart: frozenset[str]
+    beside: frozenset[tuple[str, int]]
 
 
 def _read(
@@ -262,7 +269,7 @@ def _read(
 
 
 def _not_samples_first(
-    call: Callable[..., Any], samples: Sequence[Any], traced: Traced, size: int
+    call: Callable[..., Any], samples: Sequence[Any], traced: Traced, size: int, beside: set[tuple[str, int]]
 ) -> dict[str, str]:
     """The layers whose first axis is as long as there are samples, and another: time, or what jax.vmap left.
 
@@ -273,9 +280,11 @@ def _not_samples_first(
         return {}
     twice = [jax.ShapeDtypeStruct((2 * size, *x.shape[1:]), x.dtype) for x in samples]
     try:
-        then = _read(partial(call, times=2), twice)[0].others(2 * size)
+        doubled = _read(partial(call, times=2), twice)[0]
     except Exception:  # the model's own: it may be written for one number of samples
         return {name: NOT_TOLD for name, axes in likely.items() if size in axes}
+    beside |= doubled.beside(2 * size)
+    then = doubled.others(2 * size)
     return {name: NOT_FIRST for name in likely if name not in then}
 
 

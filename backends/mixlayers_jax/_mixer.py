@@ -179,8 +179,11 @@ class BaseMixer(PlannedMixer):
         if self._alike and not plan.parts:
             plan = at_any(plan, self.method, self._planner.places, self._found.shapes)
         places, shapes = self._planner.places, self._found.shapes
-        ranks = tuple((place, len(shapes[place])) for place in places if place in shapes)
-        return replace(plan, ranks=ranks, parts=tuple(replace(part, ranks=ranks) for part in plan.parts))
+        known: dict[str, Any] = {
+            "ranks": tuple((place, len(shapes[place])) for place in places if place in shapes),
+            "beside": tuple(sorted(each for each in self._found.beside if each[0] in places)),
+        }
+        return replace(plan, **known, parts=tuple(replace(part, **known) for part in plan.parts))
 
     def target(self, y: Any, plan: Plan | None) -> MixedTarget:
         """The labels of a step, mixed as its plan mixes the features; inside jit or outside."""

@@ -50,6 +50,7 @@ class Plan:
         masked: Whether the partner's share differs from point to point of the feature. Static.
         channel_dim: 1 or -1, where a masked feature's channels are. Static.
         ranks: How many axes the places had in the audit, where there was one. Static.
+        beside: What places returned there that holds no samples, by its number among floating-point arrays. Static.
     """
 
     recipe: ClassVar[None] = None  # what MixPlan has, and is drawn here
@@ -69,6 +70,7 @@ class Plan:
     masked: bool = field(default=False, metadata=STATIC)
     channel_dim: int = field(default=-1, metadata=STATIC)
     ranks: tuple[tuple[str, int], ...] = field(default=(), metadata=STATIC)
+    beside: tuple[tuple[str, int], ...] = field(default=(), metadata=STATIC)
 
     @classmethod
     def of(cls, plan: MixPlan, shape: Sequence[int] | None, channel_dim: int) -> Plan:
@@ -152,11 +154,13 @@ class Plan:
         if part is None:
             return x
         self._check_rank(place, x)
+        arrays = [leaf for leaf in leaves(x) if JAX.is_tensor(leaf) and JAX.is_float(leaf)]
+        still = [leaf for at, leaf in enumerate(arrays) if (place, at) in self.beside]
         if part.acts is None:
-            return part._mixed(x, keep)
+            return part._mixed(x, keep, still)
 
         def mix(leaf: Any) -> Any:
-            if not can_mix(JAX, leaf, self.batch_size, 0):
+            if not can_mix(JAX, leaf, self.batch_size, 0) or any(leaf is other for other in still):
                 return leaf
             return jax.lax.cond(part.acts, lambda leaf: part._mixed(leaf, ()), lambda leaf: leaf, leaf)
 
@@ -187,8 +191,8 @@ class Plan:
         here = self.at == self.places.index(place)
         return replace(self, act=act, acts=here, place=place, places=None, at=None, masks=None)
 
-    def _mixed(self, x: Any, keep: Collection[str]) -> Any:
-        mixed, shares = mix_tree(JAX, x, self, self.partners, 0, self.channel_dim, keep)  # type: ignore[arg-type]
+    def _mixed(self, x: Any, keep: Collection[str], still: Sequence[Any] = ()) -> Any:
+        mixed, shares = mix_tree(JAX, x, self, self.partners, 0, self.channel_dim, keep, still)  # type: ignore[arg-type]
         if not shares:
             self._nothing(x)
         return mixed

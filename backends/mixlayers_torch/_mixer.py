@@ -87,10 +87,12 @@ class Mixer(TracedMixer):
     def _training(self, model: nn.Module) -> bool:
         return model.training
 
-    def _mix(self, tree: Any, plan: MixPlan, mixed: Pass, batch_dim: int | None = None) -> tuple[Any, Any]:
+    def _mix(
+        self, tree: Any, plan: MixPlan, mixed: Pass, batch_dim: int | None = None, part: int = 0
+    ) -> tuple[Any, Any]:
         if holds_packed(tree):
             _refuse_packed(f"at {plan.place!r}")
-        return super()._mix(tree, plan, mixed, batch_dim)
+        return super()._mix(tree, plan, mixed, batch_dim, part)
 
     def _draw(
         self, mixed: Pass, model: nn.Module, args: Any, kwargs: Any, target: MixedTarget | None

@@ -57,8 +57,8 @@ class Function(Link):
         super().__init__()
         self.f = f
 
-    def forward(self, x):
-        return self.f(x)
+    def forward(self, *given):
+        return self.f(*given)
 
 
 class Criterion(Link):

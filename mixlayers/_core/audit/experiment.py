@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mixlayers._core.audit.proof import EVERYTHING, Argument, NotOnce, batch_axes
-from mixlayers._core.audit.stage import Few, Hooks, Stage, arrays_of, is_batched
+from mixlayers._core.audit.rows import Rows
+from mixlayers._core.audit.stage import LABELS, Few, Hooks, Stage, arrays_of, is_batched
+from mixlayers._core.batch.arguments import by_name
 from mixlayers._core.batch.mix import can_mix
 from mixlayers._core.batch.token_masks import present_masks
 from mixlayers._core.framework.tree import leaves, tree_map
@@ -25,6 +28,9 @@ class Experiment:
         few: The call.
         masked: The modules that take padding masks ("" is the model): the masks' names and positions. What runs after
             a swapped place sees the partner's mask, as in a mixed step the union.
+
+    Attributes:
+        rows: What is known of the tensors that places hold.
     """
 
     def __init__(self, stage: Stage, few: Few, masked: Mapping[str, Mapping[str, int]]) -> None:
@@ -37,11 +43,14 @@ class Experiment:
             for x in leaves(self._arguments)
             if can_mix(self.framework, x, few.size, few.batch_dim) and not self.is_mask(x)
         }
+        self.rows = Rows(self.framework)
+        # places that hold more than one tensor as long as there are samples, and those looked at with more samples
+        self._several: set[str] = set()
+        self._asked: set[str] = set()
         self._moved = 0
         self._inside: list[tuple[str, int]] = []  # modules that were given rolled masks, and by how much
-        self._known: list[
-            tuple[Any, int]
-        ] = []  # masks that modules were given or returned, and by how much rolled
+        # masks that modules were given or returned, and by how much rolled
+        self._known: list[tuple[Any, int]] = []
         self._ran: dict[str, int] = {}
 
     def __call__(self, shifts: Mapping[Hashable, int], uniform: float = 0.5) -> list[npt.NDArray[Any]]:
@@ -71,10 +80,28 @@ class Experiment:
             {name: partial(self._after_masked, name) for name in named},
         )
         found = self._outputs(args, kwargs, hooks, uniform)
+        doubtful = self._several - self._asked
+        if doubtful:
+            self._ask(doubtful)
+            return self(shifts, uniform)
         for place in places:
             if self._ran.get(place, 0) != 1:
                 raise NotOnce(f"ran {self._ran.get(place, 0)} times in one forward")
         return found
+
+    def _ask(self, places: set[str]) -> None:
+        """See which tensors of places hold samples: those that become longer with more of them."""
+        self._asked |= places
+        few = self.few.more(self.stage)
+
+        def note(place: str, output: Any) -> Any:
+            for at, (part, axis) in enumerate(self.stage.parts(place, output, few.batch_dim)[0]):
+                self.rows.apart(place, at, part, few.size, axis)
+            return output
+
+        hooks = Hooks({place: partial(note, place) for place in places})
+        with suppress(Exception):  # the model's own: it may be written for one number of samples
+            self.stage.forward(few.args, few.kwargs, hooks, few.size, 0.5)
 
     def _begin(self) -> None:
         self._moved, self._inside, self._known, self._ran = 0, [], [], {}
@@ -127,9 +154,16 @@ class Experiment:
             for x in leaves(value)
         )
 
-    def joins_more(self) -> bool:
-        """Whether the call holds more than one tensor, by which the model may join samples: edges, an adjacency."""
-        tensors = self.framework.tensors(self._arguments.values())
+    def joins_more(self, keep: Collection[str]) -> bool:
+        """Whether the call holds more than one tensor, by which the model may join samples: edges, an adjacency.
+
+        Args:
+            keep: Names of those that are known to be no features.
+        """
+        found: list[Any] = []
+        given = by_name(self.stage.parameters(), self.few.args, self.few.kwargs)
+        tree_map(found.append, given, keep={*keep, *LABELS})
+        tensors = self.framework.tensors(found)
         return bool(self._features) and sum(bool(x.ndim) and not self.is_mask(x) for x in tensors) > 1
 
     def _outputs(self, args: Any, kwargs: Any, hooks: Hooks, uniform: float) -> list[npt.NDArray[Any]]:
@@ -152,9 +186,15 @@ class Experiment:
     def _swap(self, place: str, by: int, output: Any) -> Any:
         parts, join = self.stage.parts(place, output, self.few.batch_dim)
         swapped = []
+        apart = [
+            x
+            for at, (part, axis) in enumerate(parts)
+            for x in self.rows.apart(place, at, part, self.size, axis)
+        ]
 
         def swap(axis: int, x: Any) -> Any:
-            if not can_mix(self.framework, x, self.size, axis) or any(x is mask for mask, _ in self._known):
+            still = [*apart, *(mask for mask, _ in self._known)]
+            if not can_mix(self.framework, x, self.size, axis) or any(x is other for other in still):
                 return x
             swapped.append(x)
             return self._roll(x, by, axis)
@@ -162,6 +202,7 @@ class Experiment:
         joined = join([tree_map(partial(swap, axis), part) for part, axis in parts])
         if not swapped:
             raise NotOnce("returns no floating-point tensor with the samples on its batch axis")
+        self._several |= {place} if len(swapped) > 1 else set()
         self._ran[place] = self._ran.get(place, 0) + 1
         self._moved += by
         return joined

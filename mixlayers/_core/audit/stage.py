@@ -201,37 +201,65 @@ class Few:
         args, kwargs: The call on them.
         size: How many they are.
         batch_dim: Their axis.
+        whole: The call that they were taken from.
     """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     size: int
     batch_dim: int
+    whole: tuple[tuple[Any, ...], dict[str, Any]]
 
     @classmethod
-    def of(cls, stage: Stage, args: tuple[Any, ...], kwargs: dict[str, Any], batch_dim: int) -> Few:
-        """The samples that differ most in what is not floating-point; of less than four, variants too."""
+    def of(
+        cls,
+        stage: Stage,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        batch_dim: int,
+        beyond: int = FEW - 1,
+    ) -> Few:
+        """The samples that differ most in what is not floating-point; of a smaller batch, variants too.
+
+        They are four, or a larger even number if an axis of an argument is as long, which could be taken for theirs.
+
+        Args:
+            stage, args, kwargs, batch_dim: The call.
+            beyond: They are more than so many.
+        """
         framework = stage.framework
         size = batch_size(framework, (args, kwargs), batch_dim)
 
         def batched(x: Any) -> bool:
             return is_batched(framework, x, size, batch_dim)
 
+        lengths = {
+            length
+            for x in leaves((args, kwargs))
+            if framework.is_tensor(x)
+            for axis, length in enumerate(x.shape)
+            if axis != batch_dim or not batched(x)
+        }
+        count = next(n for n in range(FEW, FEW + 2 * len(lengths) + 4, 2) if n > beyond and n not in lengths)
         whole = [
             x
             for x in leaves((args, kwargs))
             if batched(x) and not framework.is_float(x) and stage.has_values(x)
         ]
         rows = [np.moveaxis(stage.array(x), batch_dim, 0) for x in whole]
-        chosen = np.array(differing(rows, size), dtype=np.int64)
+        chosen = np.array(differing(rows, size, count), dtype=np.int64)
 
         def few(x: Any) -> Any:
             if not batched(x):
                 return x
-            return stage.several(x, FEW, batch_dim) if size < FEW else stage.take(x, chosen, batch_dim)
+            return stage.several(x, count, batch_dim) if size < count else stage.take(x, chosen, batch_dim)
 
-        args, kwargs = tree_map(few, (args, kwargs))
-        return cls(args, kwargs, FEW, batch_dim)
+        taken, named = tree_map(few, (args, kwargs))
+        return cls(taken, named, count, batch_dim, (args, kwargs))
+
+    def more(self, stage: Stage) -> Few:
+        """More samples of the same call."""
+        return Few.of(stage, *self.whole, self.batch_dim, self.size)
 
     def arguments(self, names: Sequence[str]) -> dict[str, Any]:
         """The arguments that are no labels, by name; what is in a container argument, one by one.

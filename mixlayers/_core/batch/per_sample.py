@@ -27,13 +27,22 @@ def is_per_sample(framework: Framework, tree: Any, size: int) -> bool:
     """Whether labels are a list of one item a sample, such as a dict of boxes.
 
     Raises:
-        ValueError: If they may also be the labels of several heads.
+        ValueError: If they may also be the labels of several heads; if they are containers, of another number.
     """
-    if not isinstance(tree, list) or len(tree) != size or all(isinstance(x, _PLAIN) for x in leaves(tree)):
+    if not isinstance(tree, list) or all(isinstance(x, _PLAIN) for x in leaves(tree)):
         return False
-    if not all(map(framework.is_tensor, tree)):
-        return True
-    if all(y.ndim and len(y) == size for y in tree):
+    items = [item for item in tree if not isinstance(item, _PLAIN)]
+    containers = not all(map(framework.is_tensor, items))
+    if (
+        containers and len(tree) != size
+    ):  # not several heads either: in a batch of as many samples they could be both
+        raise ValueError(
+            f"a list of containers as the target has one for each sample, got {len(tree)} for {size} samples: give one "
+            "for each, or pass a tuple of the labels of several heads."
+        )
+    if len(tree) != size:
+        return False
+    if not containers and all(y.ndim and len(y) == size for y in items):
         _refuse(size, "labels", "stack them, or pass a tuple of the labels of several heads")
     return True
 

@@ -112,7 +112,7 @@ class Judge:
         self._proved = self._there(model, self._proved)
         try:
             experiment = self._experiment(model, args, kwargs)
-            if self._proved == (INPUT,) and not experiment.joins_more():
+            if self._proved == (INPUT,) and not experiment.joins_more(self.hooks.keep):
                 return
             trial = self._swapping(experiment)
         except NotNow:
@@ -154,7 +154,7 @@ class Judge:
     ) -> None:
         if tuple(places) == (INPUT,):
             experiment = self._experiment(model, args, kwargs)
-            if not experiment.joins_more():
+            if not experiment.joins_more(self.hooks.keep):
                 self._proved = tuple(places)
                 return
             trial = self._swapping(experiment)
@@ -174,7 +174,7 @@ class Judge:
                 )
             if reason and reason != UNREACHED:  # it cannot be mixed as it is: each step says so
                 warnings.warn(f"layer {place!r} is not a true mixing point ({reason}).", stacklevel=2)
-            elif place != INPUT or trial.experiment.joins_more():
+            elif place != INPUT or trial.experiment.joins_more(self.hooks.keep):
                 provable.append(place)
         for place, proof in trial.prove(provable).items():
             if proof.verdict == "no":
@@ -207,20 +207,24 @@ class Judge:
 
     def _trial(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trial:
         try:
-            return self.hooks._audit(model, args, kwargs)
+            trial = self.hooks._audit(model, args, kwargs)
         except ValueError:
             raise
         except Exception as error:  # something in the call that samples cannot be taken from
             raise Unaudited(f"The audit met {type(error).__name__}: {error}.") from error
+        trial.experiment.rows = self.hooks._rows
+        return trial
 
     def _experiment(self, model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Experiment:
         hooks = self.hooks
         stage = hooks._stage(model)
         try:
             few = Few.of(stage, args, dict(kwargs), hooks.batch_dim)
-            return Experiment(stage, few, hooks._padding.masked)
+            made = Experiment(stage, few, hooks._padding.masked)
         except Exception as error:  # the same
             raise Unaudited(f"The audit met {type(error).__name__}: {error}.") from error
+        made.rows = hooks._rows
+        return made
 
     def _swapping(self, experiment: Experiment) -> Trial:
         """A trial by swapping alone."""

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
+from mixlayers._core.audit.rows import Rows
 from mixlayers._core.audit.stage import AUDITING, Stage
 from mixlayers._core.audit.trial import Trial
 from mixlayers._core.batch.mix import mix_tree
@@ -50,6 +51,7 @@ class LayerHooks(ABC, Generic[Module]):
     _session: Session
     _padding: Padding
     _names: Sequence[str]
+    _rows: Rows
 
     @abstractmethod
     def _check_wrappable(self, model: Module) -> None:
@@ -122,7 +124,10 @@ class LayerHooks(ABC, Generic[Module]):
         mixed: Any = current.mixed
         plan: Any = current.plan
         parts = list(parts)
-        features, shares = zip(*(self._mix(part, plan, mixed, axis) for part, axis in parts), strict=True)
+        each = enumerate(parts)
+        features, shares = zip(
+            *(self._mix(part, plan, mixed, axis, at) for at, (part, axis) in each), strict=True
+        )
         call = current.call
         if call is not None:
             call.mark_mixed(plan.place, [share for part in shares for share in part])
@@ -164,14 +169,16 @@ class LayerHooks(ABC, Generic[Module]):
         return causes(self._autograd.tagged(self._framework.tensors(trees))) if any_lives() else []
 
     def _mix(
-        self, tree: Any, plan: MixPlan, mixed: Pass, batch_dim: int | None = None
+        self, tree: Any, plan: MixPlan, mixed: Pass, batch_dim: int | None = None, part: int = 0
     ) -> tuple[Any, list[tuple[Lam, Sequence[int]]]]:
         self._framework.check_mixing()
         axis = self.batch_dim if batch_dim is None else batch_dim
         keep = self.keep if plan.place == INPUT else ()
         first = plan is mixed.plan
         partners = mixed.partners_of(self._framework) if first else self._framework.partners(plan.perm)
-        return mix_tree(self._framework, tree, plan, partners, axis, self.channel_dim, keep, mixed.masks)
+        apart = self._rows.mixed(plan.place or "", part, tree, plan.batch_size, axis, keep, mixed.masks)
+        still = [*mixed.masks, *apart]
+        return mix_tree(self._framework, tree, plan, partners, axis, self.channel_dim, keep, still)
 
     def _enter_masked(self, module: str, args: Any, kwargs: Any) -> Any:
         """A module that takes masks is called: the arguments to call it with; None: as they are."""

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from mixlayers._core.audit.places import Layers, named_places
+from mixlayers._core.audit.rows import Rows
 from mixlayers._core.batch.arguments import positional
 from mixlayers._core.batch.mix import check_length
 from mixlayers._core.batch.token_masks import Mask, Share
@@ -104,6 +105,7 @@ class BaseMixer(ForwardHooks[Module]):
         inner: Any = modules[""]
         self._names = positional(getattr(inner, "forward", inner))
         self._padding = Padding(self._framework, self.method, mask, share, modules)
+        self._rows = Rows(self._framework)
         self._judge = Judge(self, layers if isinstance(layers, str) else "auto", trust)
         places = named_places(self.method, layers, layers_of)
         if example is not None:
