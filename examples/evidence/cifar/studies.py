@@ -106,6 +106,15 @@ LIST: Final = (
         gpu=None,
     ),
     Asked(
+        "longer_10000",
+        "And with 10,000 labels?",
+        ("labels", "epochs", "method"),
+        along="epochs",
+        quick={**TWO, "epochs": [1, 2]},
+        full={**TWO, **FAST, "labels": [1000], "epochs": [38, 76], "epochs_at": 1000},
+        gpu=None,
+    ),
+    Asked(
         "places",
         "Which layers, and what alpha? Manifold Mixup with 500 labels.",
         ("labels", "at"),

@@ -60,6 +60,8 @@ class Rows:
         Raises:
             MixingError: If one was mixed in a step before that is now seen to hold no samples.
         """
+        if place != INPUT and self.framework.is_tensor(tree):
+            return []  # the layer's features, as the audit saw them
         apart = self.apart(place, part, tree, size, axis)
         features: set[int] = set()
         tree_map(lambda x: features.add(id(x)), tree, keep=keep)
