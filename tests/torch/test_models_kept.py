@@ -134,3 +134,21 @@ def test_copies_go_on_where_the_model_was(name: str, copies: Callable[[nn.Module
     assert theirs is not None
     assert theirs.to_dict() == mine.to_dict()
     assert mine.step == 1
+
+
+class Configured(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk, self.head = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor, config: Any) -> Tensor:
+        return self.head(self.trunk(x))
+
+
+def test_what_a_call_was_given_is_in_no_pickle() -> None:
+    class Local:
+        """Of a kind that pickle refuses."""
+
+    model, labels = wrap(Configured(), layers=["trunk"]), torch.arange(4) % 2
+    model(torch.randn(4, 3), Local(), target=labels)
+    assert get_mixer(by_pickle(model)).step == 1

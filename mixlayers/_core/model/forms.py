@@ -53,7 +53,8 @@ class Forms:
             if self.framework.is_tensor(leaf):
                 yield str(leaf.dtype), leaf.ndim
             elif leaf is not None:
-                yield leaf if isinstance(leaf, bool) else type(leaf)
+                # by its name, for the class may be one that cannot be pickled
+                yield leaf if isinstance(leaf, bool) else type(leaf).__qualname__
 
     def _differ(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
         """Whether the named masks, of this call or in its containers, differ from sample to sample."""
