@@ -42,8 +42,8 @@ class Picky(Pooled):
 
 def said(call: nn.Module, rank: int, *, leak: bool) -> str:
     """What a mixed step says: of a leak that rank 1 alone sees."""
-    x = torch.randn(6, 4, 6, generator=torch.Generator().manual_seed(rank))
-    weights = torch.ones(6, 4, dtype=torch.int64)
+    x = torch.randn(6, 5, 6, generator=torch.Generator().manual_seed(rank))
+    weights = torch.ones(6, 5, dtype=torch.int64)
     if leak and rank == 1:
         weights[:, 1:] = torch.arange(6)[:, None] % 4
     with warnings.catch_warnings(record=True) as told:
