@@ -122,3 +122,21 @@ def test_a_list_of_tensors_and_nothing_is_refused_where_it_may_be_both(fw, sampl
         return
     _, target = fw.face.mix(x, labels, Mixup(), step=0)
     assert fw.numpy(target.partner[0]).tolist() == target.plan.perm.tolist() and target.partner[1] is None
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_what_a_process_sees_makes_it_run_the_model_more_often_where_it_is_alone(fw, alone, monkeypatch):
+    """Others, whose batches are of other shapes, would wait for it in a forward that they do not have."""
+    monkeypatch.setattr(fw.face.Mixer, "_alone", lambda _: alone)
+    sizes = []
+
+    def first(x):
+        sizes.append(len(x))
+        return x * 2, points(fw, len(x))
+
+    features = fw.function(lambda *given: fw.pooled(given[0] if len(given) > 1 else given[0][0]))
+    model = fw.sequential(fw.function(first), features, fw.linear(3, 3))
+    fw.face.wrap(model, ManifoldMixup(), layers="0")
+    x = np.random.default_rng(0).normal(size=(8, 3, 5, 2)).astype(np.float32)
+    model(fw.tensor(x), target=fw.tensor(np.arange(8) % 3))
+    assert {*sizes} == ({4, 6, 8} if alone else {4, 8})

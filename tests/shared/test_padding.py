@@ -8,7 +8,7 @@ import pytest
 
 from mixlayers import CutMix, ManifoldMixup, MixingError, Mixup, Near, OneOf, PatchUp
 from mixlayers._core.batch.token_masks import mask_meanings, union
-from tests.support.padded import DERANGED, KINDS, REAL, SIZE, batch, network
+from tests.support.padded import DERANGED, KINDS, REAL, SIZE, batch, check_masks, network
 
 
 @pytest.fixture(params=["torch", "paddle"])  # Chainer's links take no masks, see below
@@ -23,11 +23,7 @@ def test_layers_after_the_mixed_one_see_either_samples_tokens(fw, kind, place, o
     (model, _), (x, mask, y) = network(fw, kind), batch(fw, kind)
     fw.face.wrap(model, DERANGED, place, mask={"attention_mask": KINDS[kind][1]}, example=(x, mask))
     _, target = model(x, attention_mask=mask, target=y)
-    perm = target.plan.perm
-    either = REAL | REAL[perm]
-    assert target.partner is not None and (either != (either | REAL[perm][perm])).any()
-    for index, seen in enumerate(model.masks()):
-        np.testing.assert_array_equal(seen, REAL if index < own else either)
+    check_masks(model, target, own)
 
 
 @pytest.mark.parametrize("positional", [True, False])

@@ -79,3 +79,12 @@ def network(fw, kind="bool"):
 def batch(fw, kind="bool"):
     x = np.random.default_rng(3).normal(size=(SIZE, STEPS, 4)).astype(np.float32)
     return fw.tensor(x), fw.tensor(KINDS[kind][0]), fw.tensor(np.arange(SIZE) % 3)
+
+
+def check_masks(model, target, own):
+    """The first `own` layers saw each sample's mask, the others one that is real for it or its partner, and no more."""
+    perm = target.plan.perm
+    either = REAL | REAL[perm]
+    assert target.partner is not None and (either != (either | REAL[perm][perm])).any()
+    for index, seen in enumerate(model.masks()):
+        np.testing.assert_array_equal(seen, REAL if index < own else either)

@@ -31,6 +31,7 @@ class Experiment:
 
     Attributes:
         rows: What is known of the tensors that places hold.
+        alone: Whether no other process runs the model too: all would have to run it as often.
     """
 
     def __init__(self, stage: Stage, few: Few, masked: Mapping[str, Mapping[str, int]]) -> None:
@@ -43,7 +44,7 @@ class Experiment:
             for x in leaves(self._arguments)
             if can_mix(self.framework, x, few.size, few.batch_dim) and not self.is_mask(x)
         }
-        self.rows = Rows(self.framework)
+        self.rows, self.alone = Rows(self.framework), True
         # places that hold more than one tensor as long as there are samples, and those looked at with more samples
         self._several: set[str] = set()
         self._asked: set[str] = set()
@@ -81,7 +82,7 @@ class Experiment:
         )
         found = self._outputs(args, kwargs, hooks, uniform)
         doubtful = self._several - self._asked
-        if doubtful:
+        if doubtful and self.alone:
             self._ask(doubtful)
             return self(shifts, uniform)
         for place in places:
@@ -202,7 +203,8 @@ class Experiment:
         joined = join([tree_map(partial(swap, axis), part) for part, axis in parts])
         if not swapped:
             raise NotOnce("returns no floating-point tensor with the samples on its batch axis")
-        self._several |= {place} if len(swapped) > 1 else set()
+        if len(swapped) > 1:
+            self._several.add(place)
         self._ran[place] = self._ran.get(place, 0) + 1
         self._moved += by
         return joined

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
 from mixlayers._core.errors import refuse
@@ -36,9 +36,7 @@ class Rows:
             size: Samples in the batch.
             axis: The part's batch axis.
         """
-        known = list(self._known(place, part, tree, axis))
-        self._apart.update(key for key, x in known if x.shape[axis] not in (1, size))
-        return [x for key, x in known if x.shape[axis] == size and key in self._apart]
+        return self._told(list(self._known(place, part, tree, axis)), size, axis)
 
     def mixed(
         self,
@@ -62,16 +60,21 @@ class Rows:
         """
         if place != INPUT and self.framework.is_tensor(tree):
             return []  # the layer's features, as the audit saw them
-        apart = self.apart(place, part, tree, size, axis)
+        known = list(self._known(place, part, tree, axis))
+        apart = self._told(known, size, axis)
         features: set[int] = set()
         tree_map(lambda x: features.add(id(x)), tree, keep=keep)
         features -= {id(mask) for mask in masks}
-        for key, x in self._known(place, part, tree, axis):
+        for key, x in known:
             if key in self._apart and key in self._mixed and id(x) in features:
                 self._refuse(place, key[2], tuple(x.shape), size)
             if size > 1 and x.shape[axis] == size and key not in self._apart and id(x) in features:
                 self._mixed.add(key)
         return apart
+
+    def _told(self, known: Sequence[tuple[_Key, Any]], size: int, axis: int) -> list[Any]:
+        self._apart.update(key for key, x in known if x.shape[axis] not in (1, size))
+        return [x for key, x in known if x.shape[axis] == size and key in self._apart]
 
     def _known(self, place: str, part: int, tree: Any, axis: int) -> Iterator[tuple[_Key, Any]]:
         """The tensors that could be mixed, each with what tells it in other batches."""

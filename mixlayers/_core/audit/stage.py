@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -240,22 +241,22 @@ class Few:
             for axis, length in enumerate(x.shape)
             if axis != batch_dim or not batched(x)
         }
-        count = next(n for n in range(FEW, FEW + 2 * len(lengths) + 4, 2) if n > beyond and n not in lengths)
+        number = next(n for n in count(FEW, 2) if n > beyond and n not in lengths)
         whole = [
             x
             for x in leaves((args, kwargs))
             if batched(x) and not framework.is_float(x) and stage.has_values(x)
         ]
         rows = [np.moveaxis(stage.array(x), batch_dim, 0) for x in whole]
-        chosen = np.array(differing(rows, size, count), dtype=np.int64)
+        chosen = np.array(differing(rows, size, number), dtype=np.int64)
 
         def few(x: Any) -> Any:
             if not batched(x):
                 return x
-            return stage.several(x, count, batch_dim) if size < count else stage.take(x, chosen, batch_dim)
+            return stage.several(x, number, batch_dim) if size < number else stage.take(x, chosen, batch_dim)
 
         taken, named = tree_map(few, (args, kwargs))
-        return cls(taken, named, count, batch_dim, (args, kwargs))
+        return cls(taken, named, number, batch_dim, (args, kwargs))
 
     def more(self, stage: Stage) -> Few:
         """More samples of the same call."""

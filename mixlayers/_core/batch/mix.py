@@ -103,12 +103,12 @@ def mix_tree(
     batch_dim: int,
     channel_dim: int,
     keep: Collection[str] = (),
-    masks: Sequence[Any] = (),
+    still: Sequence[Any] = (),
 ) -> tuple[Any, list[tuple[Lam, Sequence[int]]]]:
     """Mix the floating-point tensors of a container whose batch axis has the plan's size, but those named in keep.
 
     Args:
-        masks: Tensors that are padding masks, which are no features, wherever they are.
+        still: Tensors that are no features, wherever they are, such as padding masks: they stay as they are.
 
     Returns:
         The container with mixed tensors, everything else passed on; and for each mixed tensor the partner's
@@ -117,7 +117,7 @@ def mix_tree(
     shares: list[tuple[Lam, Sequence[int]]] = []
 
     def mix_leaf(x: Any) -> Any:
-        if not can_mix(framework, x, plan.batch_size, batch_dim) or any(x is mask for mask in masks):
+        if not can_mix(framework, x, plan.batch_size, batch_dim) or any(x is other for other in still):
             return x
         feature = framework.move_axis(x, batch_dim, 0) if batch_dim else x
         how = plan.blend(feature.shape, channel_dim)

@@ -33,9 +33,8 @@ def is_per_sample(framework: Framework, tree: Any, size: int) -> bool:
         return False
     items = [item for item in tree if not isinstance(item, _PLAIN)]
     containers = not all(map(framework.is_tensor, items))
-    if (
-        containers and len(tree) != size
-    ):  # not several heads either: in a batch of as many samples they could be both
+    # no heads either: in a batch of as many samples they could be both
+    if containers and len(tree) != size:
         raise ValueError(
             f"a list of containers as the target has one for each sample, got {len(tree)} for {size} samples: give one "
             "for each, or pass a tuple of the labels of several heads."

@@ -208,11 +208,11 @@ class Judge:
     def _trial(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trial:
         try:
             trial = self.hooks._audit(model, args, kwargs)
+            self._inform(trial.experiment)
         except ValueError:
             raise
         except Exception as error:  # something in the call that samples cannot be taken from
             raise Unaudited(f"The audit met {type(error).__name__}: {error}.") from error
-        trial.experiment.rows = self.hooks._rows
         return trial
 
     def _experiment(self, model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Experiment:
@@ -220,11 +220,14 @@ class Judge:
         stage = hooks._stage(model)
         try:
             few = Few.of(stage, args, dict(kwargs), hooks.batch_dim)
-            made = Experiment(stage, few, hooks._padding.masked)
+            return self._inform(Experiment(stage, few, hooks._padding.masked))
         except Exception as error:  # the same
             raise Unaudited(f"The audit met {type(error).__name__}: {error}.") from error
-        made.rows = hooks._rows
-        return made
+
+    def _inform(self, experiment: Experiment) -> Experiment:
+        """Tell an experiment what earlier batches told, and who else runs the model."""
+        experiment.rows, experiment.alone = self.hooks._rows, self.hooks._alone()
+        return experiment
 
     def _swapping(self, experiment: Experiment) -> Trial:
         """A trial by swapping alone."""
